@@ -386,7 +386,9 @@ function tryInstall(attempt: Attempt, asRoot: string[]): { ok: boolean; lines: s
     const apt = [...asRoot, APT, ...APT_OPTIONS, ...list];
     const update = runProgram([...apt, "update"]);
     const install = runProgram([...apt, ...attempt.install]);
-    return { ok: install.ok, lines: [...(update.ok ? [] : update.lines), ...install.lines] };
+    // apt-get update reports a server out of reach as a warning only.
+    const complaints = update.lines.filter((line) => /^(W|E|Err)[: ]/.test(line));
+    return { ok: install.ok, lines: [...complaints.slice(-4), ...install.lines.slice(-6)] };
   } finally {
     if (file !== undefined) Deno.removeSync(file);
   }
@@ -415,7 +417,7 @@ function main(): void {
   const after = makePlan(gatherFacts(lookForVulkan()));
   if (after.kind !== "nothing") {
     console.error("Could not install Vulkan. The last words of apt-get:\n");
-    for (const line of lines.slice(-8)) console.error(`    ${line}`);
+    for (const line of lines) console.error(`    ${line}`);
     Deno.exit(1);
   }
   console.error("Vulkan is installed.");
