@@ -1,0 +1,9 @@
+/** Data sets, readers and the loader. */
+
+export { DataLoader } from "./loader.ts";
+export type { DataLoaderOptions, LoaderState, Sampler } from "./loader.ts";
+export { type Dataset, randomSplit, type RandomSplitOptions, Subset } from "./dataset.ts";
+export { type IdxArray, type IdxData, type IdxType, readIdx } from "./idx.ts";
+export { type ReadIdxOptions, writeIdx } from "./idx.ts";
+export { type LabeledImages, readEmnistLetters } from "./emnist.ts";
+export { HostRandom } from "./rng.ts";

@@ -1,0 +1,50 @@
+/** @file The one error that every reader of files and bytes throws for bad content. */
+
+/** Where and how a file departs from its format. */
+export interface FormatErrorOptions {
+  /** The file as the caller named it, or what stands for it when the reader got bytes. */
+  file: string;
+  /** Byte position of the fault. In a gzip file it counts decompressed bytes, unless the gzip stream itself is at fault. */
+  offset: number;
+  /** What a good file has there. */
+  expected: string;
+  /** The error underneath, if any. */
+  cause?: unknown;
+}
+
+/**
+ * A file does not hold what its format says. The message is one line:
+ * `Cannot read FILE: FOUND at byte OFFSET, expected EXPECTED`.
+ *
+ * @example
+ * ```ts
+ * import { FormatError } from "./format_error.ts";
+ *
+ * const error = new FormatError("bad magic 0x00000000", {
+ *   file: "train-images-idx3-ubyte",
+ *   offset: 0,
+ *   expected: "0x00000803 (idx3 of u8)",
+ * });
+ * ```
+ */
+export class FormatError extends Error {
+  override name = "FormatError";
+  /** The file as the caller named it. */
+  readonly file: string;
+  /** Byte position of the fault. */
+  readonly offset: number;
+  /** What a good file has there. */
+  readonly expected: string;
+
+  /**
+   * @param found What the reader met, without the position.
+   * @param options File, position and what was expected.
+   */
+  constructor(found: string, options: FormatErrorOptions) {
+    const { file, offset, expected, cause } = options;
+    super(`Cannot read ${file}: ${found} at byte ${offset}, expected ${expected}`, { cause });
+    this.file = file;
+    this.offset = offset;
+    this.expected = expected;
+  }
+}
