@@ -1,0 +1,79 @@
+/** Signals that ask a run to end. */
+export type StopSignal = "SIGINT" | "SIGTERM";
+
+/** Options of {@linkcode Interrupt}. */
+export interface InterruptOptions {
+  /** Called at the first signal, e.g. to say that the step is being finished. */
+  onFirst?: (signal: StopSignal) => void;
+  /** Ends the process at the second signal. Default `Deno.exit`. */
+  exit?: (code: number) => void;
+}
+
+// 128 + the signal's number, as shells report it.
+const EXIT_CODES: Record<StopSignal, number> = { SIGINT: 130, SIGTERM: 143 };
+
+// Node's setImmediate yields to the event loop in ~10 µs, setTimeout(0) in ~2 ms.
+const immediate = (globalThis as { setImmediate?: (callback: () => void) => unknown }).setImmediate;
+
+/**
+ * Lets a run end in good order. The first Ctrl-C (or SIGTERM) only sets {@linkcode reason}, which the
+ * training loop reads after each step; the second ends the process at once with code 130 (143 for
+ * SIGTERM). Disposing it gives the signals their usual meaning back.
+ *
+ * @example
+ * ```ts
+ * using interrupt = new Interrupt({ onFirst: () => run.log("Finishing the step (Ctrl-C again to stop now)") });
+ * for (const batch of batches) {
+ *   trainStep(batch);
+ *   if (await interrupt.poll()) break; // then save and say how to resume
+ * }
+ * ```
+ */
+export class Interrupt implements Disposable {
+  readonly #listeners: [StopSignal, () => void][] = [];
+  #reason: StopSignal | undefined;
+
+  constructor(options: InterruptOptions = {}) {
+    const exit = options.exit ?? Deno.exit;
+    // Windows has no SIGTERM to listen for.
+    const signals: StopSignal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];
+    for (const signal of signals) {
+      const listener = () => {
+        if (this.#reason !== undefined) return exit(EXIT_CODES[signal]);
+        this.#reason = signal;
+        options.onFirst?.(signal);
+      };
+      Deno.addSignalListener(signal, listener);
+      this.#listeners.push([signal, listener]);
+    }
+  }
+
+  /** The signal that asked the run to end, or undefined. */
+  get reason(): StopSignal | undefined {
+    return this.#reason;
+  }
+
+  /** Exit code that tells a shell about {@linkcode reason}; 0 without one. */
+  get exitCode(): number {
+    return this.#reason === undefined ? 0 : EXIT_CODES[this.#reason];
+  }
+
+  /**
+   * Gives the event loop one turn, in which signals arrive, and returns {@linkcode reason}. A loop
+   * that only awaits settled promises never lets them in.
+   */
+  async poll(): Promise<StopSignal | undefined> {
+    await new Promise<void>((resolve) => {
+      if (immediate) immediate(resolve);
+      else setTimeout(resolve);
+    });
+    return this.#reason;
+  }
+
+  /** Removes the listeners. */
+  [Symbol.dispose](): void {
+    for (const [signal, listener] of this.#listeners.splice(0)) {
+      Deno.removeSignalListener(signal, listener);
+    }
+  }
+}
