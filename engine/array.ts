@@ -1,0 +1,159 @@
+/**
+ * A strided window on GPU memory without autograd: what ops compute on. Tensors wrap it.
+ *
+ * Every array holds one reference to its storage. Arrays made while an op runs belong to that op's
+ * arena and are released when it ends, except those it returns or saves: rule writers free nothing.
+ */
+
+import { type DType, DTYPES, encode } from "./dtype.ts";
+import { gpu } from "./gpu/device.ts";
+import type { Binding } from "./gpu/queue.ts";
+import { Storage } from "./gpu/storage.ts";
+import { contiguousStrides, isContiguous, sizeOf } from "./shape.ts";
+
+/** Shape and dtype of a value that may not exist yet. */
+export interface Spec {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+let arena: DeviceArray[] | null = null;
+
+/** A strided window on GPU memory. */
+export class DeviceArray implements Spec {
+  readonly storage: Storage;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Elements to step for one step in each dimension; 0 where a dimension repeats. */
+  readonly strides: readonly number[];
+  /** First element, counted from the storage's start. */
+  readonly offset: number;
+  /** Number of elements. */
+  readonly size: number;
+  #released = false;
+
+  /** Takes over one reference to `storage`. */
+  constructor(
+    storage: Storage,
+    dtype: DType,
+    shape: readonly number[],
+    strides: readonly number[] = contiguousStrides(shape),
+    offset = 0,
+  ) {
+    this.storage = storage;
+    this.dtype = dtype;
+    this.shape = shape;
+    this.strides = strides;
+    this.offset = offset;
+    this.size = sizeOf(shape);
+    arena?.push(this);
+  }
+
+  /** A contiguous array with undefined contents. */
+  static empty(spec: Spec, label = "array"): DeviceArray {
+    const bytes = sizeOf(spec.shape) * DTYPES[spec.dtype].bytes;
+    return new DeviceArray(Storage.empty(bytes, label), spec.dtype, spec.shape);
+  }
+
+  /** A contiguous array filled from the host. */
+  static from(values: ArrayLike<number>, spec: Spec, label = "array"): DeviceArray {
+    return new DeviceArray(Storage.from(encode(spec.dtype, values), label), spec.dtype, spec.shape);
+  }
+
+  /** The same memory under another layout. */
+  view(shape: readonly number[], strides: readonly number[], offset = this.offset): DeviceArray {
+    return new DeviceArray(this.storage.retain(), this.dtype, shape, strides, offset);
+  }
+
+  /** Another handle on the same layout. */
+  alias(): DeviceArray {
+    return this.view(this.shape, this.strides);
+  }
+
+  /** The same bits as another dtype of the same size. */
+  bitcast(dtype: DType): DeviceArray {
+    return new DeviceArray(this.storage.retain(), dtype, this.shape, this.strides, this.offset);
+  }
+
+  /** True when the elements lie row-major without gaps. */
+  get contiguous(): boolean {
+    return isContiguous(this.shape, this.strides);
+  }
+
+  /** Bytes of the elements. */
+  get bytes(): number {
+    return this.size * DTYPES[this.dtype].bytes;
+  }
+
+  /** True once {@linkcode release} was called. */
+  get released(): boolean {
+    return this.#released;
+  }
+
+  /** Gives the reference to the storage up. Does nothing the second time. */
+  release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.storage.release();
+  }
+}
+
+/** A window that a kernel can bind, and where the array starts inside it, in elements. */
+export interface Operand {
+  readonly binding: Binding;
+  readonly offset: number;
+}
+
+/** Binds the smallest aligned window that holds the whole array. */
+export function operand(array: DeviceArray): Operand {
+  const bytes = DTYPES[array.dtype].bytes;
+  const align = gpu().limits.minStorageBufferOffsetAlignment;
+  const first = array.offset * bytes;
+  const start = Math.floor(first / align) * align;
+  let last = array.offset;
+  if (array.size > 0) array.shape.forEach((s, d) => last += (s - 1) * array.strides[d]!);
+  return {
+    binding: { storage: array.storage, byteOffset: start, byteEnd: (last + 1) * bytes },
+    offset: (first - start) / bytes,
+  };
+}
+
+/** True if a kernel without offset params can bind `array` as it lies. */
+export function bindsPlain(array: DeviceArray): boolean {
+  return array.contiguous &&
+    (array.offset * DTYPES[array.dtype].bytes) %
+          gpu().limits.minStorageBufferOffsetAlignment === 0;
+}
+
+/**
+ * Runs `fn` and releases every array made inside it but those in its result and those `kept` names.
+ * Arrays in the result that were made outside come back as new handles.
+ */
+export function inArena<T extends DeviceArray | readonly (DeviceArray | null)[]>(
+  fn: (keep: (array: DeviceArray) => void) => T,
+): T {
+  const outer = arena;
+  const mine: DeviceArray[] = [];
+  const kept = new Set<DeviceArray>();
+  arena = mine;
+  try {
+    const result = fn((array) => kept.add(array));
+    arena = null;
+    const own = new Set(mine);
+    const claim = (array: DeviceArray | null) => {
+      if (array === null) return null;
+      const claimed = own.has(array) && !kept.has(array) ? array : array.alias();
+      kept.add(claimed);
+      outer?.push(claimed);
+      return claimed;
+    };
+    const claimed = result instanceof DeviceArray ? claim(result) : result.map(claim);
+    return claimed as unknown as T;
+  } catch (error) {
+    kept.clear();
+    throw error;
+  } finally {
+    for (const array of mine) if (!kept.has(array)) array.release();
+    arena = outer;
+  }
+}

@@ -1,0 +1,274 @@
+/**
+ * The tape: which op made which tensor, and the walk back over it.
+ *
+ * Rules live with the ops and see one op each. This file alone accumulates gradients, sums what was
+ * broadcast, and frees saved arrays.
+ */
+
+import { DeviceArray, inArena, type Spec } from "./array.ts";
+import { backwardOf, type BackwardRule, type ForwardContext, type Op, run } from "./op.ts";
+import { binary } from "./ops/pointwise.ts";
+import { cast } from "./ops/select.ts";
+import { fill } from "./ops/fill.ts";
+import { sum } from "./ops/reduce.ts";
+import { contiguous } from "./ops/launch_pointwise.ts";
+import { sameShape } from "./shape.ts";
+
+/** A leaf that collects its gradient. */
+export interface GradientSink {
+  /** Adds `grad` to what was collected; takes the handle over. */
+  accumulate(grad: DeviceArray): void;
+}
+
+/** Where an input's gradient goes: to the node that made it, or to a leaf. */
+export type Edge =
+  | { readonly node: Node; readonly output: number }
+  | { readonly leaf: GradientSink };
+
+let nextId = 1;
+let recording = true;
+
+/** True while ops on tensors that require gradients are recorded. */
+export function isRecording(): boolean {
+  return recording;
+}
+
+/**
+ * Runs `fn` without recording: results do not require gradients. Restores the mode when an async
+ * function's promise settles.
+ *
+ * @example
+ * ```ts
+ * import { init, noGrad, tensor } from "../mod.ts";
+ * await init();
+ * const w = tensor([1, 2], { requiresGrad: true });
+ * const y = noGrad(() => w.mul(2));
+ * console.log(y.requiresGrad); // false
+ * ```
+ */
+export function noGrad<T>(fn: () => T): T {
+  const before = recording;
+  recording = false;
+  let result: T;
+  try {
+    result = fn();
+  } catch (error) {
+    recording = before;
+    throw error;
+  }
+  if (result instanceof Promise) {
+    return result.finally(() => recording = before) as T;
+  }
+  recording = before;
+  return result;
+}
+
+/** One recorded op. Lives as long as a tensor or a later node refers to it. */
+export class Node {
+  readonly id = nextId++;
+  readonly name: string;
+  readonly edges: readonly (Edge | null)[];
+  readonly inputs: readonly Spec[];
+  readonly outputs: readonly Spec[];
+  readonly #rule: BackwardRule<unknown>;
+  readonly #attrs: unknown;
+  #saved: DeviceArray[] | null;
+  readonly #versions: readonly number[];
+  #references = 0;
+
+  constructor(
+    op: Op<unknown>,
+    recorded: {
+      attrs: unknown;
+      edges: readonly (Edge | null)[];
+      inputs: readonly Spec[];
+      outputs: readonly Spec[];
+      saved: DeviceArray[];
+    },
+  ) {
+    this.name = op.name;
+    this.#rule = backwardOf(op)!;
+    this.#attrs = recorded.attrs;
+    this.edges = recorded.edges;
+    this.inputs = recorded.inputs.map(({ shape, dtype }) => ({ shape, dtype }));
+    this.outputs = recorded.outputs;
+    this.#saved = recorded.saved;
+    this.#versions = recorded.saved.map((a) => a.storage.version);
+    for (const edge of this.edges) if (edge && "node" in edge) edge.node.retain();
+  }
+
+  /** Adds a reference. */
+  retain(): void {
+    this.#references++;
+  }
+
+  /** Gives a reference up; the last one frees what was saved, and so on up the graph. */
+  release(): void {
+    const dead: Node[] = [this];
+    while (dead.length > 0) {
+      const node = dead.pop()!;
+      if (--node.#references > 0) continue;
+      node.#free();
+      for (const edge of node.edges) if (edge && "node" in edge) dead.push(edge.node);
+    }
+  }
+
+  #free(): void {
+    for (const array of this.#saved ?? []) array.release();
+    this.#saved = null;
+  }
+
+  /** Gradients of the inputs, summed down to their shapes; new handles. */
+  backward(grads: readonly (DeviceArray | null)[], retain: boolean): (DeviceArray | null)[] {
+    const saved = this.#saved;
+    if (!saved) {
+      throw new Error(
+        `Cannot run backward through ${this.name} a second time: its saved tensors were freed; ` +
+          "call the first backward with { retainGraph: true }",
+      );
+    }
+    const changed = saved.find((a, i) => a.storage.version !== this.#versions[i]);
+    if (changed) {
+      throw new Error(
+        `Cannot run backward through ${this.name}: a tensor [${
+          changed.shape.join(", ")
+        }] it saved ` +
+          "was changed in place; change it after backward, or clone() it first",
+      );
+    }
+    const result = inArena(() => {
+      const full = grads.map((g, i) => g ?? fill(this.outputs[i]!, 0));
+      const ctx = { needs: this.edges.map((e) => e !== null), saved, inputs: this.inputs };
+      return this.#rule(ctx, full, this.#attrs).map((g, i) =>
+        g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null
+      );
+    });
+    if (!retain) this.#free();
+    return result;
+  }
+}
+
+/** Sums the dimensions that broadcasting repeated, and converts to the input's dtype. */
+function likeInput(grad: DeviceArray, input: Spec): DeviceArray {
+  let g = grad;
+  if (!sameShape(g.shape, input.shape)) {
+    const lead = g.shape.length - input.shape.length;
+    const dims = g.shape.map((_, d) => d).filter((d) =>
+      d < lead || (input.shape[d - lead] === 1 && g.shape[d] !== 1)
+    );
+    g = run(sum, [g], { dim: dims, keepdim: true });
+    const strides = g.strides.slice(lead);
+    g = g.view(input.shape, strides);
+  }
+  return g.dtype === input.dtype ? g : run(cast, [g], { dtype: input.dtype });
+}
+
+/** Runs a forward rule in an arena of its own and collects what it saves. */
+export function runForward<A>(
+  op: Op<A>,
+  inputs: readonly DeviceArray[],
+  attrs: A,
+  out: readonly Spec[],
+  needs: readonly boolean[],
+): { outputs: readonly DeviceArray[]; saved: DeviceArray[] } {
+  const saved: DeviceArray[] = [];
+  const record = needs.some(Boolean);
+  const outputs = inArena((keep) => {
+    const ctx: ForwardContext = {
+      needs,
+      save(...arrays) {
+        if (!record) return;
+        for (const array of arrays) {
+          const handle = array.alias();
+          keep(handle);
+          saved.push(handle);
+        }
+      },
+    };
+    return op.forward(ctx, inputs, attrs, out);
+  });
+  return { outputs: outputs as readonly DeviceArray[], saved };
+}
+
+/** A gradient that starts a walk. */
+export interface Root {
+  readonly edge: Edge;
+  readonly grad: DeviceArray;
+}
+
+/**
+ * Walks back from `roots`, newest node first, and hands each leaf its gradient.
+ *
+ * @param collect gradients to keep on the way, by edge; leaves then collect nothing
+ */
+export function walkBack(
+  roots: readonly Root[],
+  options: {
+    retainGraph: boolean;
+    collect?: (edge: Edge, grad: DeviceArray) => void;
+  },
+): void {
+  const pending = new Map<Node, (DeviceArray | null)[]>();
+  const queue: Node[] = [];
+  const deliver = (edge: Edge, grad: DeviceArray) => {
+    options.collect?.(edge, grad);
+    if ("leaf" in edge) {
+      if (options.collect) grad.release();
+      else edge.leaf.accumulate(grad);
+      return;
+    }
+    let slots = pending.get(edge.node);
+    if (!slots) {
+      slots = new Array(edge.node.outputs.length).fill(null);
+      pending.set(edge.node, slots);
+      insert(queue, edge.node);
+    }
+    const before = slots[edge.output];
+    slots[edge.output] = before ? addAndRelease(before, grad) : grad;
+  };
+  for (const root of roots) deliver(root.edge, root.grad);
+  try {
+    while (queue.length > 0) {
+      const node = queue.pop()!;
+      const grads = pending.get(node)!;
+      pending.delete(node);
+      const results = node.backward(grads, options.retainGraph);
+      for (const g of grads) g?.release();
+      results.forEach((g, i) => {
+        if (g) deliver(node.edges[i]!, g);
+      });
+    }
+  } finally {
+    for (const slots of pending.values()) for (const g of slots) g?.release();
+  }
+}
+
+/** a + b in a new array; both handles are given up. */
+export function addAndRelease(a: DeviceArray, b: DeviceArray): DeviceArray {
+  const total = inArena(() => run(binary.add, [a, b], {}));
+  a.release();
+  b.release();
+  return total;
+}
+
+/** The gradient as a leaf keeps it: contiguous and not shared with anything. */
+export function ownGradient(grad: DeviceArray): DeviceArray {
+  if (grad.contiguous && grad.offset === 0 && grad.storage.references === 1) return grad;
+  const own = inArena(() =>
+    contiguous(grad) === grad ? run(cast, [grad], { dtype: grad.dtype }) : contiguous(grad)
+  );
+  grad.release();
+  return own;
+}
+
+/** Keeps `queue` sorted by id, so that a node is popped after all later ones. */
+function insert(queue: Node[], node: Node): void {
+  let low = 0;
+  let high = queue.length;
+  while (low < high) {
+    const mid = (low + high) >> 1;
+    if (queue[mid]!.id < node.id) low = mid + 1;
+    else high = mid;
+  }
+  queue.splice(low, 0, node);
+}

@@ -1,0 +1,81 @@
+/**
+ * The element types of a tensor and how each one is stored.
+ *
+ * `bool` is stored as one u32 (0 or 1) an element: WGSL has no bool in storage buffers.
+ */
+
+/** Element type of a tensor. */
+export type DType = "f32" | "f16" | "i32" | "u32" | "bool";
+
+/** Host array that holds a tensor's elements. `bool` reads back as `Uint8Array` of 0 and 1. */
+export type TypedArray = Float32Array | Float16Array | Int32Array | Uint32Array | Uint8Array;
+
+/** Facts about one dtype. */
+export interface DTypeInfo {
+  /** Bytes an element takes in a GPU buffer. */
+  readonly bytes: number;
+  /** WGSL type of a storage-buffer element. */
+  readonly storage: string;
+  /** WGSL type in which kernels compute: f16 accumulates in f32. */
+  readonly compute: "f32" | "i32" | "u32";
+  /** Promotion rank: the higher one of two dtypes wins (bool < u32 < i32 < f16 < f32). */
+  readonly rank: number;
+  /** True for f32 and f16. */
+  readonly float: boolean;
+}
+
+/** One row a dtype. */
+export const DTYPES: Readonly<Record<DType, DTypeInfo>> = {
+  bool: { bytes: 4, storage: "u32", compute: "u32", rank: 0, float: false },
+  u32: { bytes: 4, storage: "u32", compute: "u32", rank: 1, float: false },
+  i32: { bytes: 4, storage: "i32", compute: "i32", rank: 2, float: false },
+  f16: { bytes: 2, storage: "f16", compute: "f32", rank: 3, float: true },
+  f32: { bytes: 4, storage: "f32", compute: "f32", rank: 4, float: true },
+};
+
+/** True for f32 and f16. */
+export function isFloat(dtype: DType): boolean {
+  return DTYPES[dtype].float;
+}
+
+/**
+ * The dtype in which an op on `a` and `b` computes, as PyTorch promotes: floats beat integers,
+ * integers beat bool. u32 with i32 gives i32.
+ */
+export function promote(a: DType, b: DType): DType {
+  return DTYPES[a].rank >= DTYPES[b].rank ? a : b;
+}
+
+/** Host typed array for `length` elements read straight from a GPU buffer of `dtype`. */
+export function hostView(dtype: DType, bytes: ArrayBuffer, length: number): TypedArray {
+  switch (dtype) {
+    case "f32":
+      return new Float32Array(bytes, 0, length);
+    case "f16":
+      return new Float16Array(bytes, 0, length);
+    case "i32":
+      return new Int32Array(bytes, 0, length);
+    case "u32":
+      return new Uint32Array(bytes, 0, length);
+    case "bool":
+      return Uint8Array.from(new Uint32Array(bytes, 0, length));
+  }
+}
+
+/** Encodes host numbers as the bytes a GPU buffer of `dtype` holds. */
+export function encode(dtype: DType, values: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+  const typed = dtype === "f32"
+    ? new Float32Array(values)
+    : dtype === "f16"
+    ? new Float16Array(values)
+    : dtype === "i32"
+    ? new Int32Array(values)
+    : dtype === "u32"
+    ? new Uint32Array(values)
+    : Uint32Array.from(values, booleanWord);
+  return new Uint8Array(typed.buffer, typed.byteOffset, typed.byteLength);
+}
+
+function booleanWord(value: number): number {
+  return value ? 1 : 0;
+}

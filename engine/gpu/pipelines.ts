@@ -1,0 +1,121 @@
+/**
+ * Compiled kernels and their layouts. The key is the full shader text, so it cannot go stale.
+ *
+ * Group 0 holds the uniform slab with a dynamic offset, group 1 the storage buffers.
+ */
+
+import { GpuError } from "../errors.ts";
+import type { Access, Kernel } from "../kernels/kernel.ts";
+import { debug } from "./debug.ts";
+
+/** A compiled kernel. */
+export interface Pipeline {
+  readonly kernel: Kernel;
+  readonly pipeline: GPUComputePipeline;
+  readonly buffers: GPUBindGroupLayout;
+  /** Number for bind-group cache keys. */
+  readonly layoutId: number;
+}
+
+interface Layout {
+  readonly id: number;
+  readonly buffers: GPUBindGroupLayout;
+  readonly pipeline: GPUPipelineLayout;
+}
+
+/** Compiles each kernel once. */
+export class PipelineCache {
+  /** Layout of group 0: the uniform slab. */
+  readonly uniformLayout: GPUBindGroupLayout;
+  /** Milliseconds spent compiling so far. */
+  compileMs = 0;
+  readonly #device: GPUDevice;
+  readonly #pipelines = new Map<string, Pipeline>();
+  readonly #layouts = new Map<string, Layout>();
+  #errors: Promise<void>[] = [];
+
+  constructor(device: GPUDevice) {
+    this.#device = device;
+    this.uniformLayout = device.createBindGroupLayout({
+      label: "uniforms",
+      entries: [{
+        binding: 0,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: "uniform", hasDynamicOffset: true },
+      }],
+    });
+  }
+
+  /** Number of compiled kernels. */
+  get size(): number {
+    return this.#pipelines.size;
+  }
+
+  /** The compiled form of `kernel`. */
+  get(kernel: Kernel): Pipeline {
+    const known = this.#pipelines.get(kernel.code);
+    if (known) return known;
+    const start = performance.now();
+    const layout = this.#layout(kernel.access);
+    this.#device.pushErrorScope("validation");
+    const module = this.#device.createShaderModule({ label: kernel.name, code: kernel.code });
+    const pipeline = this.#device.createComputePipeline({
+      label: kernel.name,
+      layout: layout.pipeline,
+      compute: { module, entryPoint: "main" },
+    });
+    this.#errors.push(
+      this.#device.popErrorScope().then((error) => {
+        if (error) throw compileError(kernel, error);
+      }),
+    );
+    const ms = performance.now() - start;
+    this.compileMs += ms;
+    if (debug().level >= 3) debug().write(`[lathe] ${kernel.name}\n${kernel.code}`);
+    else if (debug().level >= 1) {
+      debug().write(`[lathe] compiled ${kernel.name} in ${ms.toFixed(1)} ms`);
+    }
+    const entry = { kernel, pipeline, buffers: layout.buffers, layoutId: layout.id };
+    this.#pipelines.set(kernel.code, entry);
+    return entry;
+  }
+
+  /** Waits for the compile errors seen since the last call and throws the first. */
+  async settle(): Promise<void> {
+    const errors = this.#errors;
+    this.#errors = [];
+    if (errors.length > 0) await Promise.all(errors);
+  }
+
+  #layout(access: readonly Access[]): Layout {
+    const key = access.map((a) => a === "read" ? "r" : "w").join("");
+    const known = this.#layouts.get(key);
+    if (known) return known;
+    const buffers = this.#device.createBindGroupLayout({
+      label: `storage ${key}`,
+      entries: access.map((a, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: a === "read" ? "read-only-storage" as const : "storage" as const },
+      })),
+    });
+    const layout = {
+      id: this.#layouts.size,
+      buffers,
+      pipeline: this.#device.createPipelineLayout({
+        label: `layout ${key}`,
+        bindGroupLayouts: [this.uniformLayout, buffers],
+      }),
+    };
+    this.#layouts.set(key, layout);
+    return layout;
+  }
+}
+
+function compileError(kernel: Kernel, error: GPUError): GpuError {
+  const numbered = kernel.code.split("\n").map((l, i) => `${String(i + 1).padStart(4)} ${l}`);
+  return new GpuError(
+    `Kernel ${kernel.name} does not compile: ${error.message.trim()}\n${numbered.join("\n")}`,
+    { label: kernel.name },
+  );
+}

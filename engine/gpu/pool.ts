@@ -1,0 +1,139 @@
+/**
+ * GPU buffers, reused by size class.
+ *
+ * A buffer freed while work that uses it is still only recorded may be handed out again at once for
+ * GPU output: dispatches of one pass run in order. It must not be handed out for a host write, since
+ * `queue.writeBuffer` runs before the recorded work is submitted; `take` knows the difference.
+ */
+
+import type { Limits } from "./device.ts";
+
+/** A GPU buffer that belongs to the pool. */
+export interface PooledBuffer {
+  readonly id: number;
+  readonly buffer: GPUBuffer;
+  readonly bytes: number;
+  /** Number of the batch of commands that last used it; see {@linkcode BufferPool.batch}. */
+  lastBatch: number;
+}
+
+/** Bytes and buffers the engine holds on the GPU. */
+export interface MemoryInfo {
+  /** Bytes of buffers that live tensors (and saved activations) use. */
+  liveBytes: number;
+  /** Bytes of free buffers kept for reuse. */
+  pooledBytes: number;
+  /** Largest `liveBytes` seen. */
+  peakBytes: number;
+  /** Buffers in use. */
+  buffers: number;
+}
+
+/** A free buffer nobody took for this many batches is given back to the driver. */
+const KEEP_BATCHES = 64;
+
+/** Reuses GPU buffers and counts them. */
+export class BufferPool {
+  /** Number of the batch being recorded. The queue raises it at every submit. */
+  batch = 1;
+  readonly #device: GPUDevice;
+  readonly #limits: Limits;
+  readonly #free = new Map<number, PooledBuffer[]>();
+  readonly #onDestroy: ((id: number) => void)[] = [];
+  #nextId = 1;
+  #info: MemoryInfo = { liveBytes: 0, pooledBytes: 0, peakBytes: 0, buffers: 0 };
+
+  constructor(device: GPUDevice, limits: Limits) {
+    this.#device = device;
+    this.#limits = limits;
+  }
+
+  /** A copy of the counters. */
+  info(): MemoryInfo {
+    return { ...this.#info };
+  }
+
+  /** Sets the peak back to what is live now. */
+  resetPeak(): void {
+    this.#info.peakBytes = this.#info.liveBytes;
+  }
+
+  /** Calls `listener` with a buffer's id when it is destroyed, so that caches can forget it. */
+  onDestroy(listener: (id: number) => void): void {
+    this.#onDestroy.push(listener);
+  }
+
+  /**
+   * A buffer of at least `bytes`. Its contents are whatever the last user left.
+   *
+   * @throws {RangeError} if the adapter has no buffer that large
+   */
+  take(bytes: number, options: { label: string; hostWrite?: boolean }): PooledBuffer {
+    const size = sizeClass(bytes, this.#limits.maxBufferSize);
+    if (size < bytes) {
+      throw new RangeError(
+        `Cannot allocate ${options.label} of ${mib(bytes)}: this adapter's largest buffer has ` +
+          mib(this.#limits.maxBufferSize),
+      );
+    }
+    const list = this.#free.get(size);
+    let at = list ? list.length - 1 : -1;
+    if (options.hostWrite) { while (at >= 0 && list![at]!.lastBatch >= this.batch) at--; }
+    let taken: PooledBuffer;
+    if (at >= 0) {
+      taken = list!.splice(at, 1)[0]!;
+      this.#info.pooledBytes -= size;
+    } else {
+      const buffer = this.#device.createBuffer({
+        label: `${options.label} (${mib(size)})`,
+        size,
+        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      });
+      taken = { id: this.#nextId++, buffer, bytes: size, lastBatch: 0 };
+    }
+    this.#info.liveBytes += size;
+    this.#info.buffers++;
+    this.#info.peakBytes = Math.max(this.#info.peakBytes, this.#info.liveBytes);
+    return taken;
+  }
+
+  /** Takes a buffer back. */
+  give(pooled: PooledBuffer): void {
+    this.#info.liveBytes -= pooled.bytes;
+    this.#info.buffers--;
+    this.#info.pooledBytes += pooled.bytes;
+    const list = this.#free.get(pooled.bytes);
+    if (list) list.push(pooled);
+    else this.#free.set(pooled.bytes, [pooled]);
+  }
+
+  /** Destroys free buffers not used for `batches` batches. */
+  trim(batches: number = KEEP_BATCHES): void {
+    for (const [size, list] of this.#free) {
+      const kept = list.filter((pooled) => {
+        if (pooled.lastBatch + batches >= this.batch) return true;
+        pooled.buffer.destroy();
+        this.#info.pooledBytes -= pooled.bytes;
+        for (const listener of this.#onDestroy) listener(pooled.id);
+        return false;
+      });
+      if (kept.length > 0) this.#free.set(size, kept);
+      else this.#free.delete(size);
+    }
+  }
+}
+
+/** `bytes` rounded up to a quarter of its power of two: at most 25 % is wasted. */
+export function sizeClass(bytes: number, max: number): number {
+  if (bytes <= 256) return 256;
+  const power = 2 ** Math.floor(Math.log2(bytes));
+  const step = Math.max(power / 4, 256);
+  return Math.min(Math.ceil(bytes / step) * step, Math.floor(max / 4) * 4);
+}
+
+/** Bytes in words, e.g. `1.5 MiB`. */
+export function mib(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  if (bytes < 1048576) return `${(bytes / 1024).toFixed(1)} KiB`;
+  return `${(bytes / 1048576).toFixed(1)} MiB`;
+}

@@ -1,0 +1,311 @@
+/**
+ * Records dispatches and submits them in batches: one compute pass and one submit for all that was
+ * recorded since the last flush. The only file that dispatches.
+ *
+ * A batch is flushed when a result is read, when the outermost `scope` ends, when `synchronize` is
+ * awaited, and when the uniform slab is full.
+ */
+
+import { GpuError } from "../errors.ts";
+import type { Kernel } from "../kernels/kernel.ts";
+import { debug } from "./debug.ts";
+import type { Limits } from "./device.ts";
+import type { Pipeline, PipelineCache } from "./pipelines.ts";
+import { type BufferPool, mib } from "./pool.ts";
+import type { Storage } from "./storage.ts";
+
+/** A window of a storage buffer that a kernel sees. */
+export interface Binding {
+  readonly storage: Storage;
+  /** First byte of the window; a multiple of `minStorageBufferOffsetAlignment`. */
+  readonly byteOffset: number;
+  /** First byte after the window. */
+  readonly byteEnd: number;
+}
+
+/** One kernel run: what, on which buffers, with which numbers, over which grid. */
+export interface Launch {
+  readonly kernel: Kernel;
+  /** In the order of the kernel's bindings. */
+  readonly buffers: readonly Binding[];
+  /** A number for each of the kernel's params. */
+  readonly params: Readonly<Record<string, number>>;
+  /** Workgroups in x, y, z. */
+  readonly grid: readonly [number, number, number];
+  /** What the run does, for the profiler. */
+  readonly cost: Cost;
+}
+
+/** Work and traffic of a launch. */
+export interface Cost {
+  /** Floating-point operations; a fused multiply-add counts 2. */
+  readonly flops: number;
+  /** Bytes read and written, each operand counted once. */
+  readonly bytes: number;
+}
+
+interface Command {
+  readonly pipeline: Pipeline;
+  readonly group: GPUBindGroup;
+  readonly slabOffset: number;
+  readonly grid: readonly [number, number, number];
+}
+
+/** Counters since the device was opened. */
+export interface QueueStats {
+  dispatches: number;
+  submits: number;
+  readbacks: number;
+}
+
+const SLAB_BYTES = 1 << 18;
+
+/** The command queue of a device. */
+export class CommandQueue {
+  /** Counters since the device was opened. */
+  readonly stats: QueueStats = { dispatches: 0, submits: 0, readbacks: 0 };
+  readonly #device: GPUDevice;
+  readonly #pool: BufferPool;
+  readonly #pipelines: PipelineCache;
+  readonly #limits: Limits;
+  readonly #slab: GPUBuffer;
+  readonly #slabHost = new ArrayBuffer(SLAB_BYTES);
+  readonly #slabView = new DataView(this.#slabHost);
+  readonly #slabGroup: GPUBindGroup;
+  readonly #slabAlign: number;
+  readonly #groups = new Map<string, GPUBindGroup>();
+  readonly #groupsOf = new Map<number, string[]>();
+  #slabUsed = 0;
+  #commands: Command[] = [];
+  #failures: Promise<GpuError | null>[] = [];
+
+  constructor(device: GPUDevice, pool: BufferPool, pipelines: PipelineCache, limits: Limits) {
+    this.#device = device;
+    this.#pool = pool;
+    this.#pipelines = pipelines;
+    this.#limits = limits;
+    this.#slabAlign = limits.minUniformBufferOffsetAlignment;
+    this.#slab = device.createBuffer({
+      label: "uniform slab",
+      size: SLAB_BYTES,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#slabGroup = device.createBindGroup({
+      label: "uniform slab",
+      layout: pipelines.uniformLayout,
+      entries: [{ binding: 0, resource: { buffer: this.#slab, size: 256 } }],
+    });
+    pool.onDestroy((id) => this.#forget(id));
+  }
+
+  /** Commands recorded and not yet submitted. */
+  get pending(): number {
+    return this.#commands.length;
+  }
+
+  /**
+   * Records one kernel run.
+   *
+   * @throws {RangeError} if the grid or a window is over the adapter's limit
+   */
+  launch(run: Launch): void {
+    const { kernel, grid } = run;
+    if (grid[0] === 0 || grid[1] === 0 || grid[2] === 0) return;
+    const most = this.#limits.maxComputeWorkgroupsPerDimension;
+    if (grid[0] > most || grid[1] > most || grid[2] > most) {
+      throw new RangeError(
+        `Cannot dispatch ${kernel.name} over ${grid.join(" x ")} workgroups: this adapter takes ` +
+          `${most} a dimension, so the op must fold its grid`,
+      );
+    }
+    if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
+    const pipeline = this.#pipelines.get(kernel);
+    const slabOffset = this.#writeParams(run);
+    const group = this.#bind(pipeline, run);
+    this.#commands.push({ pipeline, group, slabOffset, grid });
+    this.stats.dispatches++;
+    if (debug().level >= 2) this.#print(run);
+  }
+
+  /** Submits everything recorded. */
+  flush(): void {
+    if (this.#commands.length === 0) return;
+    this.#device.pushErrorScope("out-of-memory");
+    this.#device.pushErrorScope("validation");
+    if (this.#slabUsed > 0) {
+      this.#device.queue.writeBuffer(this.#slab, 0, this.#slabHost, 0, this.#slabUsed);
+    }
+    const encoder = this.#device.createCommandEncoder({ label: `batch ${this.#pool.batch}` });
+    const pass = encoder.beginComputePass({ label: `batch ${this.#pool.batch}` });
+    let bound: GPUComputePipeline | null = null;
+    const offsets = new Uint32Array(1);
+    for (const command of this.#commands) {
+      if (command.pipeline.pipeline !== bound) {
+        bound = command.pipeline.pipeline;
+        pass.setPipeline(bound);
+      }
+      offsets[0] = command.slabOffset;
+      pass.setBindGroup(0, this.#slabGroup, offsets, 0, 1);
+      pass.setBindGroup(1, command.group);
+      pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
+    }
+    pass.end();
+    this.#device.queue.submit([encoder.finish()]);
+    const names = this.#commands.map((c) => c.pipeline.kernel.name);
+    this.#watch(names);
+    this.#watch(names);
+    this.#commands = [];
+    this.#slabUsed = 0;
+    this.stats.submits++;
+    this.#pool.batch++;
+    if (this.#pool.batch % 64 === 0) this.#pool.trim();
+  }
+
+  /**
+   * Copies bytes of several buffers back to the host in one go, after all recorded work.
+   *
+   * @throws {GpuError} the first error of the work so far
+   */
+  async read(windows: readonly Binding[]): Promise<ArrayBuffer[]> {
+    this.flush();
+    const sizes = windows.map((w) => Math.ceil((w.byteEnd - w.byteOffset) / 4) * 4);
+    const total = sizes.reduce((a, b) => a + b, 0);
+    await this.settle();
+    if (total === 0) return windows.map(() => new ArrayBuffer(0));
+    const staging = this.#device.createBuffer({
+      label: `readback (${mib(total)})`,
+      size: total,
+      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    });
+    const encoder = this.#device.createCommandEncoder({ label: "readback" });
+    let at = 0;
+    windows.forEach((w, i) => {
+      if (sizes[i] === 0) return;
+      encoder.copyBufferToBuffer(w.storage.pooled.buffer, w.byteOffset, staging, at, sizes[i]!);
+      at += sizes[i]!;
+    });
+    this.#device.queue.submit([encoder.finish()]);
+    this.stats.readbacks++;
+    try {
+      await staging.mapAsync(GPUMapMode.READ);
+      const all = staging.getMappedRange();
+      at = 0;
+      const parts = windows.map((w, i) => {
+        const part = all.slice(at, at + w.byteEnd - w.byteOffset);
+        at += sizes[i]!;
+        return part;
+      });
+      staging.unmap();
+      return parts;
+    } finally {
+      staging.destroy();
+    }
+  }
+
+  /** Waits until the GPU has done all recorded work. */
+  async synchronize(): Promise<void> {
+    this.flush();
+    await this.#device.queue.onSubmittedWorkDone();
+    await this.settle();
+  }
+
+  /** Waits for the error scopes of submitted work and throws the first error. */
+  async settle(): Promise<void> {
+    await this.#pipelines.settle();
+    const failures = this.#failures;
+    this.#failures = [];
+    for (const error of await Promise.all(failures)) if (error) throw error;
+  }
+
+  #watch(names: string[]): void {
+    this.#failures.push(
+      this.#device.popErrorScope().then((error) => {
+        if (!error) return null;
+        const named = names.find((n) => error.message.includes(n)) ?? names[0] ?? "batch";
+        return new GpuError(`Kernel ${named} failed: ${error.message.trim()}`, { label: named });
+      }),
+    );
+  }
+
+  #writeParams(run: Launch): number {
+    const offset = this.#slabUsed;
+    const { params } = run.kernel;
+    for (let i = 0; i < params.length; i++) {
+      const { name, type } = params[i]!;
+      const value = run.params[name];
+      if (value === undefined) {
+        throw new Error(`Kernel ${run.kernel.name} needs a value for its param ${name}`);
+      }
+      const at = offset + i * 4;
+      if (type === "f32") this.#slabView.setFloat32(at, value, true);
+      else this.#slabView.setUint32(at, value, true);
+    }
+    const bytes = Math.max(params.length * 4, 4);
+    this.#slabUsed += Math.ceil(bytes / this.#slabAlign) * this.#slabAlign;
+    return offset;
+  }
+
+  #bind(pipeline: Pipeline, run: Launch): GPUBindGroup {
+    const { buffers, kernel } = run;
+    if (buffers.length !== kernel.access.length) {
+      throw new Error(
+        `Kernel ${kernel.name} binds ${kernel.access.length} buffers, was given ${buffers.length}`,
+      );
+    }
+    let key = `${pipeline.layoutId}`;
+    const batch = this.#pool.batch;
+    const limit = this.#limits.maxStorageBufferBindingSize;
+    const windows: [number, number][] = [];
+    for (const b of buffers) {
+      const pooled = b.storage.pooled;
+      pooled.lastBatch = batch;
+      // Binding to the buffer's end where that is allowed makes the same group fit more launches.
+      const end = pooled.bytes - b.byteOffset <= limit ? pooled.bytes : b.byteEnd;
+      const size = Math.max(Math.ceil((end - b.byteOffset) / 4) * 4, 4);
+      if (size > limit) {
+        throw new RangeError(
+          `Cannot bind ${b.storage.label} to ${kernel.name}: it needs ${mib(size)} and this ` +
+            `adapter binds at most ${mib(limit)}`,
+        );
+      }
+      windows.push([b.byteOffset, size]);
+      key += `,${pooled.id}@${b.byteOffset}+${size}`;
+    }
+    const known = this.#groups.get(key);
+    if (known) return known;
+    const group = this.#device.createBindGroup({
+      label: kernel.name,
+      layout: pipeline.buffers,
+      entries: buffers.map((b, binding) => ({
+        binding,
+        resource: {
+          buffer: b.storage.pooled.buffer,
+          offset: windows[binding]![0],
+          size: windows[binding]![1],
+        },
+      })),
+    });
+    this.#groups.set(key, group);
+    for (const b of buffers) {
+      const id = b.storage.pooled.id;
+      const list = this.#groupsOf.get(id);
+      if (list) list.push(key);
+      else this.#groupsOf.set(id, [key]);
+    }
+    return group;
+  }
+
+  #forget(id: number): void {
+    for (const key of this.#groupsOf.get(id) ?? []) this.#groups.delete(key);
+    this.#groupsOf.delete(id);
+  }
+
+  #print(run: Launch): void {
+    const { flops, bytes } = run.cost;
+    debug().write(
+      `[lathe] ${String(this.stats.dispatches).padStart(6)} ${run.kernel.name.padEnd(32)} ` +
+        `${run.grid.join("x").padEnd(14)} ${(flops / 1e6).toFixed(2).padStart(9)} MFLOP ` +
+        `${mib(bytes).padStart(10)}  live ${mib(this.#pool.info().liveBytes)}`,
+    );
+  }
+}

@@ -1,0 +1,86 @@
+/** Reference-counted ownership of one pooled buffer. Views share it. */
+
+import { gpu } from "./device.ts";
+import type { Gpu } from "./device.ts";
+import type { PooledBuffer } from "./pool.ts";
+
+/** Owner of a GPU buffer; the buffer goes back to the pool with the last reference. */
+export class Storage {
+  /** Raised by every in-place write, so that the tape notices a saved array that changed. */
+  version = 0;
+  /** Bytes asked for; the buffer may be larger. */
+  readonly bytes: number;
+  /** Name in messages. */
+  readonly label: string;
+  readonly #gpu: Gpu;
+  #pooled: PooledBuffer | null;
+  #references = 1;
+
+  private constructor(owner: Gpu, pooled: PooledBuffer, bytes: number, label: string) {
+    this.#gpu = owner;
+    this.#pooled = pooled;
+    this.bytes = bytes;
+    this.label = label;
+  }
+
+  /** Room for `bytes` bytes with undefined contents. */
+  static empty(bytes: number, label: string): Storage {
+    const owner = gpu();
+    return new Storage(owner, owner.pool.take(bytes, { label }), bytes, label);
+  }
+
+  /** Room filled from the host. */
+  static from(data: Uint8Array<ArrayBuffer>, label: string): Storage {
+    const owner = gpu();
+    const padded = data.byteLength % 4 === 0 ? data : pad(data);
+    const pooled = owner.pool.take(padded.byteLength, { label, hostWrite: true });
+    if (padded.byteLength > 0) owner.device.queue.writeBuffer(pooled.buffer, 0, padded);
+    return new Storage(owner, pooled, padded.byteLength, label);
+  }
+
+  /**
+   * The buffer, still owned here.
+   *
+   * @throws {Error} if every reference was released
+   */
+  get pooled(): PooledBuffer {
+    if (!this.#pooled) {
+      throw new Error(
+        `Tensor storage ${this.label} was already freed: keep(t) or return it from scope() to use it later`,
+      );
+    }
+    return this.#pooled;
+  }
+
+  /** References held. */
+  get references(): number {
+    return this.#references;
+  }
+
+  /** Adds a reference. */
+  retain(): this {
+    this.#references++;
+    return this;
+  }
+
+  /** Gives a reference up. */
+  release(): void {
+    if (--this.#references > 0 || !this.#pooled) return;
+    this.#gpu.pool.give(this.#pooled);
+    this.#pooled = null;
+  }
+
+  /** Overwrites bytes from the host, after all work recorded so far. */
+  write(data: Uint8Array<ArrayBuffer>, byteOffset = 0): void {
+    const pooled = this.pooled;
+    if (pooled.lastBatch === this.#gpu.pool.batch) this.#gpu.queue.flush();
+    this.#gpu.device.queue.writeBuffer(pooled.buffer, byteOffset, data);
+  }
+}
+
+/** Bytes padded to a whole number of words, as `writeBuffer` wants. */
+function pad(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const padded = new Uint8Array(Math.ceil(data.byteLength / 4) * 4);
+  padded.set(data);
+  return padded;
+}

@@ -1,0 +1,35 @@
+/** The engine: tensors, autograd, devices. Knows nothing of `nn`. */
+
+export { type DType, type TypedArray } from "./dtype.ts";
+export { CheckError, GpuError, NoAdapterError } from "./errors.ts";
+export { debug, type DebugSettings, setDebug } from "./gpu/debug.ts";
+export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/device.ts";
+export type { MemoryInfo } from "./gpu/pool.ts";
+export { inModule } from "./check.ts";
+export { noGrad } from "./autograd.ts";
+export { memory, type Nested, readAll, synchronize } from "./read.ts";
+export { manualSeed, type RngState, rngState, setRngState } from "./rng.ts";
+export { keep, scope } from "./scope.ts";
+export { type Operand, type ReduceOptions, Tensor } from "./tensor.ts";
+export { collectedTensors } from "./tensor_base.ts";
+export {
+  arange,
+  bernoulli,
+  cat,
+  type CreateOptions,
+  eye,
+  full,
+  linspace,
+  ones,
+  onesLike,
+  rand,
+  randint,
+  randLike,
+  randn,
+  randnLike,
+  stack,
+  tensor,
+  type TensorInit,
+  zeros,
+  zerosLike,
+} from "./creation.ts";

@@ -1,0 +1,124 @@
+/**
+ * What an op is: one record with its check, forward, gradient, float64 reference and test domain.
+ *
+ * Tests, gradient checks, `LATHE_CHECK` and the table of ops are generated from the records, so a
+ * public op without a reference or a gradient (or a stated reason for none) does not type-check.
+ */
+
+import type { DeviceArray, Spec } from "./array.ts";
+import type { DType } from "./dtype.ts";
+
+/** Float64 array on the host that references compute on. */
+export interface HostArray {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+  /** Elements in row-major order. */
+  readonly data: Float64Array;
+}
+
+/** What a forward rule may do besides computing. */
+export interface ForwardContext {
+  /** Which inputs will want a gradient; all false when nothing is recorded. */
+  readonly needs: readonly boolean[];
+  /** Keeps arrays for the backward rule; they live until it has run. */
+  save(...arrays: DeviceArray[]): void;
+}
+
+/** What a backward rule knows. */
+export interface BackwardContext {
+  /** Which inputs want a gradient: return null for the others. */
+  readonly needs: readonly boolean[];
+  /** What the forward rule saved, in that order. */
+  readonly saved: readonly DeviceArray[];
+  /** Shapes and dtypes of the inputs. */
+  readonly inputs: readonly Spec[];
+}
+
+/** One gradient an input, shaped like the output or like the input: the tape sums what broadcast. */
+export type BackwardRule<A> = (
+  ctx: BackwardContext,
+  grads: readonly DeviceArray[],
+  attrs: A,
+) => (DeviceArray | null)[];
+
+/** States that an op has no gradient, and why. */
+export interface NotDifferentiable {
+  readonly notDifferentiable: string;
+}
+
+/** An input the generated tests draw. */
+export interface SampleInput {
+  readonly shape: readonly number[];
+  /** Default f32. */
+  readonly dtype?: DType;
+  /** Uniform draw between `low` (default -2) and `high` (default 2); integers are floored. */
+  readonly low?: number;
+  readonly high?: number;
+  /** Exact values instead of a draw. */
+  readonly values?: readonly number[];
+  /** Values at least 0.05 apart in random order, for ops with ties or kinks. */
+  readonly distinct?: boolean;
+}
+
+/** One case the generated tests run, forward and (where the op has one) backward. */
+export interface Sample<A> {
+  readonly inputs: readonly SampleInput[];
+  readonly attrs: A;
+  /** False skips the gradient check, for points where the derivative does not exist. */
+  readonly grad?: boolean;
+  /** Rounding steps of the longest chain of additions; default: the largest input's size. */
+  readonly terms?: number;
+}
+
+/** The record of an op. `A` is the type of its attributes. */
+export interface Op<A> {
+  /** Name in messages, traces and the table of ops. */
+  readonly name: string;
+  /** Checks inputs before anything is allocated; gives the outputs' shapes and dtypes. */
+  check(inputs: readonly Spec[], attrs: A): readonly Spec[];
+  /** Computes the outputs that `check` described. */
+  forward(
+    ctx: ForwardContext,
+    inputs: readonly DeviceArray[],
+    attrs: A,
+    out: readonly Spec[],
+  ): DeviceArray[];
+  /** Gradient of each input, or why there is none. */
+  readonly backward: BackwardRule<A> | NotDifferentiable;
+  /** The same in float64 on the host, written for clarity; null when the op draws random numbers. */
+  readonly reference: ((inputs: readonly HostArray[], attrs: A) => HostArray[]) | null;
+  /** Test domain. */
+  readonly samples: readonly Sample<A>[];
+}
+
+const registry = new Map<string, Op<unknown>>();
+
+/** Registers a record and returns it. */
+export function defineOp<A>(op: Op<A>): Op<A> {
+  if (registry.has(op.name)) throw new Error(`Op ${op.name} is defined twice`);
+  registry.set(op.name, op as Op<unknown>);
+  return op;
+}
+
+/** Every op, by name. */
+export function allOps(): ReadonlyMap<string, Op<unknown>> {
+  return registry;
+}
+
+/** States that an op has no gradient. */
+export function notDifferentiable(reason: string): NotDifferentiable {
+  return { notDifferentiable: reason };
+}
+
+/** The gradient rule, or null where there is none. */
+export function backwardOf<A>(op: Op<A>): BackwardRule<A> | null {
+  return "notDifferentiable" in op.backward ? null : op.backward;
+}
+
+const detached: ForwardContext = { needs: [], save() {} };
+
+/** Runs an op inside another op's rule: checked, unrecorded, owned by the caller's arena. */
+export function run<A>(op: Op<A>, inputs: readonly DeviceArray[], attrs: A): DeviceArray {
+  const out = op.check(inputs, attrs);
+  return op.forward(detached, inputs, attrs, out)[0]!;
+}

@@ -1,0 +1,82 @@
+/** Which tile and how many shares of K a product gets, and the launch that all of them share. */
+
+import { gpu } from "../gpu/device.ts";
+import type { Binding, Cost } from "../gpu/queue.ts";
+import type { Kernel } from "../kernels/kernel.ts";
+import type { Tile } from "../kernels/gemm.ts";
+
+/** Sizes of a product; `batch` counts independent products of that size. */
+export interface GemmSize {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly batch: number;
+}
+
+/** Tile and shares of K. */
+export interface GemmPlan {
+  readonly tile: Tile;
+  readonly splits: number;
+}
+
+// Software Vulkan (lavapipe, Mesa 25.0.7, two cores, Deno 2.9.6, 2026-11): a subgroup has 8 lanes and
+// loads shared by them are cheap, so a workgroup is one row of 8 lanes and registers do the rest.
+const SOFTWARE: Tile = { tm: 8, tn: 4, wx: 8, wy: 1 };
+const SOFTWARE_THIN: Tile = { tm: 4, tn: 1, wx: 8, wy: 1 };
+// A discrete GPU: 64 threads, 64 x 64 outputs. Not yet measured.
+const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
+const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8 };
+/** Threads that fill a discrete GPU; smaller products split K. */
+const DISCRETE_THREADS = 1 << 16;
+
+/** Chooses the plan for a product on the open adapter. */
+export function planGemm(size: GemmSize): GemmPlan {
+  const { software } = gpu().info;
+  if (software) {
+    return { tile: size.N <= 8 ? SOFTWARE_THIN : SOFTWARE, splits: 1 };
+  }
+  const tile = size.M * size.N * size.batch >= 1 << 20 ? DISCRETE : DISCRETE_THIN;
+  const threads = Math.ceil(size.M / tile.tm) * Math.ceil(size.N / tile.tn) * size.batch;
+  const wanted = Math.floor(DISCRETE_THREADS / Math.max(threads, 1));
+  const splits = Math.max(1, Math.min(wanted, Math.floor(size.K / 256), 64));
+  return { tile, splits };
+}
+
+/** Runs a kernel of the core over every tile, batch and share. */
+export function launchGemm(
+  kernel: Kernel,
+  run: {
+    size: GemmSize;
+    plan: GemmPlan;
+    buffers: readonly Binding[];
+    params: Readonly<Record<string, number>>;
+    cost: Cost;
+  },
+): void {
+  const { size, plan } = run;
+  const { tm, tn, wx, wy } = plan.tile;
+  const most = gpu().limits.maxComputeWorkgroupsPerDimension;
+  const tilesM = Math.ceil(size.M / (wy * tm));
+  const tiles = tilesM * Math.ceil(size.N / (wx * tn));
+  const gridY = Math.ceil(tiles / most);
+  const depth = size.batch * plan.splits;
+  for (let z0 = 0; z0 < depth; z0 += most) {
+    gpu().queue.launch({
+      kernel,
+      buffers: run.buffers,
+      params: {
+        ...run.params,
+        M: size.M,
+        N: size.N,
+        K: size.K,
+        tiles,
+        tiles_m: tilesM,
+        splits: plan.splits,
+        k_share: Math.ceil(size.K / plan.splits),
+        z0,
+      },
+      grid: [Math.ceil(tiles / gridY), gridY, Math.min(most, depth - z0)],
+      cost: run.cost,
+    });
+  }
+}

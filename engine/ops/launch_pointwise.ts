@@ -1,0 +1,149 @@
+/** Runs a pointwise expression over arrays of any layout; shared by the pointwise ops and copies. */
+
+import { bindsPlain, DeviceArray, operand } from "../array.ts";
+import { type DType, DTYPES } from "../dtype.ts";
+import { gpu } from "../gpu/device.ts";
+import { linearGrid, stridedValues } from "../kernels/kernel.ts";
+import { POINTWISE_VEC, pointwiseKernel, type PointwiseSpec } from "../kernels/pointwise.ts";
+import { broadcastStrides, collapse } from "../shape.ts";
+
+/** A named operand: an array (broadcast to the output) or a number that goes to the uniform block. */
+export type PointwiseArgument = DeviceArray | {
+  readonly value: number;
+  readonly type: "f32" | "i32" | "u32";
+};
+
+/** What to compute. */
+export interface PointwiseRun {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, PointwiseArgument>>;
+  readonly expression: string;
+  readonly compute: "f32" | "i32" | "u32";
+  readonly result: "f32" | "i32" | "u32" | "bool";
+  readonly module?: string;
+  /** Flops an element, for the profiler. Default 1. */
+  readonly flops?: number;
+}
+
+/** Computes into a new contiguous array. */
+export function pointwise(
+  run: PointwiseRun,
+  out: { shape: readonly number[]; dtype: DType },
+): DeviceArray {
+  const y = DeviceArray.empty(out, run.name);
+  pointwiseInto(run, y);
+  return y;
+}
+
+/** Computes into `y`, which may be strided and may be one of the inputs. */
+export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
+  if (y.size === 0) return;
+  const limits = gpu().limits;
+  const names = Object.keys(run.inputs);
+  const arrays: [string, DeviceArray][] = [];
+  for (const name of names) {
+    const input = run.inputs[name]!;
+    if (!(input instanceof DeviceArray)) continue;
+    arrays.push([name, overlaps(input, y) ? copyOf(input) : input]);
+  }
+  const strides = arrays.map(([, a]) => broadcastStrides(a.shape, a.strides, y.shape));
+  const flat = collapse(y.shape, [...strides, y.strides]);
+  const rank = flat.shape.length === 1 && flat.strides.every((s) => s[0] === 1)
+    ? 0
+    : flat.shape.length;
+  const widest = Math.max(y.bytes, ...arrays.map(([, a]) => a.bytes));
+  if (rank === 0 && widest > limits.maxStorageBufferBindingSize) {
+    return inChunks(run, y, arrays, limits.maxStorageBufferBindingSize);
+  }
+  const isAlias = (a: DeviceArray) => a.storage === y.storage;
+  const spec: PointwiseSpec = {
+    name: run.name,
+    inputs: names.map((name) => {
+      const input = run.inputs[name]!;
+      return input instanceof DeviceArray
+        ? { name, dtype: input.dtype, alias: input.storage === y.storage && !overlaps(input, y) }
+        : { name, scalar: input.type };
+    }),
+    output: y.dtype,
+    compute: run.compute,
+    result: run.result,
+    expression: run.expression,
+    module: run.module,
+    rank,
+  };
+  const threads = rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
+  const target = operand(y);
+  const params: Record<string, number> = { count: y.size, threads, y_off: target.offset };
+  const buffers = [];
+  const strided: Record<string, { offset: number; strides: readonly number[] }> = {};
+  arrays.forEach(([name, array], k) => {
+    const source = isAlias(array) ? target : operand(array);
+    if (!isAlias(array)) buffers.push(source.binding);
+    params[`${name}_off`] = source.offset;
+    strided[name] = { offset: source.offset, strides: flat.strides[k]! };
+  });
+  buffers.push(target.binding);
+  strided.y = { offset: target.offset, strides: flat.strides[arrays.length]! };
+  for (const name of names) {
+    const input = run.inputs[name]!;
+    if (!(input instanceof DeviceArray)) params[name] = input.value;
+  }
+  if (rank > 0) Object.assign(params, stridedValues(flat.shape, strided));
+  const bytes = arrays.reduce((n, [, a]) => n + a.bytes, y.bytes);
+  gpu().queue.launch({
+    kernel: pointwiseKernel(spec),
+    buffers,
+    params,
+    grid: linearGrid(threads, limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops: y.size * (run.flops ?? 1), bytes },
+  });
+}
+
+/** A contiguous copy in a storage of its own. */
+export function copyOf(array: DeviceArray, dtype: DType = array.dtype): DeviceArray {
+  const { compute } = DTYPES[dtype];
+  const bool = dtype === "bool";
+  return pointwise({
+    name: dtype === array.dtype ? "copy" : `cast_${array.dtype}_${dtype}`,
+    inputs: { x: array },
+    expression: bool ? `x != ${DTYPES[array.dtype].compute}(0)` : `${compute}(x)`,
+    compute: DTYPES[array.dtype].compute,
+    result: bool ? "bool" : compute,
+    flops: 0,
+  }, { shape: array.shape, dtype });
+}
+
+/** `array` itself if it is contiguous, else a copy. */
+export function contiguous(array: DeviceArray): DeviceArray {
+  return array.contiguous ? array : copyOf(array);
+}
+
+/** `array` itself if a kernel without offset params can bind it, else a copy. */
+export function plain(array: DeviceArray): DeviceArray {
+  return bindsPlain(array) ? array : copyOf(array);
+}
+
+/** True if `input` shares memory with `y` under another layout, so that writes could race reads. */
+function overlaps(input: DeviceArray, y: DeviceArray): boolean {
+  if (input.storage !== y.storage) return false;
+  return input.offset !== y.offset || input.shape.length !== y.shape.length ||
+    input.shape.some((s, d) => s !== y.shape[d] || input.strides[d] !== y.strides[d]);
+}
+
+/** Runs a contiguous expression piece by piece, each piece within one binding. */
+function inChunks(
+  run: PointwiseRun,
+  y: DeviceArray,
+  arrays: readonly [string, DeviceArray][],
+  limit: number,
+): void {
+  const widest = Math.max(...[y, ...arrays.map(([, a]) => a)].map((a) => DTYPES[a.dtype].bytes));
+  const step = Math.floor(limit / 2 / widest / 64) * 64;
+  for (let start = 0; start < y.size; start += step) {
+    const length = Math.min(step, y.size - start);
+    const piece = (a: DeviceArray) => a.view([length], [1], a.offset + start);
+    const inputs = { ...run.inputs };
+    for (const [name, array] of arrays) inputs[name] = piece(array);
+    pointwiseInto({ ...run, inputs }, piece(y));
+  }
+}

@@ -1,0 +1,317 @@
+/** Matrix products of any strides, and the linear layer. */
+
+import { DeviceArray, operand } from "../array.ts";
+import { isFloat } from "../dtype.ts";
+import { gpu } from "../gpu/device.ts";
+import { matmulKernel } from "../kernels/matmul.ts";
+import { stridedValues } from "../kernels/kernel.ts";
+import { type BackwardContext, defineOp, type HostArray, type Op, run } from "../op.ts";
+import { hostAt, hostFrom } from "../reference.ts";
+import { broadcastShapes, broadcastStrides, collapse, contiguousStrides, show } from "../shape.ts";
+import { fill } from "./fill.ts";
+import { launchGemm, planGemm } from "./gemm_plan.ts";
+import { copyOf } from "./launch_pointwise.ts";
+import { copyInto, permuted, reshaped } from "./movement.ts";
+import { sum } from "./reduce.ts";
+
+/** C = A · B (+ bias) for A [..., M, K], B [..., K, N] of any strides; batches broadcast. */
+export function gemm(
+  a: DeviceArray,
+  b: DeviceArray,
+  options: { bias?: DeviceArray; dtype?: DeviceArray["dtype"] } = {},
+): DeviceArray {
+  const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
+  const shape = [...batch, a.shape.at(-2)!, b.shape.at(-1)!];
+  const dtype = options.dtype ?? a.dtype;
+  if (a.shape.at(-1) === 0) {
+    const zeros = fill({ shape, dtype }, 0);
+    if (options.bias) copyInto(options.bias, zeros);
+    return zeros;
+  }
+  const c = DeviceArray.empty({ shape, dtype }, "matmul");
+  gemmInto(a, b, c, { bias: options.bias });
+  return c;
+}
+
+/** As {@linkcode gemm}, into `c` [..., M, N], whose last dimension is contiguous. */
+function gemmInto(
+  a: DeviceArray,
+  b: DeviceArray,
+  c: DeviceArray,
+  options: { bias?: DeviceArray; accumulate?: boolean },
+): void {
+  if (c.size === 0) return;
+  if (splitToFit(a, b, c, options)) return;
+  const batch = c.shape.slice(0, -2);
+  const [M, K, N] = [a.shape.at(-2)!, a.shape.at(-1)!, b.shape.at(-1)!];
+  const flat = collapse(
+    batch,
+    [a, b].map((x) => broadcastStrides(x.shape.slice(0, -2), x.strides.slice(0, -2), batch)),
+  );
+  const size = { M, N, K, batch: batch.reduce((n, s) => n * s, 1) };
+  // Shares of K are summed by a second pass, which has no epilogue.
+  const simple = !options.bias && !options.accumulate && c.contiguous;
+  const plan = simple ? planGemm(size) : { ...planGemm(size), splits: 1 };
+  const target = plan.splits === 1
+    ? c
+    : DeviceArray.empty({ shape: [size.batch, plan.splits, M, N], dtype: "f32" }, "matmul shares");
+  const [oa, ob, oc] = [operand(a), operand(b), operand(target)];
+  const bias = options.bias && operand(options.bias);
+  const kernel = matmulKernel({
+    a: a.dtype,
+    b: b.dtype,
+    c: target.dtype,
+    batchRank: flat.shape.length,
+    bias: options.bias?.dtype,
+    accumulate: options.accumulate,
+  }, plan.tile);
+  launchGemm(kernel, {
+    size,
+    plan,
+    buffers: [oa.binding, ob.binding, ...(bias ? [bias.binding] : []), oc.binding],
+    params: {
+      a_m: a.strides.at(-2)!,
+      a_k: a.strides.at(-1)!,
+      b_k: b.strides.at(-2)!,
+      b_n: b.strides.at(-1)!,
+      c_z: M * N,
+      c_m: target.strides.at(-2)!,
+      c_off: oc.offset,
+      ...stridedValues(flat.shape, {
+        a: { offset: oa.offset, strides: flat.strides[0]! },
+        b: { offset: ob.offset, strides: flat.strides[1]! },
+      }),
+    },
+    cost: { flops: 2 * size.batch * M * N * K, bytes: a.bytes + b.bytes + c.bytes },
+  });
+  if (target !== c) {
+    const shares = run(sum, [target], { dim: 1 });
+    copyInto(shares.view(c.shape, contiguousStrides(c.shape)), c);
+  }
+}
+
+/** Cuts a product whose operand no binding can hold along that operand's slowest dimension. */
+function splitToFit(
+  a: DeviceArray,
+  b: DeviceArray,
+  c: DeviceArray,
+  options: { bias?: DeviceArray; accumulate?: boolean },
+): boolean {
+  const limit = gpu().limits.maxStorageBufferBindingSize;
+  const large = [a, b, c].find((x) => x.bytes > limit);
+  if (!large) return false;
+  const rank = large.shape.length;
+  if (c.shape.length > 2) {
+    throw new RangeError(
+      `Cannot matmul a batch of ${show(large.shape)}: it is over the ${
+        limit >> 20
+      } MiB this adapter ` +
+        "binds at once; multiply the batch in parts",
+    );
+  }
+  const slow = large.strides[rank - 2]! >= large.strides[rank - 1]! ? 0 : 1;
+  // Which of M, K, N the slow dimension is: A is M x K, B is K x N, C is M x N.
+  const axis = large === a ? "MK"[slow]! : large === b ? "KN"[slow]! : "MN"[slow]!;
+  const length = large.shape[slow]!;
+  const step = Math.max(1, Math.floor(length * limit / large.bytes / 2));
+  const part = (x: DeviceArray, dim: number, start: number, size: number) => {
+    const shape = [...x.shape];
+    shape[dim] = size;
+    return x.view(shape, x.strides, x.offset + start * x.strides[dim]!);
+  };
+  for (let start = 0; start < length; start += step) {
+    const size = Math.min(step, length - start);
+    if (axis === "M") gemmInto(part(a, 0, start, size), b, part(c, 0, start, size), options);
+    else if (axis === "N") {
+      const bias = options.bias && part(options.bias, 0, start, size);
+      gemmInto(a, part(b, 1, start, size), part(c, 1, start, size), { ...options, bias });
+    } else {
+      gemmInto(
+        part(a, 1, start, size),
+        part(b, 0, start, size),
+        c,
+        start === 0 ? options : { accumulate: true },
+      );
+    }
+  }
+  return true;
+}
+
+function requireFloats(name: string, ...inputs: readonly { dtype: DeviceArray["dtype"] }[]): void {
+  const first = inputs[0]!.dtype;
+  for (const { dtype } of inputs) {
+    if (!isFloat(dtype) || dtype !== first) {
+      throw new TypeError(
+        `Cannot ${name} dtypes ${
+          inputs.map((i) => i.dtype).join(" and ")
+        }: all must be the same float`,
+      );
+    }
+  }
+}
+
+/** Vectors as matrices, as in NumPy: [K] by … is a row, … by [K] a column. */
+function asMatrix(x: DeviceArray, side: "left" | "right"): DeviceArray {
+  if (x.shape.length > 1) return x;
+  const [size, step] = [x.shape[0]!, x.strides[0]!];
+  return side === "left" ? x.view([1, size], [0, step]) : x.view([size, 1], [step, 0]);
+}
+
+function swapLast(x: DeviceArray): DeviceArray {
+  const rank = x.shape.length;
+  return permuted(x, [...Array(rank - 2).keys(), rank - 1, rank - 2]);
+}
+
+/** Matrix product [..., M, K] by [..., K, N]; batches broadcast; vectors as in NumPy. */
+export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
+  name: "matmul",
+  check([a, b]) {
+    requireFloats("matmul", a!, b!);
+    const [sa, sb] = [a!.shape, b!.shape];
+    if (sa.length === 0 || sb.length === 0) {
+      throw new TypeError(
+        `Cannot matmul ${show(sa)} by ${show(sb)}: scalars have no inner size; use mul`,
+      );
+    }
+    const inner = sb.length === 1 ? sb[0]! : sb.at(-2)!;
+    if (sa.at(-1) !== inner) {
+      throw new TypeError(
+        `Cannot matmul ${show(sa)} by ${show(sb)}: inner sizes ${
+          sa.at(-1)
+        } and ${inner} must be equal`,
+      );
+    }
+    const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
+    const rows = sa.length === 1 ? [] : [sa.at(-2)!];
+    const columns = sb.length === 1 ? [] : [sb.at(-1)!];
+    return [{ shape: [...batch, ...rows, ...columns], dtype: a!.dtype }];
+  },
+  forward(ctx, [a, b], _attrs, [out]) {
+    ctx.save(...(ctx.needs[0] ? [b!] : []), ...(ctx.needs[1] ? [a!] : []));
+    return [reshaped(gemm(asMatrix(a!, "left"), asMatrix(b!, "right")), out!.shape)];
+  },
+  backward(ctx, [dy]) {
+    const [sa, sb] = ctx.inputs.map((i) => i.shape) as [readonly number[], readonly number[]];
+    const rows = sa.length === 1 ? 1 : sa.at(-2)!;
+    const columns = sb.length === 1 ? 1 : sb.at(-1)!;
+    const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
+    const dc = reshaped(dy!, [...batch, rows, columns]);
+    const saved = [...ctx.saved];
+    const da = ctx.needs[0] ? gemm(dc, swapLast(asMatrix(saved.shift()!, "right"))) : null;
+    const db = ctx.needs[1] ? gemm(swapLast(asMatrix(saved.shift()!, "left")), dc) : null;
+    return [
+      da && (sa.length === 1 ? reshaped(sumTo(da, 2), [...sa]) : da),
+      db && (sb.length === 1 ? reshaped(sumTo(db, 2), [...sb]) : db),
+    ];
+  },
+  reference([a, b]) {
+    const left: HostArray = a!.shape.length === 1 ? { ...a!, shape: [1, ...a!.shape] } : a!;
+    const right: HostArray = b!.shape.length === 1 ? { ...b!, shape: [...b!.shape, 1] } : b!;
+    const batch = broadcastShapes("matmul", left.shape.slice(0, -2), right.shape.slice(0, -2));
+    const K = left.shape.at(-1)!;
+    const full = hostFrom([...batch, left.shape.at(-2)!, right.shape.at(-1)!], (at) => {
+      const [m, n] = [at.at(-2)!, at.at(-1)!];
+      let total = 0;
+      for (let k = 0; k < K; k++) {
+        total += hostAt(left, [...at.slice(0, -2), m, k]) *
+          hostAt(right, [...at.slice(0, -2), k, n]);
+      }
+      return total;
+    });
+    const shape = [...batch];
+    if (a!.shape.length > 1) shape.push(left.shape.at(-2)!);
+    if (b!.shape.length > 1) shape.push(right.shape.at(-1)!);
+    return [{ ...full, shape }];
+  },
+  samples: [
+    [[3, 5], [5, 4]],
+    [[1, 1], [1, 1]],
+    [[17, 33], [33, 9]],
+    [[8, 16], [16, 32]],
+    [[9, 7], [7, 33]],
+    [[2, 3, 4], [4, 5]],
+    [[2, 1, 3, 4], [5, 4, 2]],
+    [[6], [6]],
+    [[6], [6, 3]],
+    [[2, 3, 6], [6]],
+    [[3, 0], [0, 2]],
+  ].map(([a, b]) => ({
+    inputs: [{ shape: a! }, { shape: b! }],
+    attrs: {},
+    terms: Math.max(1, a!.at(-1)!, ...a!, ...b!),
+  })),
+});
+
+/** Sums leading dimensions until `rank` are left. */
+function sumTo(x: DeviceArray, rank: number): DeviceArray {
+  const extra = x.shape.length - rank;
+  return extra > 0 ? run(sum, [x], { dim: [...Array(extra).keys()] }) : x;
+}
+
+/** Rows of x [..., K] as one matrix. */
+function asRows(x: DeviceArray): DeviceArray {
+  const K = x.shape.at(-1)!;
+  const rows = K === 0 ? 0 : x.size / K;
+  return reshaped(x, [rows, K]);
+}
+
+/** y = x · wᵀ + bias for x [..., K], w [N, K], bias [N]. */
+export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
+  name: "linear",
+  check([x, w, bias]) {
+    requireFloats("linear", x!, w!, ...(bias ? [bias] : []));
+    if (w!.shape.length !== 2 || x!.shape.length === 0 || x!.shape.at(-1) !== w!.shape[1]) {
+      throw new TypeError(
+        `Cannot apply linear weight ${show(w!.shape)} to ${
+          show(x!.shape)
+        }: the input's last size ` +
+          `must be the weight's second`,
+      );
+    }
+    if (bias && (bias.shape.length !== 1 || bias.shape[0] !== w!.shape[0])) {
+      throw new TypeError(
+        `Cannot add bias ${show(bias.shape)} to ${w!.shape[0]} features: it must be [${
+          w!.shape[0]
+        }]`,
+      );
+    }
+    return [{ shape: [...x!.shape.slice(0, -1), w!.shape[0]!], dtype: x!.dtype }];
+  },
+  forward(ctx, [x, w, bias], _attrs, [out]) {
+    ctx.save(...(ctx.needs[0] ? [w!] : []), ...(ctx.needs[1] ? [x!] : []));
+    const flatBias = bias && !bias.contiguous ? copyOf(bias) : bias;
+    const y = gemm(asRows(x!), permuted(w!, [1, 0]), { bias: flatBias });
+    return [y.view(out!.shape, contiguousStrides(out!.shape))];
+  },
+  backward(ctx: BackwardContext, [dy]) {
+    const saved = [...ctx.saved];
+    const rows = asRows(dy!);
+    const w = ctx.needs[0] ? saved.shift()! : null;
+    const x = ctx.needs[1] ? saved.shift()! : null;
+    const grads = [
+      w && reshaped(gemm(rows, w), ctx.inputs[0]!.shape),
+      x && gemm(permuted(rows, [1, 0]), asRows(x)),
+    ];
+    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? run(sum, [rows], { dim: 0 }) : null);
+    return grads;
+  },
+  reference([x, w, bias]) {
+    const K = w!.shape[1]!;
+    return [
+      hostFrom([...x!.shape.slice(0, -1), w!.shape[0]!], (at) => {
+        const n = at.at(-1)!;
+        let total = bias ? bias.data[n]! : 0;
+        for (let k = 0; k < K; k++) {
+          total += hostAt(x!, [...at.slice(0, -1), k]) * hostAt(w!, [n, k]);
+        }
+        return total;
+      }),
+    ];
+  },
+  samples: [
+    { inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }], attrs: {}, terms: 7 },
+    { inputs: [{ shape: [2, 5, 7] }, { shape: [9, 7] }], attrs: {}, terms: 10 },
+    { inputs: [{ shape: [33, 17] }, { shape: [40, 17] }, { shape: [40] }], attrs: {}, terms: 40 },
+    { inputs: [{ shape: [5] }, { shape: [2, 5] }, { shape: [2] }], attrs: {}, terms: 6 },
+  ],
+});

@@ -1,0 +1,244 @@
+/** Builds the op records of the pointwise table. */
+
+import type { DeviceArray, Spec } from "../array.ts";
+import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
+import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts";
+import { hostMap } from "../reference.ts";
+import { broadcastShapes } from "../shape.ts";
+import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
+import { BINARY, type BinaryRow, type Scalars, UNARY, type UnaryRow } from "./pointwise_table.ts";
+
+/** A number standing for one operand of a binary op. */
+export interface BinaryAttrs {
+  readonly a?: number;
+  readonly b?: number;
+}
+
+/** Unary ops by name. */
+export const unary = build(UNARY, defineUnary);
+/** Binary ops by name: two tensors, or one tensor and a number in the attributes. */
+export const binary = build(BINARY, defineBinary);
+
+function build<K extends string, R, O>(
+  table: Record<K, R>,
+  define: (name: string, row: R) => O,
+): Record<K, O> {
+  const ops = {} as Record<K, O>;
+  for (const name of Object.keys(table) as K[]) ops[name] = define(name, table[name]);
+  return ops;
+}
+
+/** True if `formula` reads the variable `name`. */
+function reads(formula: string, name: string): boolean {
+  return new RegExp(`\\b${name}\\b`).test(formula);
+}
+
+/** The text with float literals turned into integers, for integer tensors. */
+function asInteger(formula: string): string {
+  return formula.replace(/(\d)\.0\b/g, "$1");
+}
+
+function scalarArguments(scalars: Scalars): Record<string, PointwiseArgument> {
+  const out: Record<string, PointwiseArgument> = {};
+  for (const [name, value] of Object.entries(scalars)) out[name] = { value, type: "f32" };
+  return out;
+}
+
+function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
+  const type = row.type ?? "float";
+  const outputType = (x: DType): DType =>
+    type === "bool" ? "bool" : type === "same" && x !== "bool" ? x : isFloat(x) ? x : "f32";
+  const compute = (x: DType) => type === "float" || isFloat(x) ? "f32" : DTYPES[x].compute;
+  return defineOp<Scalars>({
+    name,
+    check: ([x]) => [{ shape: x!.shape, dtype: outputType(x!.dtype) }],
+    forward(ctx, [x], scalars, [out]) {
+      const kind = compute(x!.dtype);
+      const y = pointwise({
+        name,
+        inputs: { x: x!, ...scalarArguments(scalars) },
+        expression: kind === "f32" ? row.f : asInteger(row.f),
+        compute: kind,
+        result: type === "bool" ? "bool" : kind,
+        module: kind === "f32" ? row.module : row.module?.replaceAll("x: f32", `x: ${kind}`),
+      }, out!);
+      if (typeof row.dx === "string") {
+        if (reads(row.dx, "x")) ctx.save(x!);
+        if (reads(row.dx, "y")) ctx.save(y);
+      }
+      return [y];
+    },
+    backward: typeof row.dx !== "string" ? row.dx : (ctx, [dy], scalars) => {
+      const formula = row.dx as string;
+      const inputs: Record<string, PointwiseArgument> = { dy: dy!, ...scalarArguments(scalars) };
+      const saved = [...ctx.saved];
+      if (reads(formula, "x")) inputs.x = saved.shift()!;
+      if (reads(formula, "y")) inputs.y_ = saved.shift()!;
+      return [
+        pointwise({
+          name: `${name}_backward`,
+          inputs,
+          expression: formula.replace(/\by\b/g, "y_"),
+          compute: "f32",
+          result: "f32",
+          module: row.module,
+          flops: 2,
+        }, ctx.inputs[0]!),
+      ];
+    },
+    reference: ([x], scalars) => [
+      hostMap(x!.shape, [x!], (v) => row.ref(v, scalars), outputType(x!.dtype)),
+    ],
+    samples: unarySamples(row),
+  });
+}
+
+function unarySamples(row: UnaryRow): Sample<Scalars>[] {
+  const attrs = row.scalars ?? {};
+  const domain = { low: row.low, high: row.high, distinct: row.distinct };
+  const samples: Sample<Scalars>[] = [[], [1], [7], [3, 5], [64, 4], [257]].map((shape) => ({
+    inputs: [{ shape, ...domain }],
+    attrs,
+    terms: 1,
+  }));
+  if (row.extremes) {
+    const values = row.extremes;
+    samples.push({ inputs: [{ shape: [values.length], values }], attrs, grad: false, terms: 1 });
+  }
+  if (row.type === "same") {
+    samples.push({ inputs: [{ shape: [5], dtype: "i32", low: -9, high: 9 }], attrs, grad: false });
+  }
+  return samples;
+}
+
+function binaryDType(row: BinaryRow, a: Spec | number, b: Spec | number): DType {
+  const of = (v: Spec | number): DType =>
+    typeof v !== "number" ? v.dtype : Number.isInteger(v) ? "bool" : "f32";
+  let promoted = promote(of(a), of(b));
+  // A whole number takes the tensor's dtype; with a bool tensor it is an i32.
+  if (promoted === "bool" && (typeof a === "number" || typeof b === "number")) promoted = "i32";
+  if (typeof a !== "number" && typeof b === "number" && isFloat(a.dtype)) promoted = a.dtype;
+  if (typeof b !== "number" && typeof a === "number" && isFloat(b.dtype)) promoted = b.dtype;
+  if (promoted === "bool" && row.type !== "bool") promoted = "i32";
+  return row.type === "float" && !isFloat(promoted) ? "f32" : promoted;
+}
+
+/** Both operands in order, numbers included. */
+function operands<T>(inputs: readonly T[], attrs: BinaryAttrs): [T | number, T | number] {
+  if (attrs.a !== undefined) return [attrs.a, inputs[0]!];
+  if (attrs.b !== undefined) return [inputs[0]!, attrs.b];
+  return [inputs[0]!, inputs[1]!];
+}
+
+function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
+  const logical = row.f.includes("!= 0.0");
+  return defineOp<BinaryAttrs>({
+    name,
+    check(inputs, attrs) {
+      const [a, b] = operands(inputs, attrs);
+      const shape = broadcastShapes(name, ...inputs.map((i) => i.shape));
+      return [{ shape, dtype: row.type === "bool" ? "bool" : binaryDType(row, a, b) }];
+    },
+    forward(ctx, inputs, attrs, [out]) {
+      const [a, b] = operands<DeviceArray>(inputs, attrs);
+      const kind = DTYPES[binaryDType(row, a, b)].compute;
+      const y = pointwise({
+        name,
+        inputs: { a: argument(a, kind), b: argument(b, kind) },
+        expression: kind === "f32" ? row.f : asInteger(row.f),
+        compute: kind,
+        result: row.type === "bool" ? "bool" : kind,
+        module: kind === "f32" ? row.module : row.module?.replaceAll(": f32", `: ${kind}`)
+          .replaceAll("bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u", "0u > 0u)"),
+      }, out!);
+      const formulas = logical
+        ? ""
+        : `${ctx.needs[0] ? text(row.da) : ""} ${
+          (ctx.needs[1] ?? ctx.needs[0]) ? text(row.db) : ""
+        }`;
+      for (const [variable, value] of [["a", a], ["b", b], ["y", y]] as const) {
+        if (typeof value !== "number" && reads(formulas, variable)) ctx.save(value);
+      }
+      return [y];
+    },
+    backward: typeof row.da !== "string" ? row.da : (ctx, [dy], attrs) => {
+      const formulas = [row.da, row.db] as string[];
+      // Which operand each input is: with a number on the left, the only input is operand b.
+      const which = attrs.a !== undefined ? [1] : attrs.b !== undefined ? [0] : [0, 1];
+      const wanted = which.filter((_, i) => ctx.needs[i]).map((o) => formulas[o]!).join(" ");
+      const saved = [...ctx.saved];
+      const values: Record<string, PointwiseArgument> = {};
+      const [a, b] = attrs.a !== undefined
+        ? [attrs.a, null]
+        : attrs.b !== undefined
+        ? [null, attrs.b]
+        : [null, null];
+      for (const [variable, value] of [["a", a], ["b", b], ["y", null]] as const) {
+        if (value !== null) values[variable] = { value, type: "f32" };
+        else if (reads(wanted, variable)) values[variable] = saved.shift()!;
+      }
+      return which.map((o, i) => {
+        if (!ctx.needs[i]) return null;
+        const formula = formulas[o]!;
+        if (formula === "dy") return dy!;
+        const inputs: Record<string, PointwiseArgument> = { dy: dy! };
+        for (const variable of ["a", "b", "y"]) {
+          if (reads(formula, variable)) {
+            inputs[variable === "y" ? "y_" : variable] = values[variable]!;
+          }
+        }
+        return pointwise({
+          name: `${name}_backward_${"ab"[o]}`,
+          inputs,
+          expression: formula.replace(/\by\b/g, "y_"),
+          compute: "f32",
+          result: "f32",
+          module: row.module,
+          flops: 2,
+        }, { shape: dy!.shape, dtype: dy!.dtype });
+      });
+    },
+    reference: (inputs, attrs) => {
+      const shape = broadcastShapes(name, ...inputs.map((i) => i.shape));
+      const f = attrs.a !== undefined
+        ? (v: number) => row.ref(attrs.a!, v)
+        : attrs.b !== undefined
+        ? (v: number) => row.ref(v, attrs.b!)
+        : row.ref;
+      return [
+        hostMap(
+          shape,
+          inputs,
+          f as (...v: number[]) => number,
+          row.type === "bool" ? "bool" : "f32",
+        ),
+      ];
+    },
+    samples: binarySamples(row),
+  });
+}
+
+function text(formula: string | NotDifferentiable): string {
+  return typeof formula === "string" ? formula : "";
+}
+
+function argument(value: DeviceArray | number, kind: "f32" | "i32" | "u32"): PointwiseArgument {
+  return typeof value === "number" ? { value, type: kind } : value;
+}
+
+function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
+  const shapes = [[[3], [3]], [[2, 3], [3]], [[4, 1, 3], [5, 1]], [[], [2, 2]], [[65], [65]], [[
+    0,
+    3,
+  ], [3]]];
+  const a = { low: row.lowA, distinct: row.distinct };
+  const b = { low: row.lowB, distinct: row.distinct };
+  const samples: Sample<BinaryAttrs>[] = shapes.map(([sa, sb]) => ({
+    inputs: [{ shape: sa!, ...a }, { shape: sb!, ...b }],
+    attrs: {},
+    terms: 1,
+  }));
+  samples.push({ inputs: [{ shape: [6], ...a }], attrs: { b: 1.5 }, terms: 1 });
+  samples.push({ inputs: [{ shape: [6], ...b }], attrs: { a: 1.5 }, terms: 1 });
+  return samples;
+}

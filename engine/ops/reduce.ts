@@ -1,0 +1,361 @@
+/** Sums, means and extremes over dimensions. */
+
+import { bindsPlain, DeviceArray, operand } from "../array.ts";
+import { DTYPES, isFloat } from "../dtype.ts";
+import { gpu } from "../gpu/device.ts";
+import { linearGrid } from "../kernels/kernel.ts";
+import { argReduceKernel, IS_NAN, reduceKernel, type ReduceSpec } from "../kernels/reduce.ts";
+import { defineOp, type HostArray, notDifferentiable, type Op, type Sample } from "../op.ts";
+import { eachCoordinate, hostZeros } from "../reference.ts";
+import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
+import { copyOf, pointwise } from "./launch_pointwise.ts";
+import { permuted } from "./movement.ts";
+
+/** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
+export interface ReduceAttrs {
+  readonly dim?: number | readonly number[];
+  readonly keepdim?: boolean;
+}
+
+/** Threads a reduction aims at; shorter outputs are split over their length. */
+const TARGET_THREADS = 4096;
+/** Elements of a share below which splitting costs more than it gains. */
+const MIN_SHARE = 128;
+
+function reducedShape(
+  shape: readonly number[],
+  dims: readonly number[],
+  keepdim = false,
+): number[] {
+  return keepdim
+    ? shape.map((s, d) => dims.includes(d) ? 1 : s)
+    : shape.filter((_, d) => !dims.includes(d));
+}
+
+/** x seen as [outer, R, inner] with the reduced dimensions in the middle. */
+function asMiddle(x: DeviceArray, dims: readonly number[]) {
+  const rank = x.shape.length;
+  const first = dims[0] ?? 0;
+  const adjacent = dims.every((d, i) => d === first + i);
+  const kept = Array.from({ length: rank }, (_, d) => d).filter((d) => !dims.includes(d));
+  const source = adjacent ? x : permuted(x, [...kept, ...dims]);
+  const sizes = source.shape;
+  const at = adjacent ? first : kept.length;
+  const length = dims.reduce((n, d) => n * x.shape[d]!, 1);
+  return {
+    array: bindsPlain(source) ? source : copyOf(source),
+    outer: sizeOf(sizes.slice(0, at)),
+    length,
+    inner: sizeOf(sizes.slice(at + dims.length)),
+  };
+}
+
+type ReduceRecipe =
+  & Pick<ReduceSpec, "name" | "init" | "combine" | "module">
+  & Partial<Pick<ReduceSpec, "map" | "finish">>
+  & { first?: number };
+
+/** Reduces `dims` of `x` into a contiguous array of `shape`, in one pass or two. */
+export function reduce(
+  x: DeviceArray,
+  recipe: ReduceRecipe & {
+    dims: readonly number[];
+    shape: readonly number[];
+    output: DeviceArray["dtype"];
+  },
+): DeviceArray {
+  const { array, outer, length, inner } = asMiddle(x, recipe.dims);
+  const outputs = outer * inner;
+  const limits = gpu().limits;
+  const accumulator = DTYPES[x.dtype].compute;
+  const wanted = Math.ceil(TARGET_THREADS / Math.max(outputs, 1));
+  const splits = Math.max(1, Math.min(wanted, Math.floor(length / MIN_SHARE)));
+  const pass = (
+    input: DeviceArray,
+    spec: { map: string; finish: string; output: DeviceArray["dtype"] },
+    size: { length: number; inner: number; splits: number },
+    shape: readonly number[],
+  ) => {
+    const y = DeviceArray.empty({ shape, dtype: spec.output }, recipe.name);
+    gpu().queue.launch({
+      kernel: reduceKernel({
+        name: recipe.name,
+        input: input.dtype,
+        accumulator,
+        init: recipe.init,
+        combine: recipe.combine,
+        module: recipe.module,
+        ...spec,
+      }),
+      buffers: [operand(input).binding, operand(y).binding],
+      params: { outputs, ...size, count: length, first: recipe.first ?? 0 },
+      grid: linearGrid(outputs * size.splits, limits.maxComputeWorkgroupsPerDimension),
+      cost: { flops: input.size, bytes: input.bytes + y.bytes },
+    });
+    return y;
+  };
+  const map = recipe.map ?? "x";
+  const finish = recipe.finish ?? "a";
+  const output = recipe.output;
+  if (splits === 1) {
+    return pass(array, { map, finish, output }, { length, inner, splits }, recipe.shape);
+  }
+  // The partial results stay in the accumulator's type.
+  const partial = pass(
+    array,
+    { map, finish: "a", output: accumulator === "f32" ? "f32" : accumulator },
+    { length, inner, splits },
+    [outputs, splits],
+  );
+  return pass(
+    partial,
+    { map: "x", finish, output },
+    { length: splits, inner: 1, splits: 1 },
+    recipe.shape,
+  );
+}
+
+/** `x` (a reduced gradient) seen at the shape before reduction. */
+function spread(
+  dy: DeviceArray,
+  shape: readonly number[],
+  dims: readonly number[],
+): DeviceArray {
+  const kept = reducedShape(shape, dims, true);
+  const strides = contiguousStrides(kept);
+  const source = dy.contiguous ? dy : copyOf(dy);
+  return source.view(kept, strides).view(shape, broadcastStrides(kept, strides, shape));
+}
+
+function hostReduce(
+  x: HostArray,
+  { dim, keepdim }: ReduceAttrs,
+  f: (values: number[]) => number,
+  dtype: DeviceArray["dtype"] = "f32",
+): HostArray {
+  const dims = normalizeDims("reduce", dim, x.shape.length);
+  const groups = Array.from(
+    { length: sizeOf(reducedShape(x.shape, dims)) },
+    (): number[] => [],
+  );
+  eachCoordinate(x.shape, (at, i) => {
+    let p = 0;
+    at.forEach((c, d) => {
+      if (!dims.includes(d)) p = p * x.shape[d]! + c;
+    });
+    groups[p]!.push(x.data[i]!);
+  });
+  const y = hostZeros(reducedShape(x.shape, dims, keepdim), dtype);
+  groups.forEach((g, i) => y.data[i] = f(g));
+  return y;
+}
+
+const SHAPES: readonly Sample<ReduceAttrs>[] = [
+  { inputs: [{ shape: [7], distinct: true }], attrs: {} },
+  { inputs: [{ shape: [3, 5], distinct: true }], attrs: { dim: 1 } },
+  { inputs: [{ shape: [3, 5], distinct: true }], attrs: { dim: 0, keepdim: true } },
+  { inputs: [{ shape: [2, 3, 4], distinct: true }], attrs: { dim: [0, 2] } },
+  { inputs: [{ shape: [2, 3, 4], distinct: true }], attrs: { dim: [1, 2], keepdim: true } },
+  { inputs: [{ shape: [] }], attrs: {} },
+  { inputs: [{ shape: [1025] }], attrs: {}, grad: false },
+  { inputs: [{ shape: [3, 700] }], attrs: { dim: 1 }, grad: false },
+];
+
+/** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
+export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
+  name: "sum",
+  check([x], { dim, keepdim }) {
+    const dims = normalizeDims("sum", dim, x!.shape.length);
+    return [{
+      shape: reducedShape(x!.shape, dims, keepdim),
+      dtype: x!.dtype === "bool" ? "i32" : x!.dtype,
+    }];
+  },
+  forward: (_ctx, [x], { dim }, [out]) => [
+    reduce(x!, {
+      name: "sum",
+      init: "0",
+      combine: "a + x",
+      dims: normalizeDims("sum", dim, x!.shape.length),
+      shape: out!.shape,
+      output: out!.dtype,
+    }),
+  ],
+  backward: (ctx, [dy], { dim }) => {
+    const { shape } = ctx.inputs[0]!;
+    return [spread(dy!, shape, normalizeDims("sum", dim, shape.length))];
+  },
+  reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0))],
+  samples: [...SHAPES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
+});
+
+/** y = sum of x over the dimensions divided by their size; floats only. */
+export const mean: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
+  name: "mean",
+  check([x], { dim, keepdim }) {
+    if (!isFloat(x!.dtype)) {
+      throw new TypeError(
+        `Cannot take the mean of dtype ${x!.dtype}: it must be a float, so call .to("f32") first`,
+      );
+    }
+    const dims = normalizeDims("mean", dim, x!.shape.length);
+    return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: x!.dtype }];
+  },
+  forward: (_ctx, [x], { dim }, [out]) => [
+    reduce(x!, {
+      name: "mean",
+      init: "0",
+      combine: "a + x",
+      finish: "a / p.count",
+      dims: normalizeDims("mean", dim, x!.shape.length),
+      shape: out!.shape,
+      output: out!.dtype,
+    }),
+  ],
+  backward: (ctx, [dy], { dim }) => {
+    const { shape } = ctx.inputs[0]!;
+    const dims = normalizeDims("mean", dim, shape.length);
+    const count = dims.reduce((n, d) => n * shape[d]!, 1);
+    const scaled = pointwise({
+      name: "mean_backward",
+      inputs: { dy: dy!, scale: { value: 1 / count, type: "f32" } },
+      expression: "dy * scale",
+      compute: "f32",
+      result: "f32",
+    }, dy!);
+    return [spread(scaled, shape, dims)];
+  },
+  reference: (
+    [x],
+    attrs,
+  ) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0) / v.length)],
+  samples: SHAPES,
+});
+
+function extreme(largest: boolean): Op<ReduceAttrs> {
+  const name = largest ? "max" : "min";
+  const better = largest ? "x > a" : "x < a";
+  return defineOp<ReduceAttrs>({
+    name,
+    check([x], { dim, keepdim }) {
+      const dims = normalizeDims(name, dim, x!.shape.length);
+      if (dims.some((d) => x!.shape[d] === 0)) {
+        throw new RangeError(
+          `Cannot take the ${name} of ${show(x!.shape)}: it has no elements there`,
+        );
+      }
+      return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: x!.dtype }];
+    },
+    forward(ctx, [x], { dim }, [out]) {
+      const kind = DTYPES[x!.dtype].compute;
+      const lowest = kind === "f32"
+        ? "p.first"
+        : kind === "i32"
+        ? (largest ? "-2147483648" : "2147483647")
+        : largest
+        ? "0u"
+        : "4294967295u";
+      const y = reduce(x!, {
+        name,
+        init: lowest,
+        first: largest ? -Infinity : Infinity,
+        combine: kind === "f32"
+          ? `select(a, x, ${better} || is_nan(x))`
+          : `select(a, x, ${better})`,
+        module: kind === "f32" ? IS_NAN : "",
+        dims: normalizeDims(name, dim, x!.shape.length),
+        shape: out!.shape,
+        output: out!.dtype,
+      });
+      ctx.save(x!, y);
+      return [y];
+    },
+    // As PyTorch's amax: equal elements share the gradient.
+    backward(ctx, [dy], { dim }) {
+      const [x, y] = ctx.saved as [DeviceArray, DeviceArray];
+      const dims = normalizeDims(name, dim, x.shape.length);
+      const mask = pointwise({
+        name: `${name}_mask`,
+        inputs: { x, m: spread(y, x.shape, dims) },
+        expression: "select(0.0, 1.0, x == m)",
+        compute: "f32",
+        result: "f32",
+      }, { shape: x.shape, dtype: "f32" });
+      const ties = reduce(mask, {
+        name: "sum",
+        init: "0",
+        combine: "a + x",
+        dims,
+        shape: dy!.shape,
+        output: "f32",
+      });
+      return [
+        pointwise({
+          name: `${name}_backward`,
+          inputs: { mask, dy: spread(dy!, x.shape, dims), ties: spread(ties, x.shape, dims) },
+          expression: "mask * dy / ties",
+          compute: "f32",
+          result: "f32",
+        }, { shape: x.shape, dtype: dy!.dtype }),
+      ];
+    },
+    reference: (
+      [x],
+      attrs,
+    ) => [hostReduce(x!, attrs, (v) => largest ? Math.max(...v) : Math.min(...v), x!.dtype)],
+    samples: [...SHAPES, {
+      inputs: [{ shape: [6], dtype: "i32", low: -9, high: -1 }],
+      attrs: {},
+      grad: false,
+    }],
+  });
+}
+
+/** Largest element over the dimensions; NaN wins. */
+export const max: Op<ReduceAttrs> = extreme(true);
+/** Smallest element over the dimensions; NaN wins. */
+export const min: Op<ReduceAttrs> = extreme(false);
+
+function argExtreme(largest: boolean): Op<ReduceAttrs> {
+  const name = largest ? "argmax" : "argmin";
+  return defineOp<ReduceAttrs>({
+    name,
+    check([x], { dim, keepdim }) {
+      const dims = normalizeDims(name, dim, x!.shape.length);
+      if (dims.some((d) => x!.shape[d] === 0)) {
+        throw new RangeError(
+          `Cannot take the ${name} of ${show(x!.shape)}: it has no elements there`,
+        );
+      }
+      return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: "i32" }];
+    },
+    forward(_ctx, [x], { dim }, [out]) {
+      const { array, outer, length, inner } = asMiddle(
+        x!,
+        normalizeDims(name, dim, x!.shape.length),
+      );
+      const y = DeviceArray.empty(out!, name);
+      gpu().queue.launch({
+        kernel: argReduceKernel({ input: array.dtype, largest }),
+        buffers: [operand(array).binding, operand(y).binding],
+        params: { outputs: outer * inner, length, inner },
+        grid: linearGrid(outer * inner, gpu().limits.maxComputeWorkgroupsPerDimension),
+        cost: { flops: array.size, bytes: array.bytes + y.bytes },
+      });
+      return [y];
+    },
+    backward: notDifferentiable("gives positions, which are integers"),
+    reference: ([x], attrs) => [
+      hostReduce(x!, attrs, (v) => v.indexOf(largest ? Math.max(...v) : Math.min(...v)), "i32"),
+    ],
+    samples: [
+      ...SHAPES,
+      { inputs: [{ shape: [6], values: [1, 3, 3, 0, 0, 2] }], attrs: {} },
+    ],
+  });
+}
+
+/** Position (i32) of the first largest element; NaN counts as largest. */
+export const argmax: Op<ReduceAttrs> = argExtreme(true);
+/** Position (i32) of the first smallest element; NaN counts as smallest. */
+export const argmin: Op<ReduceAttrs> = argExtreme(false);

@@ -1,0 +1,83 @@
+/** Softmax and its logarithm over the last dimension. */
+
+import { DeviceArray, operand } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+import { linearGrid } from "../kernels/kernel.ts";
+import { softmaxBackwardKernel, softmaxKernel } from "../kernels/softmax.ts";
+import { defineOp, type Op } from "../op.ts";
+import { hostZeros } from "../reference.ts";
+import { show } from "../shape.ts";
+import { plain } from "./launch_pointwise.ts";
+
+function define(log: boolean): Op<Record<never, never>> {
+  const name = log ? "logSoftmax" : "softmax";
+  const rows = (x: DeviceArray) => ({ rows: x.size / x.shape.at(-1)!, C: x.shape.at(-1)! });
+  const grid = (x: DeviceArray) =>
+    linearGrid(x.size / x.shape.at(-1)!, gpu().limits.maxComputeWorkgroupsPerDimension);
+  return defineOp<Record<never, never>>({
+    name,
+    check([x]) {
+      if (x!.dtype !== "f32") {
+        throw new TypeError(`Cannot ${name} dtype ${x!.dtype}: it must be f32`);
+      }
+      if (x!.shape.length === 0 || x!.shape.at(-1) === 0) {
+        throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs a dimension with elements`);
+      }
+      return [{ shape: x!.shape, dtype: "f32" }];
+    },
+    forward(ctx, [x]) {
+      const source = plain(x!);
+      const y = DeviceArray.empty(x!, name);
+      gpu().queue.launch({
+        kernel: softmaxKernel({ log }),
+        buffers: [operand(source).binding, operand(y).binding],
+        params: rows(y),
+        grid: grid(y),
+        cost: { flops: 5 * y.size, bytes: 4 * y.bytes },
+      });
+      ctx.save(y);
+      return [y];
+    },
+    backward(ctx, [dy]) {
+      const [y] = ctx.saved as [DeviceArray];
+      const dx = DeviceArray.empty(y, `${name}_backward`);
+      gpu().queue.launch({
+        kernel: softmaxBackwardKernel({ log }),
+        buffers: [operand(y).binding, operand(plain(dy!)).binding, operand(dx).binding],
+        params: rows(y),
+        grid: grid(y),
+        cost: { flops: 4 * y.size, bytes: 5 * y.bytes },
+      });
+      return [dx];
+    },
+    reference([x]) {
+      const y = hostZeros(x!.shape);
+      const C = x!.shape.at(-1)!;
+      for (let first = 0; first < x!.data.length; first += C) {
+        const row = x!.data.subarray(first, first + C);
+        const top = Math.max(...row);
+        const total = row.reduce((s, v) => s + Math.exp(v - top), 0);
+        row.forEach((v, c) =>
+          y.data[first + c] = log ? v - top - Math.log(total) : Math.exp(v - top) / total
+        );
+      }
+      return [y];
+    },
+    samples: [
+      { inputs: [{ shape: [4, 7] }], attrs: {} },
+      { inputs: [{ shape: [2, 3, 5] }], attrs: {} },
+      { inputs: [{ shape: [3, 1] }], attrs: {} },
+      {
+        inputs: [{ shape: [2, 3], values: [1000, 999, 0, -1000, -1000, -1001] }],
+        attrs: {},
+        grad: false,
+      },
+      { inputs: [{ shape: [0, 3] }], attrs: {} },
+    ],
+  });
+}
+
+/** exp(x) / sum exp(x) over the last dimension. */
+export const softmax: Op<Record<never, never>> = define(false);
+/** log of the softmax over the last dimension. */
+export const logSoftmax: Op<Record<never, never>> = define(true);

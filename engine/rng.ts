@@ -1,0 +1,80 @@
+/**
+ * The state of the engine's counter-based generator (Philox-4x32-10).
+ *
+ * A random op takes the next call number; element block `i` of call `c` is philox(counter = (i, 0,
+ * c + base), key = seed). Seed and base live in a GPU buffer, so a recorded step that is replayed
+ * draws fresh numbers by raising the base alone, and a backward rule draws the forward's numbers
+ * again from the same call number.
+ */
+
+import { DeviceArray } from "./array.ts";
+import { gpu } from "./gpu/device.ts";
+import { Storage } from "./gpu/storage.ts";
+
+/** What a checkpoint keeps of the generator. */
+export interface RngState {
+  /** The seed, 0 to 2^53 - 1. */
+  readonly seed: number;
+  /** Random ops run since it was set. */
+  readonly calls: number;
+}
+
+let state: RngState = { seed: 0, calls: 0 };
+let buffer: { owner: unknown; seed: number; storage: Storage } | undefined;
+
+/**
+ * Seeds every random op that follows: initialisers, dropout, `rand`, image transforms.
+ *
+ * @throws {RangeError} if the seed is not a whole number from 0 to 2^53 - 1
+ */
+export function manualSeed(seed: number): void {
+  setRngState({ seed, calls: 0 });
+}
+
+/** The generator's state, for a checkpoint. */
+export function rngState(): RngState {
+  return { ...state };
+}
+
+/**
+ * Continues from a saved state.
+ *
+ * @throws {RangeError} if seed or calls is not a whole number from 0 to 2^53 - 1
+ */
+export function setRngState(next: RngState): void {
+  for (const name of ["seed", "calls"] as const) {
+    if (!Number.isSafeInteger(next[name]) || next[name] < 0) {
+      throw new RangeError(
+        `Cannot use ${
+          next[name]
+        } as the generator's ${name}: it must be a whole number from 0 to 2^53 - 1`,
+      );
+    }
+  }
+  state = { seed: next.seed, calls: next.calls };
+}
+
+/** Takes the next call number. */
+export function nextCall(): number {
+  const call = state.calls;
+  state = { ...state, calls: call + 1 };
+  return call;
+}
+
+/** The generator's GPU state [seed low, seed high, base low, base high] as a u32 array. */
+export function rngArray(): DeviceArray {
+  const words = [state.seed >>> 0, Math.floor(state.seed / 2 ** 32), 0, 0];
+  if (buffer?.owner !== gpu()) {
+    const storage = Storage.from(new Uint8Array(new Uint32Array(words).buffer), "rng state");
+    buffer = { owner: gpu(), seed: state.seed, storage };
+  } else if (buffer.seed !== state.seed) {
+    buffer.storage.write(new Uint8Array(new Uint32Array(words).buffer));
+    buffer.seed = state.seed;
+  }
+  return new DeviceArray(buffer.storage.retain(), "u32", [4]);
+}
+
+/** The two halves of a call number, as kernel params. */
+export function callParams(call: number): { call_lo: number; call_hi: number } {
+  return { call_lo: call >>> 0, call_hi: Math.floor(call / 2 ** 32) };
+}

@@ -1,0 +1,87 @@
+/**
+ * Ends of lifetimes: what is made inside a scope is freed when it ends.
+ *
+ * A scope frees by counting, not by reachability: a tensor survives if it is in the scope's result
+ * (in arrays and plain objects, too), was kept with `keep`, or was made outside.
+ */
+
+import { gpu } from "./gpu/device.ts";
+
+/** What a scope can free. */
+export interface Scoped {
+  dispose(): void;
+}
+
+interface Level {
+  readonly values: Set<Scoped>;
+  readonly outer: Level | null;
+}
+
+let open: Level | null = null;
+
+/** Adds a new value to the innermost open scope. */
+export function enterScope(value: Scoped): void {
+  open?.values.add(value);
+}
+
+/** Lets a tensor outlive every open scope: it lives until it is disposed. Returns it. */
+export function keep<T extends Scoped>(value: T): T {
+  for (let level = open; level; level = level.outer) level.values.delete(value);
+  return value;
+}
+
+/**
+ * Runs `fn` and frees every tensor made inside but those it returns or keeps. The outermost scope
+ * also submits the work recorded in it, so that a training step is one pass and one submit.
+ *
+ * @throws {TypeError} if `fn` is async: read results after the scope
+ *
+ * @example
+ * ```ts
+ * import { init, memory, scope, tensor } from "../mod.ts";
+ * await init();
+ * const x = tensor([3, 4]);
+ * const length = scope(() => x.square().sum().sqrt());
+ * console.log(await length.item()); // 5
+ * ```
+ */
+export function scope<T>(fn: () => T): T {
+  const outer = open;
+  const mine = new Set<Scoped>();
+  open = { values: mine, outer };
+  let result: T;
+  try {
+    result = fn();
+    if (result instanceof Promise) {
+      result.catch(() => {});
+      throw new TypeError(
+        "Cannot scope an async function: its tensors would be freed at the first await; " +
+          "return tensors from the scope and read them after it",
+      );
+    }
+    for (const value of survivors(result)) {
+      if (mine.delete(value)) outer?.values.add(value);
+    }
+  } finally {
+    open = outer;
+    for (const value of mine) value.dispose();
+    if (!outer) gpu().queue.flush();
+  }
+  return result;
+}
+
+/** Every scoped value inside `value`: itself, in arrays, in plain objects and in maps. */
+function* survivors(value: unknown, seen = new Set<unknown>()): Generator<Scoped> {
+  if (typeof value !== "object" || value === null || seen.has(value)) return;
+  seen.add(value);
+  if ("dispose" in value && typeof value.dispose === "function") {
+    yield value as Scoped;
+    return;
+  }
+  if (ArrayBuffer.isView(value)) return;
+  if (Array.isArray(value) || value instanceof Map || value instanceof Set) {
+    for (const item of value) yield* survivors(item, seen);
+    return;
+  }
+  for (const item of Object.values(value)) yield* survivors(item, seen);
+}

@@ -1,0 +1,169 @@
+/**
+ * What every tensor has besides its ops: memory, lifetime, a place on the tape, a gradient.
+ */
+
+import { DeviceArray } from "./array.ts";
+import { addAndRelease, type Edge, type GradientSink, Node, ownGradient } from "./autograd.ts";
+import { type DType, isFloat } from "./dtype.ts";
+import { enterScope, keep } from "./scope.ts";
+import { sameShape, show } from "./shape.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** How a tensor came to be. */
+export interface TensorOptions {
+  /** A leaf that collects a gradient. */
+  readonly requiresGrad?: boolean;
+  /** The recorded op and which of its outputs this is. */
+  readonly source?: { readonly node: Node; readonly output: number };
+}
+
+interface Resources {
+  readonly array: DeviceArray;
+  readonly node: Node | null;
+}
+
+let collected = 0;
+const registry = new FinalizationRegistry<Resources>(releaseCollected);
+let wrap: (array: DeviceArray) => Tensor;
+
+function releaseCollected({ array, node }: Resources): void {
+  collected++;
+  array.release();
+  node?.release();
+}
+
+/** Tells this file how to make a tensor; `tensor.ts` calls it once. */
+export function setTensorFactory(make: (array: DeviceArray) => Tensor): void {
+  wrap = make;
+}
+
+/** Tensors that the garbage collector had to free because no scope or `using` did. */
+export function collectedTensors(): number {
+  return collected;
+}
+
+/** Memory, lifetime and gradient of a tensor. */
+export abstract class TensorBase implements GradientSink, Disposable {
+  readonly #array: DeviceArray;
+  readonly #source: TensorOptions["source"];
+  #leafRequiresGrad: boolean;
+  #grad: Tensor | null = null;
+
+  /** Takes over the handle. Users make tensors with `tensor`, `zeros`, … */
+  constructor(array: DeviceArray, options: TensorOptions = {}) {
+    this.#array = array;
+    this.#source = options.source;
+    this.#leafRequiresGrad = options.requiresGrad ?? false;
+    if (this.#leafRequiresGrad && !isFloat(array.dtype)) {
+      throw new TypeError(`Cannot require a gradient of dtype ${array.dtype}: it must be a float`);
+    }
+    options.source?.node.retain();
+    registry.register(this, { array, node: options.source?.node ?? null }, this);
+    enterScope(this);
+  }
+
+  /** The memory behind the tensor. For ops and modules, not for users. */
+  get device(): DeviceArray {
+    if (this.#array.released) {
+      throw new Error(
+        `Cannot use a tensor ${
+          show(this.shape)
+        } that was freed: return it from scope() or keep() it`,
+      );
+    }
+    return this.#array;
+  }
+
+  /** Sizes, outermost first. */
+  get shape(): readonly number[] {
+    return this.#array.shape;
+  }
+  /** Element type. */
+  get dtype(): DType {
+    return this.#array.dtype;
+  }
+  /** Number of dimensions. */
+  get ndim(): number {
+    return this.#array.shape.length;
+  }
+  /** Number of elements. */
+  get size(): number {
+    return this.#array.size;
+  }
+  /** True if a gradient flows to or through this tensor. */
+  get requiresGrad(): boolean {
+    return this.#source !== undefined || this.#leafRequiresGrad;
+  }
+  /** True if no recorded op made this tensor. */
+  get isLeaf(): boolean {
+    return this.#source === undefined;
+  }
+  /** The gradient `backward` collected, or null. Leaves only. */
+  get grad(): Tensor | null {
+    return this.#grad;
+  }
+  /** Replaces the gradient; the old one is freed. */
+  set grad(value: Tensor | null) {
+    if (value && (!sameShape(value.shape, this.shape) || value.dtype !== this.dtype)) {
+      throw new TypeError(
+        `Cannot set a gradient ${show(value.shape)} ${value.dtype} on a tensor ` +
+          `${show(this.shape)} ${this.dtype}: both must be equal`,
+      );
+    }
+    if (this.#grad !== value) this.#grad?.dispose();
+    if (value) keep(value);
+    this.#grad = value;
+  }
+
+  /** Sets whether this leaf collects a gradient; returns the tensor. */
+  requiresGrad_(value = true): this {
+    if (!this.isLeaf) {
+      throw new TypeError("Cannot change requiresGrad of a computed tensor: detach() it first");
+    }
+    if (value && !isFloat(this.dtype)) {
+      throw new TypeError(`Cannot require a gradient of dtype ${this.dtype}: it must be a float`);
+    }
+    this.#leafRequiresGrad = value;
+    return this;
+  }
+
+  /** Where gradients of this tensor go. For the tape. */
+  edge(): Edge {
+    return this.#source ?? { leaf: this };
+  }
+
+  /** Adds to the collected gradient. For the tape. */
+  accumulate(grad: DeviceArray): void {
+    if (!this.#grad) {
+      this.#grad = wrap(ownGradient(grad));
+    } else {
+      const total = addAndRelease(this.#grad.device.alias(), grad);
+      this.#grad.dispose();
+      this.#grad = wrap(total);
+    }
+    keep(this.#grad);
+  }
+
+  /** Frees the memory now instead of at the end of the scope. Later use throws. */
+  dispose(): void {
+    if (this.#array.released) return;
+    registry.unregister(this);
+    this.#array.release();
+    this.#source?.node.release();
+    this.#grad?.dispose();
+    this.#grad = null;
+  }
+  /** `using t = …` frees t at the end of the block. */
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** Words for a person: shape and dtype, no elements (those need an `await`). */
+  toString(): string {
+    return `Tensor(${show(this.shape)}, ${this.dtype}${this.requiresGrad ? ", requiresGrad" : ""})`;
+  }
+  /** What `console.log` prints. */
+  [Symbol.for("Deno.customInspect")](): string {
+    return this.toString();
+  }
+}
