@@ -43,6 +43,8 @@ const REDRAW_MS = 100;
 const RATE_WINDOW_MS = 10_000;
 const MAX_BAR = 40;
 const MIN_BAR = 8;
+// A full last column makes some terminals wrap, and Ctrl-C echoes as two cells.
+const FREE_CELLS = 3;
 const CLEAR_LINE = "\r\x1b[K";
 
 /**
@@ -162,8 +164,7 @@ export class ProgressBar {
   }
 
   #draw(now: number): void {
-    // One cell stays free: a full last column makes some terminals wrap.
-    const line = this.#line(now, Math.max(1, this.#terminal.columns() - 1));
+    const line = this.#line(now, Math.max(1, this.#terminal.columns() - FREE_CELLS));
     this.#terminal.write(CLEAR_LINE + line);
     this.#visible = true;
     this.#drawnAt = now;
