@@ -1,0 +1,12 @@
+/** Weights and checkpoints: files in, files out. */
+
+export { loadSafetensors, saveSafetensors } from "./safetensors.ts";
+export {
+  decodeSafetensors,
+  encodeSafetensors,
+  type SafetensorsFile,
+} from "./safetensors_format.ts";
+export type { HostArray, HostData, HostDtype } from "./host_array.ts";
+export { type CheckpointValue, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+export { writeFileAtomic } from "./atomic.ts";
+export type { ByteSource } from "./source.ts";
