@@ -1,6 +1,6 @@
 /** @file Writing a file so that a reader finds the old content or the new, never a part. */
 
-/** Temporary files that this process is writing. */
+/** Names of the temporary files that this process is writing. */
 const writing = new Set<string>();
 
 /**
@@ -27,8 +27,9 @@ export async function writeFileAtomic(
   const target = path instanceof URL ? decodeURIComponent(path.pathname) : path;
   const { folder, name } = splitPath(target);
   const prefix = `.${name}.`;
-  const temporary = `${folder}${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
-  writing.add(temporary);
+  const temporaryName = `${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporary = folder + temporaryName;
+  writing.add(temporaryName);
   try {
     await writeSynced(temporary, content instanceof Uint8Array ? [content] : content);
     await Deno.rename(temporary, target);
@@ -38,7 +39,7 @@ export async function writeFileAtomic(
     const reason = error instanceof Error ? error.message : String(error);
     throw new Error(`Cannot write ${target}: ${reason}`, { cause: error });
   } finally {
-    writing.delete(temporary);
+    writing.delete(temporaryName);
   }
   await tidyFolder(folder, prefix);
 }
@@ -72,7 +73,7 @@ async function syncFolder(dir: string): Promise<void> {
 async function removeLeftovers(folder: string, prefix: string): Promise<void> {
   for await (const { name } of Deno.readDir(folder || ".")) {
     const ours = name.startsWith(prefix) && /^[0-9a-f]{8}\.tmp$/.test(name.slice(prefix.length));
-    if (ours && !writing.has(folder + name)) await Deno.remove(folder + name);
+    if (ours && !writing.has(name)) await Deno.remove(folder + name);
   }
 }
 

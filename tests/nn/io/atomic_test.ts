@@ -95,6 +95,17 @@ Deno.test("writeFileAtomic() leaves one whole file after many writes at once", a
   });
 });
 
+Deno.test("writeFileAtomic() does not remove what a slower write of the same file is at", async () => {
+  await withDir(async (dir) => {
+    const slow = Array.from({ length: 300 }, () => new Uint8Array(10).fill(1));
+    const fast = Uint8Array.of(2);
+    await Promise.all([writeFileAtomic(`${dir}/a`, slow), writeFileAtomic(`${dir}//a`, fast)]);
+    const read = Deno.readFileSync(`${dir}/a`);
+    assertEquals(read, read.length === 1 ? fast : new Uint8Array(3000).fill(1));
+    assertEquals(list(dir), ["a"]);
+  });
+});
+
 Deno.test("writeFileAtomic() leaves the old file whole when the writer is killed", async () => {
   await withDir(async (dir) => {
     const old = new Uint8Array(100).fill(1);
