@@ -34,6 +34,7 @@ const CLASSES = 26;
  * @param dir The folder with the files.
  * @param split Which part.
  * @throws {Deno.errors.NotFound} If the folder or one of the files is missing.
+ * @throws {Deno.errors.InvalidData} If the folder holds several sets.
  * @throws {FormatError} If a file is not such an idx file, the counts differ or a label is not 1 to 26.
  *
  * @example
@@ -115,7 +116,7 @@ async function findFiles(
   const images = candidates[0]; // of NAME and NAME.gz the plain one: names are sorted
   if (images === undefined) throw missing(`*-${end}`, folder, names);
   if (candidates.some((name) => bare(name) !== bare(images))) {
-    throw new Error(
+    throw new Deno.errors.InvalidData(
       `Cannot choose between ${candidates.join(" and ")} in ${folder}: keep one set in a folder`,
     );
   }

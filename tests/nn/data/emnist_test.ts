@@ -143,7 +143,7 @@ Deno.test("readEmnistLetters() does not guess between two sets", async () => {
     await writePair(dir, { prefix: "b-" });
     await assertRejects(
       () => readEmnistLetters(dir, "train"),
-      Error,
+      Deno.errors.InvalidData,
       "Cannot choose between a-train-images-idx3-ubyte and b-train-images-idx3-ubyte",
     );
   });
