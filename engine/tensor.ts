@@ -23,6 +23,7 @@ import { topk } from "./ops/topk.ts";
 import { nest, type Nested, readAll } from "./read.ts";
 import { broadcastShapes, normalizeDim, sameShape, show } from "./shape.ts";
 import { setTensorFactory, TensorBase } from "./tensor_base.ts";
+import { traceCall } from "./trace.ts";
 
 /** A tensor or a number that broadcasts like one. */
 export type Operand = Tensor | number;
@@ -53,6 +54,7 @@ export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor
     new Tensor(array, { source: node && isFloat(array.dtype) ? { node, output: i } : undefined })
   );
   afterOp(op, arrays, outputs, attrs);
+  traceCall({ op: op as Op<unknown>, attrs, inputs, outputs: results });
   return results;
 }
 
