@@ -11,7 +11,7 @@ import { debug } from "./gpu/debug.ts";
 import { gpu } from "./gpu/device.ts";
 import type { HostArray, Op } from "./op.ts";
 import { copyOf } from "./ops/launch_pointwise.ts";
-import { show } from "./shape.ts";
+import { coordinatesOf, show } from "./shape.ts";
 
 interface Pending {
   readonly op: Op<unknown>;
@@ -107,7 +107,7 @@ function notFinite(outputs: readonly HostArray[]): string | null {
     const at = output.data.findIndex((v) => !Number.isFinite(v));
     if (at >= 0) {
       return `output ${o} ${show(output.shape)} is ${output.data[at]} at ${
-        show(coordinates(output, at))
+        show(coordinatesOf(output.shape, at))
       }, ` +
         "the first value that is not finite";
     }
@@ -133,7 +133,7 @@ function difference(
       if (Object.is(a, b) || a === b) continue;
       if (Math.abs(a - b) <= tolerance + tolerance * Math.abs(b)) continue;
       return `output ${o} ${show(got.shape)} is ${a} at ${
-        show(coordinates(got, i))
+        show(coordinatesOf(got.shape, i))
       }, the float64 ` +
         `reference gives ${b}`;
     }
@@ -143,14 +143,4 @@ function difference(
 
 function largest(array: HostArray): number {
   return array.data.reduce((m, v) => Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m, 0);
-}
-
-function coordinates({ shape }: HostArray, index: number): number[] {
-  const at = new Array<number>(shape.length);
-  let rest = index;
-  for (let d = shape.length - 1; d >= 0; d--) {
-    at[d] = rest % shape[d]!;
-    rest = Math.floor(rest / shape[d]!);
-  }
-  return at;
 }

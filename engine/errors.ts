@@ -19,7 +19,10 @@ export class NoAdapterError extends Error {
   override name = "NoAdapterError";
 }
 
-/** A check asked for by `LATHE_CHECK` failed: an op gave other numbers than its reference, or NaN. */
+/**
+ * A check failed: under `LATHE_CHECK` an op gave other numbers than its reference, or NaN; in
+ * `gradcheck` a gradient differs from central differences.
+ */
 export class CheckError extends Error {
   override name = "CheckError";
 }

@@ -33,3 +33,18 @@ export {
   zeros,
   zerosLike,
 } from "./creation.ts";
+export {
+  adaptiveAvgPool2d,
+  avgPool2d,
+  conv2d,
+  type ConvOptions,
+  crossEntropy,
+  type CrossEntropyOptions,
+  dropout,
+  linear,
+  maxPool2d,
+  type Pair,
+  type PoolOptions,
+  sgdStep,
+  type SgdTensors,
+} from "./functions.ts";

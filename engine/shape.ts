@@ -38,6 +38,17 @@ export function show(shape: readonly number[]): string {
   return `[${shape.join(", ")}]`;
 }
 
+/** Coordinates of the element with row-major number `index`. */
+export function coordinatesOf(shape: readonly number[], index: number): number[] {
+  const at = new Array<number>(shape.length);
+  let rest = index;
+  for (let d = shape.length - 1; d >= 0; d--) {
+    at[d] = rest % shape[d]!;
+    rest = Math.floor(rest / shape[d]!);
+  }
+  return at;
+}
+
 /** True if both shapes are equal. */
 export function sameShape(a: readonly number[], b: readonly number[]): boolean {
   return a.length === b.length && a.every((s, i) => s === b[i]);

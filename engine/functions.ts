@@ -1,0 +1,188 @@
+/** Ops with options, as PyTorch's `torch.nn.functional` names them. */
+
+import { inArena } from "./array.ts";
+import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
+import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
+import { conv2d as convOp } from "./ops/conv.ts";
+import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
+import { linear as linearOp } from "./ops/matmul.ts";
+import { dropout as dropoutOp } from "./ops/random.ts";
+import { sgdInto } from "./ops/sgd.ts";
+import { nextCall } from "./rng.ts";
+import { sameShape, show } from "./shape.ts";
+import { apply, type Tensor } from "./tensor.ts";
+
+/** A size for both dimensions, or [height, width]. */
+export type Pair = number | readonly [number, number];
+
+/** Options of {@linkcode conv2d}. */
+export interface ConvOptions {
+  /** Added to each output channel: [O]. */
+  bias?: Tensor;
+  /** Step of the window; default 1. */
+  stride?: Pair;
+  /** Zeros on both sides; default 0. */
+  padding?: Pair;
+  /** Distance between kernel elements; default 1. */
+  dilation?: Pair;
+  /** Channels are cut into this many independent convolutions; default 1. */
+  groups?: number;
+}
+
+/** Options of pooling. */
+export interface PoolOptions {
+  /** Step of the window; default: the kernel size. */
+  stride?: Pair;
+  /** Padding on both sides, at most half the kernel; default 0. */
+  padding?: Pair;
+  /** Distance between window elements (max pooling); default 1. */
+  dilation?: Pair;
+  /** Rounds the output size up; default false. */
+  ceilMode?: boolean;
+  /** Average pooling: whether padding counts in the divisor; default true. */
+  countIncludePad?: boolean;
+}
+
+/**
+ * Two-dimensional cross-correlation of x [N, C, H, W] with w [O, C / groups, KH, KW].
+ *
+ * y[n, o, i, j] = bias[o] + Σ w[o, c, kh, kw] · x[n, c, i·stride - padding + kh·dilation, …]
+ *
+ * @returns [N, O, OH, OW] with OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1) / stride⌋ + 1
+ * @throws {TypeError} if shapes or dtypes (f32) do not fit
+ * @throws {RangeError} if an option is out of range or the output would be empty
+ *
+ * @example
+ * ```ts
+ * import { conv2d, init, randn } from "../mod.ts";
+ * await init();
+ * const y = conv2d(randn([1, 3, 8, 8]), randn([4, 3, 3, 3]), { padding: 1 });
+ * console.log(y.shape); // [1, 4, 8, 8]
+ * ```
+ */
+export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
+  const attrs = {
+    stride: pair(options.stride ?? 1),
+    padding: pair(options.padding ?? 0),
+    dilation: pair(options.dilation ?? 1),
+    groups: options.groups ?? 1,
+  };
+  return apply(convOp, options.bias ? [x, w, options.bias] : [x, w], attrs)[0]!;
+}
+
+/** Largest element of each window of x [N, C, H, W]; ties give their gradient to the first. */
+export function maxPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
+  return apply(maxPoolOp, [x], poolAttrs(kernel, options))[0]!;
+}
+
+/** Mean of each window of x [N, C, H, W]. */
+export function avgPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
+  if (options.dilation !== undefined) {
+    throw new TypeError("Cannot avgPool2d with dilation: only maxPool2d has it");
+  }
+  return apply(avgPoolOp, [x], poolAttrs(kernel, options))[0]!;
+}
+
+/** Mean over windows [⌊i·H/OH⌋, ⌈(i+1)·H/OH⌉) so that the output is [N, C, OH, OW]. */
+export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
+  return apply(adaptiveAvgPoolOp, [x], { size: pair(size) })[0]!;
+}
+
+/**
+ * Zeroes elements with probability p and scales the rest by 1 / (1 - p). The draw is a function of
+ * the seed and the number of random calls before it; backward draws it again instead of storing it.
+ */
+export function dropout(x: Tensor, p = 0.5): Tensor {
+  return apply(dropoutOp, [x], { p, call: nextCall() })[0]!;
+}
+
+/** x · wᵀ + bias for x [..., K], w [N, K], bias [N]. */
+export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
+  return apply(linearOp, bias ? [x, w, bias] : [x, w], {})[0]!;
+}
+
+/** Options of {@linkcode crossEntropy}. */
+export interface CrossEntropyOptions {
+  /** Class id whose rows give no loss and do not count in the mean; default -100. */
+  ignoreIndex?: number;
+  /** Share of the target spread evenly over all classes; default 0. */
+  labelSmoothing?: number;
+  /** Default `mean`. */
+  reduction?: "mean" | "sum" | "none";
+}
+
+/**
+ * -Σ q·log softmax(logits) for logits [N, C] and class ids [N] (i32 or u32), or probabilities
+ * [N, C] (f32). A class id out of range gives NaN.
+ *
+ * @throws {TypeError} if shapes or dtypes do not fit
+ *
+ * @example
+ * ```ts
+ * import { crossEntropy, init, tensor } from "../mod.ts";
+ * await init();
+ * const loss = crossEntropy(tensor([[2, 0], [0, 2]]), tensor([0, 1], { dtype: "i32" }));
+ * console.log((await loss.item()).toFixed(4)); // 0.1269
+ * ```
+ */
+export function crossEntropy(
+  logits: Tensor,
+  target: Tensor,
+  options: CrossEntropyOptions = {},
+): Tensor {
+  const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean" } = options;
+  if (target.dtype !== "f32") {
+    return apply(crossEntropyOp, [logits, target], { ignoreIndex, labelSmoothing, reduction })[0]!;
+  }
+  if (!sameShape(logits.shape, target.shape) || logits.ndim !== 2) {
+    throw new TypeError(
+      `Cannot take the cross entropy of ${show(logits.shape)} and probabilities ` +
+        `${show(target.shape)}: both must be [N, C]`,
+    );
+  }
+  const C = logits.shape[1]!;
+  const q = labelSmoothing > 0 ? target.mul(1 - labelSmoothing).add(labelSmoothing / C) : target;
+  const rows = q.mul(logits.logSoftmax(1)).sum(1).neg();
+  return reduction === "none" ? rows : reduction === "sum" ? rows.sum() : rows.mean();
+}
+
+/** A parameter for {@linkcode sgdStep} with its gradient and, with momentum, its buffer. */
+export interface SgdTensors {
+  readonly param: Tensor;
+  readonly grad: Tensor;
+  readonly buffer?: Tensor;
+}
+
+/**
+ * One step of SGD over all entries, in place and in as few dispatches as the adapter's bindings
+ * allow. `hyper` is f32 [lr, momentum, dampening, weightDecay, nesterov, first]: the last two are 0
+ * or 1; `first` makes the momentum buffers start as the gradient.
+ */
+export function sgdStep(entries: readonly SgdTensors[], hyper: Tensor): void {
+  inArena(() => {
+    sgdInto(
+      entries.map((e) => ({
+        param: e.param.device,
+        grad: e.grad.device,
+        buffer: e.buffer?.device,
+      })),
+      hyper.device,
+    );
+    return [];
+  });
+}
+
+function pair(value: Pair): [number, number] {
+  return typeof value === "number" ? [value, value] : [value[0], value[1]];
+}
+
+function poolAttrs(kernel: Pair, options: PoolOptions): PoolAttrs {
+  return {
+    kernel: pair(kernel),
+    stride: pair(options.stride ?? kernel),
+    padding: pair(options.padding ?? 0),
+    dilation: pair(options.dilation ?? 1),
+    ceilMode: options.ceilMode ?? false,
+    countIncludePad: options.countIncludePad ?? true,
+  };
+}

@@ -1,0 +1,220 @@
+/**
+ * Pooling of NCHW tensors. Forward: a thread owns an output element. Backward gathers: a thread owns
+ * an input element and adds up the windows that cover it, so no atomics are needed.
+ *
+ * Source: ours; window rules as in PyTorch.
+ */
+
+import { IS_NAN } from "./reduce.ts";
+import { type Kernel, kernel, linearThread, type Param } from "./kernel.ts";
+
+const WINDOW: Readonly<Record<string, Param["type"]>> = {
+  count: "u32",
+  H: "u32",
+  W: "u32",
+  OH: "u32",
+  OW: "u32",
+  KH: "u32",
+  KW: "u32",
+  stride_h: "i32",
+  stride_w: "i32",
+  pad_h: "i32",
+  pad_w: "i32",
+  dil_h: "i32",
+  dil_w: "i32",
+};
+
+const OUTPUT = `${linearThread("t", "p.count")}
+  let plane = t / (p.OH * p.OW);
+  let oh = i32((t / p.OW) % p.OH);
+  let ow = i32(t % p.OW);`;
+
+const INPUT = `${linearThread("t", "p.count")}
+  let plane = t / (p.H * p.W);
+  let ih = i32((t / p.W) % p.H);
+  let iw = i32(t % p.W);`;
+
+/** Windows [first, last] whose rows (or columns) can cover position `i`, ignoring dilation gaps. */
+const COVERING = `
+fn first_window(i: i32, pad: i32, reach: i32, stride: i32) -> i32 {
+  return (max(i + pad - reach, 0) + stride - 1) / stride;
+}
+fn last_window(i: i32, pad: i32, stride: i32, windows: u32) -> i32 {
+  return min((i + pad) / stride, i32(windows) - 1);
+}`;
+
+/** y = largest element of each window, and its position ih·W + iw; ties: the first; NaN wins. */
+export function maxPoolKernel(): Kernel {
+  return kernel({
+    name: "max_pool2d",
+    buffers: [
+      { name: "x", access: "read", type: "f32" },
+      { name: "y", access: "write", type: "f32" },
+      { name: "arg", access: "write", type: "u32" },
+    ],
+    params: { ...WINDOW, lowest: "f32" },
+    module: IS_NAN,
+    body: `${OUTPUT}
+  var best = p.lowest;
+  var place = 0u;
+  var found = false;
+  for (var kh = 0; kh < i32(p.KH); kh++) {
+    let ih = oh * p.stride_h - p.pad_h + kh * p.dil_h;
+    if (u32(ih) >= p.H) { continue; }
+    for (var kw = 0; kw < i32(p.KW); kw++) {
+      let iw = ow * p.stride_w - p.pad_w + kw * p.dil_w;
+      if (u32(iw) >= p.W) { continue; }
+      let at = u32(ih) * p.W + u32(iw);
+      let v = x[plane * p.H * p.W + at];
+      if (!found || v > best || is_nan(v)) { best = v; place = at; found = true; }
+    }
+  }
+  y[t] = best;
+  arg[t] = place;`,
+  });
+}
+
+/** dx: adds dy of the windows whose largest element this is. */
+export function maxPoolBackwardKernel(): Kernel {
+  return kernel({
+    name: "max_pool2d_backward",
+    buffers: [
+      { name: "dy", access: "read", type: "f32" },
+      { name: "arg", access: "read", type: "u32" },
+      { name: "dx", access: "write", type: "f32" },
+    ],
+    params: WINDOW,
+    module: COVERING,
+    body: `${INPUT}
+  let place = u32(ih) * p.W + u32(iw);
+  var total = 0.0;
+  let h1 = last_window(ih, p.pad_h, p.stride_h, p.OH);
+  let w1 = last_window(iw, p.pad_w, p.stride_w, p.OW);
+  let w0 = first_window(iw, p.pad_w, (i32(p.KW) - 1) * p.dil_w, p.stride_w);
+  for (var oh = first_window(ih, p.pad_h, (i32(p.KH) - 1) * p.dil_h, p.stride_h); oh <= h1; oh++) {
+    for (var ow = w0; ow <= w1; ow++) {
+      let o = (plane * p.OH + u32(oh)) * p.OW + u32(ow);
+      if (arg[o] == place) { total += dy[o]; }
+    }
+  }
+  dx[t] = total;`,
+  });
+}
+
+/** Divisor of an average window, as PyTorch counts it: padding counts up to size + pad. */
+const DIVISOR = `
+fn extent(start: i32, k: i32, size: u32, pad: i32) -> i32 {
+  if (p.include_pad == 1u) { return min(start + k, i32(size) + pad) - start; }
+  return min(start + k, i32(size)) - max(start, 0);
+}`;
+
+/** y = mean of each window. */
+export function avgPoolKernel(): Kernel {
+  return kernel({
+    name: "avg_pool2d",
+    buffers: [
+      { name: "x", access: "read", type: "f32" },
+      { name: "y", access: "write", type: "f32" },
+    ],
+    params: { ...WINDOW, include_pad: "u32" },
+    module: DIVISOR,
+    body: `${OUTPUT}
+  let h0 = oh * p.stride_h - p.pad_h;
+  let w0 = ow * p.stride_w - p.pad_w;
+  var total = 0.0;
+  for (var ih = max(h0, 0); ih < min(h0 + i32(p.KH), i32(p.H)); ih++) {
+    for (var iw = max(w0, 0); iw < min(w0 + i32(p.KW), i32(p.W)); iw++) {
+      total += x[(plane * p.H + u32(ih)) * p.W + u32(iw)];
+    }
+  }
+  y[t] = total / f32(extent(h0, i32(p.KH), p.H, p.pad_h) * extent(w0, i32(p.KW), p.W, p.pad_w));`,
+  });
+}
+
+/** dx: each window gives every element it holds its share. */
+export function avgPoolBackwardKernel(): Kernel {
+  return kernel({
+    name: "avg_pool2d_backward",
+    buffers: [
+      { name: "dy", access: "read", type: "f32" },
+      { name: "dx", access: "write", type: "f32" },
+    ],
+    params: { ...WINDOW, include_pad: "u32" },
+    module: DIVISOR + COVERING,
+    body: `${INPUT}
+  var total = 0.0;
+  let h1 = last_window(ih, p.pad_h, p.stride_h, p.OH);
+  let w1 = last_window(iw, p.pad_w, p.stride_w, p.OW);
+  let w_first = first_window(iw, p.pad_w, i32(p.KW) - 1, p.stride_w);
+  for (var oh = first_window(ih, p.pad_h, i32(p.KH) - 1, p.stride_h); oh <= h1; oh++) {
+    let rows = extent(oh * p.stride_h - p.pad_h, i32(p.KH), p.H, p.pad_h);
+    for (var ow = w_first; ow <= w1; ow++) {
+      let columns = extent(ow * p.stride_w - p.pad_w, i32(p.KW), p.W, p.pad_w);
+      total += dy[(plane * p.OH + u32(oh)) * p.OW + u32(ow)] / f32(rows * columns);
+    }
+  }
+  dx[t] = total;`,
+  });
+}
+
+const ADAPTIVE: Readonly<Record<string, Param["type"]>> = {
+  count: "u32",
+  H: "u32",
+  W: "u32",
+  OH: "u32",
+  OW: "u32",
+};
+
+/** Window o of an adaptive pool covers [floor(o·size/windows), ceil((o+1)·size/windows)). */
+const ADAPTIVE_WINDOW = `
+fn window_start(o: u32, size: u32, windows: u32) -> u32 { return (o * size) / windows; }
+fn window_end(o: u32, size: u32, windows: u32) -> u32 {
+  return ((o + 1u) * size + windows - 1u) / windows;
+}`;
+
+/** y = mean over the adaptive window. */
+export function adaptiveAvgPoolKernel(): Kernel {
+  return kernel({
+    name: "adaptive_avg_pool2d",
+    buffers: [
+      { name: "x", access: "read", type: "f32" },
+      { name: "y", access: "write", type: "f32" },
+    ],
+    params: ADAPTIVE,
+    module: ADAPTIVE_WINDOW,
+    body: `${OUTPUT}
+  let h0 = window_start(u32(oh), p.H, p.OH); let h1 = window_end(u32(oh), p.H, p.OH);
+  let w0 = window_start(u32(ow), p.W, p.OW); let w1 = window_end(u32(ow), p.W, p.OW);
+  var total = 0.0;
+  for (var ih = h0; ih < h1; ih++) {
+    for (var iw = w0; iw < w1; iw++) { total += x[(plane * p.H + ih) * p.W + iw]; }
+  }
+  y[t] = total / f32((h1 - h0) * (w1 - w0));`,
+  });
+}
+
+/** dx: each adaptive window that holds the element gives it its share. */
+export function adaptiveAvgPoolBackwardKernel(): Kernel {
+  return kernel({
+    name: "adaptive_avg_pool2d_backward",
+    buffers: [
+      { name: "dy", access: "read", type: "f32" },
+      { name: "dx", access: "write", type: "f32" },
+    ],
+    params: ADAPTIVE,
+    module: ADAPTIVE_WINDOW,
+    body: `${INPUT}
+  // Windows that hold ih: floor(ih·OH/H) to ceil((ih+1)·OH/H) - 1.
+  let o_h0 = (u32(ih) * p.OH) / p.H; let o_h1 = ((u32(ih) + 1u) * p.OH + p.H - 1u) / p.H;
+  let o_w0 = (u32(iw) * p.OW) / p.W; let o_w1 = ((u32(iw) + 1u) * p.OW + p.W - 1u) / p.W;
+  var total = 0.0;
+  for (var oh = o_h0; oh < o_h1; oh++) {
+    let rows = window_end(oh, p.H, p.OH) - window_start(oh, p.H, p.OH);
+    for (var ow = o_w0; ow < o_w1; ow++) {
+      let columns = window_end(ow, p.W, p.OW) - window_start(ow, p.W, p.OW);
+      total += dy[(plane * p.OH + oh) * p.OW + ow] / f32(rows * columns);
+    }
+  }
+  dx[t] = total;`,
+  });
+}

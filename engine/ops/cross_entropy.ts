@@ -1,0 +1,143 @@
+/** Cross entropy of logits against class ids. */
+
+import { DeviceArray, operand } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+import { type Kernel, linearGrid } from "../kernels/kernel.ts";
+import {
+  crossEntropyBackwardKernel,
+  crossEntropyReduceKernel,
+  type CrossEntropyReduction,
+  crossEntropyRowsKernel,
+} from "../kernels/cross_entropy.ts";
+import { defineOp, type Op } from "../op.ts";
+import { hostZeros } from "../reference.ts";
+import { show } from "../shape.ts";
+import { fill } from "./fill.ts";
+import { plain } from "./launch_pointwise.ts";
+
+/** Attributes of {@linkcode crossEntropy}. */
+export interface CrossEntropyAttrs {
+  /** Rows with this target give no loss and no gradient and do not count in the mean. */
+  readonly ignoreIndex: number;
+  /** 0 <= s < 1: the target distribution is (1 - s)·onehot + s/C. */
+  readonly labelSmoothing: number;
+  /** `mean` over the rows that count, `sum`, or `none` for a loss a row. */
+  readonly reduction: CrossEntropyReduction;
+}
+
+function launch(
+  kernel: Kernel,
+  arrays: readonly DeviceArray[],
+  params: Record<string, number>,
+  threads: number,
+): void {
+  gpu().queue.launch({
+    kernel,
+    buffers: arrays.map((a) => operand(a).binding),
+    params,
+    grid: linearGrid(threads, gpu().limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops: 6 * arrays[0]!.size, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
+  });
+}
+
+/** -log softmax(x)[n, t[n]] for x [N, C] f32 and t [N] i32 or u32, reduced over the rows. */
+export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
+  name: "crossEntropy",
+  check([x, t], { reduction, labelSmoothing }) {
+    if (x!.dtype !== "f32" || (t!.dtype !== "i32" && t!.dtype !== "u32")) {
+      throw new TypeError(
+        `Cannot take the cross entropy of ${x!.dtype} logits and ${
+          t!.dtype
+        } targets: logits must ` +
+          "be f32 and class ids i32 or u32",
+      );
+    }
+    if (x!.shape.length !== 2 || t!.shape.length !== 1 || x!.shape[0] !== t!.shape[0]) {
+      throw new TypeError(
+        `Cannot take the cross entropy of ${show(x!.shape)} and ${
+          show(t!.shape)
+        }: logits must be ` +
+          "[N, C] and class ids [N]",
+      );
+    }
+    if (x!.shape[1] === 0) throw new TypeError("Cannot take the cross entropy of 0 classes");
+    if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
+      throw new RangeError(
+        `Cannot smooth labels by ${labelSmoothing}: it must be at least 0 and below 1`,
+      );
+    }
+    return [{ shape: reduction === "none" ? t!.shape : [], dtype: "f32" }];
+  },
+  forward(ctx, [logits, target], { ignoreIndex, labelSmoothing, reduction }, [out]) {
+    const [x, t] = [plain(logits!), plain(target!)];
+    const [rows, C] = x.shape as [number, number];
+    const params = { rows, C, ignore: ignoreIndex, smoothing: labelSmoothing };
+    const loss = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy rows");
+    const lse = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy lse");
+    launch(crossEntropyRowsKernel({ target: t.dtype }), [x, t, loss, lse], params, rows);
+    if (reduction === "none") {
+      ctx.save(x, t, lse);
+      return [loss];
+    }
+    const total = DeviceArray.empty({ shape: [2], dtype: "f32" }, "cross entropy");
+    const reduceKernel = crossEntropyReduceKernel({ target: t.dtype, mean: reduction === "mean" });
+    launch(reduceKernel, [loss, t, total], params, 1);
+    ctx.save(x, t, lse, total);
+    return [total.view(out!.shape, [])];
+  },
+  backward(ctx, [dy], { ignoreIndex, labelSmoothing, reduction }) {
+    const [x, t, lse, total] = ctx.saved as DeviceArray[] as [
+      DeviceArray,
+      DeviceArray,
+      DeviceArray,
+      DeviceArray,
+    ];
+    if (x.size === 0) return [fill(x, 0), null];
+    const dx = DeviceArray.empty(x, "cross entropy dx");
+    launch(
+      crossEntropyBackwardKernel({ target: t.dtype, reduction }),
+      reduction === "mean" ? [x, t, lse, total, plain(dy!), dx] : [x, t, lse, plain(dy!), dx],
+      { count: x.size, C: x.shape[1]!, ignore: ignoreIndex, smoothing: labelSmoothing },
+      x.size,
+    );
+    return [dx, null];
+  },
+  reference([x, t], { ignoreIndex, labelSmoothing, reduction }) {
+    const [rows, C] = x!.shape as [number, number];
+    const loss = hostZeros([rows]);
+    let count = 0;
+    for (let n = 0; n < rows; n++) {
+      const target = t!.data[n]!;
+      if (target === ignoreIndex) continue;
+      count++;
+      const row = x!.data.subarray(n * C, (n + 1) * C);
+      const top = Math.max(...row);
+      const lse = top + Math.log(row.reduce((s, v) => s + Math.exp(v - top), 0));
+      const mean = row.reduce((s, v) => s + v, 0) / C;
+      loss.data[n] = target < 0 || target >= C
+        ? NaN
+        : lse - (1 - labelSmoothing) * row[target]! - labelSmoothing * mean;
+    }
+    if (reduction === "none") return [loss];
+    const sum = loss.data.reduce((a, b) => a + b, 0);
+    return [{
+      shape: [],
+      dtype: "f32",
+      data: Float64Array.of(reduction === "mean" ? sum / count : sum),
+    }];
+  },
+  samples: ([
+    ["mean", 0, [4, 7], [0, 6, 3, 3]],
+    ["sum", 0.1, [3, 5], [4, -100, 0]],
+    ["none", 0.25, [3, 2], [1, 0, 1]],
+    ["mean", 0.1, [5, 26], [25, 0, -100, 7, -100]],
+    ["mean", 0, [1, 1], [0]],
+  ] as const).map(([reduction, labelSmoothing, shape, target]) => ({
+    inputs: [
+      { shape, low: -4, high: 4 },
+      { shape: [shape[0]], dtype: "i32" as const, values: target },
+    ],
+    attrs: { ignoreIndex: -100, labelSmoothing, reduction },
+    terms: shape[0] * shape[1],
+  })),
+});
