@@ -7,13 +7,12 @@
  */
 
 import type { DeviceArray } from "./array.ts";
-import { addAndRelease, type GradientSink, noGrad, type Root, walkBack } from "./autograd.ts";
-import { isFloat } from "./dtype.ts";
+import { addAndRelease, type GradientSink, type Root, walkBack } from "./autograd.ts";
 import { CheckError } from "./errors.ts";
 import type { HostArray } from "./op.ts";
 import { philox4x32 } from "./philox.ts";
 import { readAll } from "./read.ts";
-import { keep } from "./scope.ts";
+import { keep, scope } from "./scope.ts";
 import { coordinatesOf, show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 import { tensor } from "./creation.ts";
@@ -67,26 +66,31 @@ export async function gradcheck(
   if (!inputs.some((x) => x.requiresGrad)) {
     throw new TypeError("Cannot gradcheck: no input requires a gradient");
   }
+  const constants = new Map<Tensor, Tensor>();
   const leaves = inputs.map((x) => keep(x.detach().requiresGrad_(x.requiresGrad)));
-  const tape = record(fn, leaves);
   try {
-    const weights = tape.outputs.map((y, o) => y.requiresGrad ? drawWeights(y.size, o) : null);
-    if (weights.every((w) => w === null)) {
-      throw new TypeError(
-        "Cannot gradcheck: no output depends on an input that requires a gradient",
-      );
-    }
-    const gradients = leafGradients(tape.outputs, weights, leaves);
+    let tape!: Tape;
+    let weights: (Float64Array | null)[] = [];
+    // The scope frees all that `fn` made; the handles in `constants` are kept.
+    const gradients = scope(() => {
+      tape = record(fn, leaves, constants);
+      weights = tape.outputs.map((y, o) => y.requiresGrad ? drawWeights(y.size, o) : null);
+      if (weights.every((w) => w === null)) {
+        throw new TypeError(
+          "Cannot gradcheck: no output depends on an input that requires a gradient",
+        );
+      }
+      return leafGradients(tape.outputs, weights, leaves);
+    });
     const [values, analytical] = await readHost([
-      [...tape.constants.values()],
+      [...constants.values()],
       gradients.filter((g) => g !== null),
     ]);
     for (const g of gradients) g?.dispose();
     checkVersions(tape);
-    const known = new Map([...tape.constants.keys()].map((t, i) => [t, values![i]!]));
-    const evaluate = (points: readonly HostArray[]) => replay(tape, leaves, points, known);
+    const known = new Map([...constants.keys()].map((t, i) => [t, values![i]!]));
     const points = leaves.map((t) => known.get(t)!);
-    const numerical = differences(evaluate, points, weights, {
+    const numerical = differences((at) => replay(tape, leaves, at, known), points, weights, {
       eps,
       wanted: leaves.map((t) => t.requiresGrad),
     });
@@ -94,8 +98,7 @@ export async function gradcheck(
     const found = gradients.map((g) => g && analytical![next++]!.data);
     compare(points, found, numerical.map((n) => n?.gradient ?? null), tolerance);
   } finally {
-    for (const t of tape.constants.values()) t.dispose();
-    for (const t of leaves) t.dispose();
+    for (const t of [...constants.values(), ...leaves]) t.dispose();
   }
 }
 
@@ -103,17 +106,16 @@ export async function gradcheck(
 interface Tape {
   readonly calls: readonly Call[];
   readonly outputs: readonly Tensor[];
-  /** Handles on every tensor that no recorded op made, by the tensor `fn` held. */
-  readonly constants: ReadonlyMap<Tensor, Tensor>;
   readonly versions: readonly { readonly tensor: Tensor; readonly version: number }[];
 }
 
+/** Runs `fn`; `constants` gets a handle on every tensor that none of its ops made. */
 function record(
   fn: (...inputs: Tensor[]) => Tensor | readonly Tensor[],
   leaves: readonly Tensor[],
+  constants: Map<Tensor, Tensor>,
 ): Tape {
   const calls: Call[] = [];
-  const constants = new Map<Tensor, Tensor>();
   const made = new Set<Tensor>();
   const versions: { tensor: Tensor; version: number }[] = [];
   const meet = (t: Tensor) => {
@@ -135,7 +137,7 @@ function record(
     );
   }
   outputs.forEach(meet);
-  return { calls, outputs, constants, versions };
+  return { calls, outputs, versions };
 }
 
 function checkVersions(tape: Tape): void {
@@ -179,7 +181,7 @@ function leafGradients(
   const gradients = leaves.map((leaf) => {
     const sum = sums.get(leaf);
     sums.delete(leaf);
-    return sum ? keep(new Tensor(sum)) : null;
+    return sum ? new Tensor(sum) : null;
   });
   for (const other of sums.values()) other.release();
   return gradients;

@@ -1,0 +1,178 @@
+/** Kernels for batches of images: bytes to floats, resizing, affine warps. NCHW, a thread an output. */
+
+import { type Kernel, kernel, linearThread } from "./kernel.ts";
+
+/** y[i] = byte i of x, little-endian words, times `scale`; a thread owns a word. */
+export function unpackBytesKernel(): Kernel {
+  const lines = [0, 1, 2, 3].map((v) =>
+    `  if (e + ${v}u < p.count) { y[e + ${v}u] = f32((word >> ${8 * v}u) & 255u) * p.scale; }`
+  );
+  return kernel({
+    name: "unpack_bytes",
+    buffers: [
+      { name: "x", access: "read", type: "u32" },
+      { name: "y", access: "write", type: "f32" },
+    ],
+    params: { count: "u32", threads: "u32", scale: "f32" },
+    body: `${linearThread("t", "p.threads")}
+  let e = t * 4u;
+  let word = x[t];
+${lines.join("\n")}`,
+  });
+}
+
+/** How a position between pixels is read. */
+export type Sampling = "nearest" | "bilinear";
+
+const RESIZE_PARAMS = {
+  count: "u32",
+  H: "u32",
+  W: "u32",
+  OH: "u32",
+  OW: "u32",
+  scale_h: "f32",
+  scale_w: "f32",
+  support_h: "f32",
+  support_w: "f32",
+} as const;
+
+/**
+ * Triangle filter at half-pixel centres: output o reads inputs i with weight
+ * max(0, 1 - |i + ½ - (o + ½)·scale| / support), normalised. With support 1 that is bilinear
+ * interpolation with clamped edges; with support = scale it is PIL's antialiased reduction.
+ */
+const TRIANGLE = `
+fn centre(o: u32, scale: f32) -> f32 { return (f32(o) + 0.5) * scale; }
+fn tap(i: i32, c: f32, support: f32) -> f32 {
+  return max(0.0, 1.0 - abs(f32(i) + 0.5 - c) / support);
+}
+fn first_tap(c: f32, support: f32) -> i32 { return max(i32(ceil(c - support - 0.5)), 0); }
+fn last_tap(c: f32, support: f32, size: u32) -> i32 {
+  return min(i32(floor(c + support - 0.5)), i32(size) - 1);
+}
+fn total_taps(c: f32, support: f32, size: u32) -> f32 {
+  var total = 0.0;
+  for (var i = first_tap(c, support); i <= last_tap(c, support, size); i++) {
+    total += tap(i, c, support);
+  }
+  return total;
+}`;
+
+/** Resizing. */
+export function resizeKernel(spec: { mode: Sampling }): Kernel {
+  const nearest = `
+  let ih = min(u32(f32(oh) * p.scale_h), p.H - 1u);
+  let iw = min(u32(f32(ow) * p.scale_w), p.W - 1u);
+  y[t] = x[(plane * p.H + ih) * p.W + iw];`;
+  const bilinear = `
+  let ch = centre(oh, p.scale_h);
+  let cw = centre(ow, p.scale_w);
+  var total = 0.0;
+  for (var ih = first_tap(ch, p.support_h); ih <= last_tap(ch, p.support_h, p.H); ih++) {
+    var row = 0.0;
+    for (var iw = first_tap(cw, p.support_w); iw <= last_tap(cw, p.support_w, p.W); iw++) {
+      row += tap(iw, cw, p.support_w) * x[(plane * p.H + u32(ih)) * p.W + u32(iw)];
+    }
+    total += tap(ih, ch, p.support_h) * row;
+  }
+  y[t] = total / (total_taps(ch, p.support_h, p.H) * total_taps(cw, p.support_w, p.W));`;
+  return kernel({
+    name: `resize_${spec.mode}`,
+    buffers: [
+      { name: "x", access: "read", type: "f32" },
+      { name: "y", access: "write", type: "f32" },
+    ],
+    params: RESIZE_PARAMS,
+    module: TRIANGLE,
+    body: `${linearThread("t", "p.count")}
+  let plane = t / (p.OH * p.OW);
+  let oh = (t / p.OW) % p.OH;
+  let ow = t % p.OW;${spec.mode === "nearest" ? nearest : bilinear}`,
+  });
+}
+
+/** Gradient of resizing: a thread owns an input element and gathers the outputs that read it. */
+export function resizeBackwardKernel(spec: { mode: Sampling }): Kernel {
+  // Output o reads input i if its centre is within `support` of i + 1/2.
+  const range = (axis: "h" | "w", size: string, outputs: string) =>
+    spec.mode === "nearest"
+      ? `  let o${axis}0 = u32(ceil(f32(i${axis}) / p.scale_${axis} - 1.0e-3));
+  let o${axis}1 = min(u32(ceil(f32(i${axis} + 1u) / p.scale_${axis} + 1.0e-3)), ${outputs});`
+      : `  let o${axis}0 = u32(max(floor((f32(i${axis}) + 0.5 - p.support_${axis}) / p.scale_${axis} - 0.5), 0.0));
+  let o${axis}1 = min(u32(ceil((f32(i${axis}) + 0.5 + p.support_${axis}) / p.scale_${axis} + 0.5)), ${outputs});
+  let last_${axis} = ${size} - 1u;`;
+  const nearest = `
+      let reads = min(u32(f32(oh) * p.scale_h), p.H - 1u) == ih &&
+        min(u32(f32(ow) * p.scale_w), p.W - 1u) == iw;
+      total += select(0.0, dy[(plane * p.OH + oh) * p.OW + ow], reads);`;
+  const bilinear = `
+      let cw = centre(ow, p.scale_w);
+      total += row * tap(i32(iw), cw, p.support_w) / total_taps(cw, p.support_w, p.W) *
+        dy[(plane * p.OH + oh) * p.OW + ow];`;
+  return kernel({
+    name: `resize_${spec.mode}_backward`,
+    buffers: [
+      { name: "dy", access: "read", type: "f32" },
+      { name: "dx", access: "write", type: "f32" },
+    ],
+    params: RESIZE_PARAMS,
+    module: TRIANGLE,
+    body: `${linearThread("t", "p.count")}
+  let plane = t / (p.H * p.W);
+  let ih = (t / p.W) % p.H;
+  let iw = t % p.W;
+${range("h", "p.H", "p.OH")}
+${range("w", "p.W", "p.OW")}
+  var total = 0.0;
+  for (var oh = oh0; oh < oh1; oh++) {
+${
+      spec.mode === "nearest" ? "" : `    let ch = centre(oh, p.scale_h);
+    let row = tap(i32(ih), ch, p.support_h) / total_taps(ch, p.support_h, p.H);`
+    }
+    for (var ow = ow0; ow < ow1; ow++) {${spec.mode === "nearest" ? nearest : bilinear}
+    }
+  }
+  dx[t] = total;`,
+  });
+}
+
+/**
+ * y[b, c, oy, ox] = x[b, c] at M[b] · (ox, oy, 1), where positions are pixels from the image's centre
+ * and M[b] is row-major 2 x 3. Outside the image: `fill`. Nearest rounds halves to even, as PyTorch's
+ * grid_sample does.
+ */
+export function warpAffineKernel(spec: { mode: Sampling }): Kernel {
+  const sample = spec.mode === "nearest"
+    ? "  y[t] = pixel(base, i32(round(sx)), i32(round(sy)));"
+    : `
+  let x0 = floor(sx); let y0 = floor(sy);
+  let fx = sx - x0; let fy = sy - y0;
+  let ix = i32(x0); let iy = i32(y0);
+  let top = mix(pixel(base, ix, iy), pixel(base, ix + 1, iy), fx);
+  let bottom = mix(pixel(base, ix, iy + 1), pixel(base, ix + 1, iy + 1), fx);
+  y[t] = mix(top, bottom, fy);`;
+  return kernel({
+    name: `warp_affine_${spec.mode}`,
+    buffers: [
+      { name: "x", access: "read", type: "f32" },
+      { name: "m", access: "read", type: "f32" },
+      { name: "y", access: "write", type: "f32" },
+    ],
+    params: { count: "u32", C: "u32", H: "u32", W: "u32", fill: "f32" },
+    module: `
+fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
+  let inside = u32(ix) < p.W && u32(iy) < p.H;
+  return select(p.fill, x[base + select(0u, u32(iy) * p.W + u32(ix), inside)], inside);
+}`,
+    body: `${linearThread("t", "p.count")}
+  let plane = t / (p.H * p.W);
+  let base = plane * p.H * p.W;
+  let r = (plane / p.C) * 6u;
+  let half = vec2<f32>(f32(p.W), f32(p.H)) * 0.5;
+  let ox = f32(t % p.W) + 0.5 - half.x;
+  let oy = f32((t / p.W) % p.H) + 0.5 - half.y;
+  let sx = m[r] * ox + m[r + 1u] * oy + m[r + 2u] + half.x - 0.5;
+  let sy = m[r + 3u] * ox + m[r + 4u] * oy + m[r + 5u] + half.y - 0.5;
+${sample}`,
+  });
+}

@@ -1,0 +1,242 @@
+/** Ops on batches of images: bytes to floats, resizing, affine warps. */
+
+import { DeviceArray, operand, type Spec } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+import { Storage } from "../gpu/storage.ts";
+import { type Kernel, linearGrid } from "../kernels/kernel.ts";
+import {
+  resizeBackwardKernel,
+  resizeKernel,
+  type Sampling,
+  unpackBytesKernel,
+  warpAffineKernel,
+} from "../kernels/image.ts";
+import { defineOp, notDifferentiable, type Op } from "../op.ts";
+import { hostAt, hostFrom } from "../reference.ts";
+import { show } from "../shape.ts";
+import { plain } from "./launch_pointwise.ts";
+
+function launch(
+  kernel: Kernel,
+  arrays: readonly DeviceArray[],
+  params: Readonly<Record<string, number>>,
+  run: { threads: number; flops: number },
+): void {
+  gpu().queue.launch({
+    kernel,
+    buffers: arrays.map((a) => operand(a).binding),
+    params,
+    grid: linearGrid(run.threads, gpu().limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops: run.flops, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
+  });
+}
+
+/** f32 values byte · scale of bytes that travel packed, four to a word. */
+export function unpackBytes(
+  bytes: Uint8Array<ArrayBuffer>,
+  options: { shape: readonly number[]; scale: number },
+): DeviceArray {
+  const y = DeviceArray.empty({ shape: options.shape, dtype: "f32" }, "bytes");
+  if (y.size === 0) return y;
+  const threads = Math.ceil(y.size / 4);
+  const words = new DeviceArray(Storage.from(bytes, "packed bytes"), "u32", [threads]);
+  const params = { count: y.size, threads, scale: options.scale };
+  launch(unpackBytesKernel(), [words, y], params, { threads, flops: y.size });
+  return y;
+}
+
+/** Attributes of {@linkcode interpolate}. */
+export interface InterpolateAttrs {
+  /** Output height and width. */
+  readonly size: readonly [number, number];
+  readonly mode: Sampling;
+  /** Widens the filter when shrinking. */
+  readonly antialias: boolean;
+}
+
+function requireImages(name: string, x: Spec): void {
+  if (x.dtype !== "f32" || x.shape.length !== 4) {
+    throw new TypeError(`Cannot ${name} ${show(x.shape)} ${x.dtype}: it must be [N, C, H, W] f32`);
+  }
+}
+
+function resizeParams(x: Spec, { size: [OH, OW], antialias }: InterpolateAttrs) {
+  const [H, W] = [x.shape[2]!, x.shape[3]!];
+  const [scale_h, scale_w] = [H / OH, W / OW];
+  return {
+    H,
+    W,
+    OH,
+    OW,
+    scale_h,
+    scale_w,
+    support_h: antialias ? Math.max(scale_h, 1) : 1,
+    support_w: antialias ? Math.max(scale_w, 1) : 1,
+  };
+}
+
+/** Images at another size. */
+export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
+  name: "interpolate",
+  check([x], { size }) {
+    requireImages("interpolate", x!);
+    if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
+      throw new RangeError(
+        `Cannot interpolate ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
+      );
+    }
+    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: "f32" }];
+  },
+  forward(_ctx, [x], attrs, [out]) {
+    const y = DeviceArray.empty(out!, "interpolate");
+    const params = { count: y.size, ...resizeParams(x!, attrs) };
+    launch(resizeKernel(attrs), [plain(x!), y], params, { threads: y.size, flops: 8 * y.size });
+    return [y];
+  },
+  backward(ctx, [dy], attrs) {
+    const dx = DeviceArray.empty(ctx.inputs[0]!, "interpolate dx");
+    const params = { count: dx.size, ...resizeParams(dx, attrs) };
+    launch(resizeBackwardKernel(attrs), [plain(dy!), dx], params, {
+      threads: dx.size,
+      flops: 8 * dy!.size,
+    });
+    return [dx];
+  },
+  reference([x], attrs) {
+    const { H, W, scale_h, scale_w, support_h, support_w } = resizeParams(x!, attrs);
+    const taps = (o: number, scale: number, support: number, size: number) => {
+      const c = (o + 0.5) * scale;
+      const w = Array.from(
+        { length: size },
+        (_, i) => Math.max(0, 1 - Math.abs(i + 0.5 - c) / support),
+      );
+      const total = w.reduce((a, b) => a + b, 0);
+      return w.map((v) => v / total);
+    };
+    return [
+      hostFrom([x!.shape[0]!, x!.shape[1]!, ...attrs.size], ([b, c, oh, ow]) => {
+        if (attrs.mode === "nearest") {
+          return hostAt(x!, [b!, c!, Math.floor(oh! * scale_h), Math.floor(ow! * scale_w)]);
+        }
+        let total = 0;
+        taps(oh!, scale_h, support_h, H).forEach((wh, ih) =>
+          taps(ow!, scale_w, support_w, W).forEach((ww, iw) => {
+            if (wh * ww !== 0) total += wh * ww * hostAt(x!, [b!, c!, ih, iw]);
+          })
+        );
+        return total;
+      }),
+    ];
+  },
+  samples: [
+    {
+      inputs: [{ shape: [2, 1, 4, 4] }],
+      attrs: { size: [8, 8], mode: "bilinear", antialias: false },
+      terms: 16,
+    },
+    {
+      inputs: [{ shape: [1, 2, 7, 5] }],
+      attrs: { size: [3, 9], mode: "bilinear", antialias: true },
+      terms: 32,
+    },
+    {
+      inputs: [{ shape: [1, 1, 9, 8] }],
+      attrs: { size: [4, 3], mode: "bilinear", antialias: false },
+      terms: 16,
+    },
+    {
+      inputs: [{ shape: [1, 2, 4, 6] }],
+      attrs: { size: [8, 3], mode: "nearest", antialias: false },
+      terms: 4,
+    },
+    {
+      inputs: [{ shape: [1, 1, 5, 5] }],
+      attrs: { size: [1, 1], mode: "bilinear", antialias: true },
+      terms: 25,
+    },
+  ],
+});
+
+/** Attributes of {@linkcode warpAffine}. */
+export interface WarpAttrs {
+  readonly mode: Sampling;
+  /** Value outside the image. */
+  readonly fill: number;
+}
+
+/** Each image under its own affine map from output to input positions; see `warpAffineKernel`. */
+export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
+  name: "warpAffine",
+  check([x, m]) {
+    requireImages("warpAffine", x!);
+    if (
+      m!.dtype !== "f32" || m!.shape.length !== 3 || m!.shape[0] !== x!.shape[0] ||
+      m!.shape[1] !== 2 || m!.shape[2] !== 3
+    ) {
+      throw new TypeError(
+        `Cannot warp ${show(x!.shape)} by ${show(m!.shape)} ${m!.dtype}: the maps must be ` +
+          `[${x!.shape[0]}, 2, 3] f32`,
+      );
+    }
+    return [{ shape: x!.shape, dtype: "f32" }];
+  },
+  forward(_ctx, [x, m], attrs) {
+    const y = DeviceArray.empty(x!, "warpAffine");
+    const [, C, H, W] = x!.shape as [number, number, number, number];
+    launch(warpAffineKernel(attrs), [plain(x!), plain(m!), y], {
+      count: y.size,
+      C,
+      H,
+      W,
+      fill: attrs.fill,
+    }, { threads: y.size, flops: 8 * y.size });
+    return [y];
+  },
+  backward: notDifferentiable("an augmentation of input images; gradients never pass through it"),
+  reference([x, m], { mode, fill }) {
+    const [, , H, W] = x!.shape as [number, number, number, number];
+    return [
+      hostFrom(x!.shape, ([b, c, oy, ox]) => {
+        const row = (r: number) =>
+          hostAt(m!, [b!, r, 0]) * (ox! + 0.5 - W / 2) +
+          hostAt(m!, [b!, r, 1]) * (oy! + 0.5 - H / 2) +
+          hostAt(m!, [b!, r, 2]);
+        const [sx, sy] = [row(0) + W / 2 - 0.5, row(1) + H / 2 - 0.5];
+        const pixel = (ix: number, iy: number) =>
+          ix < 0 || iy < 0 || ix >= W || iy >= H ? fill : hostAt(x!, [b!, c!, iy, ix]);
+        if (mode === "nearest") return pixel(Math.round(sx), Math.round(sy));
+        const [x0, y0] = [Math.floor(sx), Math.floor(sy)];
+        const [fx, fy] = [sx - x0, sy - y0];
+        const mix = (a: number, z: number, t: number) => a * (1 - t) + z * t;
+        return mix(
+          mix(pixel(x0, y0), pixel(x0 + 1, y0), fx),
+          mix(pixel(x0, y0 + 1), pixel(x0 + 1, y0 + 1), fx),
+          fy,
+        );
+      }),
+    ];
+  },
+  samples: [
+    {
+      inputs: [{ shape: [2, 1, 5, 6] }, {
+        shape: [2, 2, 3],
+        values: [1, 0, 0, 0, 1, 0, -1, 0, 0, 0, 1, 0],
+      }],
+      attrs: { mode: "nearest", fill: 0 },
+    },
+    {
+      inputs: [{ shape: [1, 2, 7, 7] }, {
+        shape: [1, 2, 3],
+        values: [0.9, -0.31, 0.7, 0.33, 1.1, -0.4],
+      }],
+      attrs: { mode: "nearest", fill: -1 },
+    },
+    {
+      inputs: [{ shape: [1, 2, 7, 7] }, {
+        shape: [1, 2, 3],
+        values: [0.9, -0.31, 0.7, 0.33, 1.1, -0.4],
+      }],
+      attrs: { mode: "bilinear", fill: 0.5 },
+    },
+  ],
+});
