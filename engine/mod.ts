@@ -7,6 +7,7 @@ export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/devi
 export type { MemoryInfo } from "./gpu/pool.ts";
 export { inModule } from "./check.ts";
 export { noGrad } from "./autograd.ts";
+export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { memory, type Nested, readAll, synchronize } from "./read.ts";
 export { manualSeed, type RngState, rngState, setRngState } from "./rng.ts";
 export { keep, scope } from "./scope.ts";
