@@ -13,6 +13,18 @@ export {
   type ResourceMonitorOptions,
   type ResourceSample,
 } from "./resources.ts";
+export {
+  buildReport,
+  type ConfusionSection,
+  type CurvesSection,
+  type ImagesSection,
+  type ReportData,
+  type ReportPicture,
+  type ReportSection,
+  type TableSection,
+  type TextSection,
+  writeReport,
+} from "./report.ts";
 export { RunError } from "./run_error.ts";
 export {
   type CreateRunOptions,
