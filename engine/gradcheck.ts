@@ -247,14 +247,16 @@ export function differences(
     const magnitude = new Float64Array(input.data.length);
     const moved = Float64Array.from(input.data);
     const point = inputs.map((x, k) => k === i ? { ...x, data: moved } : x);
+    // A copy: some references return their input.
+    const values = () => f(point).map((y) => Float64Array.from(y.data));
     for (const j of options.only?.(i) ?? moved.keys()) {
       const at = input.data[j]!;
       const step = options.eps * Math.max(1, Math.abs(at));
       const [above, below] = [at + step, at - step];
       moved[j] = above;
-      const high = f(point).map((y) => y.data);
+      const high = values();
       moved[j] = below;
-      const low = f(point).map((y) => y.data);
+      const low = values();
       moved[j] = at;
       weights.forEach((weight, o) =>
         weight?.forEach((w, p) => {

@@ -44,19 +44,20 @@ export function topkKernel(spec: { dtype: DType; largest: boolean }): Kernel {
 }
 
 /** dx[row, indices[row, j]] = dy[row, j], zero elsewhere; a thread owns an element of dx. */
-export function topkBackwardKernel(): Kernel {
+export function topkBackwardKernel(spec: { dtype: DType }): Kernel {
+  const { storage } = DTYPES[spec.dtype];
   return kernel({
-    name: "topk_backward",
+    name: `topk_backward_${spec.dtype}`,
     buffers: [
       { name: "indices", access: "read", type: "i32" },
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: storage },
+      { name: "dx", access: "write", type: storage },
     ],
     params: { count: "u32", C: "u32", k: "u32" },
     body: `${linearThread("t", "p.count")}
   let row = t / p.C;
   let c = i32(t % p.C);
-  var total = 0.0;
+  var total = ${storage}(0);
   for (var j = 0u; j < p.k; j++) {
     if (indices[row * p.k + j] == c) { total = dy[row * p.k + j]; }
   }

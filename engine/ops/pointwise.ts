@@ -48,7 +48,8 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
   const type = row.type ?? "float";
   const outputType = (x: DType): DType =>
     type === "bool" ? "bool" : type === "same" && x !== "bool" ? x : isFloat(x) ? x : "f32";
-  const compute = (x: DType) => type === "float" || isFloat(x) ? "f32" : DTYPES[x].compute;
+  const compute = (x: DType) =>
+    type === "float" || isFloat(x) || (type === "same" && x === "bool") ? "f32" : DTYPES[x].compute;
   return defineOp<Scalars>({
     name,
     check: ([x]) => [{ shape: x!.shape, dtype: outputType(x!.dtype) }],
@@ -57,7 +58,7 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
       const y = pointwise({
         name,
         inputs: { x: x!, ...scalarArguments(scalars) },
-        expression: kind === "f32" ? row.f : asInteger(row.f),
+        expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: type === "bool" ? "bool" : kind,
         module: kind === "f32" ? row.module : row.module?.replaceAll("x: f32", `x: ${kind}`),
@@ -131,7 +132,6 @@ function operands<T>(inputs: readonly T[], attrs: BinaryAttrs): [T | number, T |
 }
 
 function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
-  const logical = row.f.includes("!= 0.0");
   return defineOp<BinaryAttrs>({
     name,
     check(inputs, attrs) {
@@ -151,11 +151,9 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
         module: kind === "f32" ? row.module : row.module?.replaceAll(": f32", `: ${kind}`)
           .replaceAll("bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u", "0u > 0u)"),
       }, out!);
-      const formulas = logical
-        ? ""
-        : `${ctx.needs[0] ? text(row.da) : ""} ${
-          (ctx.needs[1] ?? ctx.needs[0]) ? text(row.db) : ""
-        }`;
+      // A number on the left leaves operand b as the only input.
+      const needs = attrs.a !== undefined ? [false, ctx.needs[0]] : ctx.needs;
+      const formulas = [row.da, row.db].filter((_, o) => needs[o]).map(text).join(" ");
       for (const [variable, value] of [["a", a], ["b", b], ["y", y]] as const) {
         if (typeof value !== "number" && reads(formulas, variable)) ctx.save(value);
       }

@@ -17,6 +17,8 @@ export type Scalars = Readonly<Record<string, number>>;
 export interface UnaryRow {
   /** WGSL over `x` and the scalars. */
   f: string;
+  /** The same for integers; default: `f` with whole numbers. */
+  integer?: string;
   /** WGSL over `x`, `y`, `dy` and the scalars. */
   dx: string | NotDifferentiable;
   ref: (x: number, s: Scalars) => number;
@@ -36,9 +38,16 @@ const STEP = notDifferentiable("piecewise constant: the derivative is 0 wherever
 
 /** Unary ops by name. */
 export const UNARY = {
-  neg: { f: "-x", dx: "-dy", ref: (x) => -x, type: "same" },
+  // u32 has no minus and naga has no sign() of it.
+  neg: { f: "-x", integer: "0 - x", dx: "-dy", ref: (x) => -x, type: "same" },
   abs: { f: "abs(x)", dx: "dy * sign(x)", ref: Math.abs, type: "same", distinct: true },
-  sign: { f: "sign(x)", dx: STEP, ref: Math.sign, type: "same" },
+  sign: {
+    f: "sign(x)",
+    integer: "select(x / abs(x), 0, x == 0)",
+    dx: STEP,
+    ref: Math.sign,
+    type: "same",
+  },
   exp: { f: "exp(x)", dx: "dy * y", ref: Math.exp, extremes: [-100, 88, 0] },
   log: { f: "log(x)", dx: "dy / x", ref: Math.log, low: 0.1, high: 4, extremes: [1e-30, 1e30] },
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
@@ -93,6 +102,7 @@ export const UNARY = {
   round: { f: "round(x)", dx: STEP, ref: roundHalfEven },
   isnan: {
     f: "is_nan(x)",
+    integer: "false",
     dx: STEP,
     ref: (x) => Number(Number.isNaN(x)),
     type: "bool",
