@@ -1,0 +1,353 @@
+/**
+ * Checks one op record: forward against its float64 reference, backward against central differences
+ * of that reference, in every memory layout and in every dtype that the op takes.
+ *
+ * ## Tolerances
+ *
+ * u is the unit roundoff of f32, 2^-24 (of f16, 2^-11); K = 16.
+ *
+ * Forward. An output is a chain of `terms` rounded additions of terms t, each computed with a few
+ * roundings. Rounding errors are independent of each other, so their sum grows as sqrt(terms) · u ·
+ * Σ|t| (worst case: terms · u · Σ|t|). For a multilinear op Σ|t| is the reference at |inputs|. The
+ * terms themselves come from WGSL functions; the least accurate one used here, exp, is allowed 3 + 2|x|
+ * ulp (1 ulp = 2u), which is 14 u |y| at |x| = 2 and grows like the condition |x · dy/dx|, taken from the
+ * reference at inputs · (1 + 2^-20). Hence
+ *
+ *     tolerance[i] = K · u · (sqrt(terms) · (|y[i]| + Σ|t|[i] + |x · dy/dx|[i]) + floor)
+ *
+ * log, sin, cos, tanh have absolute errors near their zeros: `floor` is the largest |y| of a drawn
+ * sample, and with additions at least the largest |input|. For values written in the sample (extremes)
+ * of a pointwise op it is 0, so that a value near 0 must be right, too. Below 2^-126 (2^-14 for
+ * f16) a result may be flushed to 0.
+ *
+ * Backward. Differences of a float64 function with step 1e-5 are exact to about 1e-8 of the gradient.
+ * The gradient of input j is a sum over outputs of |weight · dy/dx|, whose size the differences give
+ * as well; its errors are K · u · sqrt(terms) · the largest such sum in that input.
+ *
+ * Integers and bool must be equal.
+ */
+
+import { type Root, walkBack } from "../../engine/autograd.ts";
+import { type DType, isFloat } from "../../engine/dtype.ts";
+import { type Differences, differences } from "../../engine/gradcheck.ts";
+import { backwardOf, type HostArray, type Op, type Sample } from "../../engine/op.ts";
+import { readAll } from "../../engine/read.ts";
+import { coordinatesOf, sameShape, show, sizeOf } from "../../engine/shape.ts";
+import { scope } from "../../engine/scope.ts";
+import { apply, type Tensor } from "../../engine/tensor.ts";
+import { Draw, drawInputs, type Layout, place, placeExpanded } from "./draw.ts";
+
+const K = 16;
+const UNIT = { f32: 2 ** -24, f16: 2 ** -11 } as const;
+const TINY = { f32: 2 ** -126, f16: 2 ** -14 } as const;
+
+/** What was checked. */
+export interface Counts {
+  samples: number;
+  forward: number;
+  gradients: number;
+  dtypes: number;
+}
+
+/** One array to compare once it has been read. */
+interface Expectation {
+  readonly what: string;
+  readonly got: Tensor;
+  readonly want: HostArray;
+  /** Elements to compare; all by default. */
+  readonly only?: Iterable<number>;
+  readonly tolerance: (index: number) => number;
+}
+
+/** Runs every sample of `op`; gives a line for each array that differs. */
+export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; counts: Counts }> {
+  const counts = { samples: 0, forward: 0, gradients: 0, dtypes: 0 };
+  const expected: Expectation[] = [];
+  const problems: string[] = [];
+  for (const [s, sample] of op.samples.entries()) {
+    if (!op.reference) break;
+    const where = `sample ${s} ${sample.inputs.map((i) => show(i.shape)).join(" ")}`;
+    try {
+      counts.samples++;
+      scope(() => {
+        const before = expected.length;
+        checkSample(op, sample, { name: `${op.name} ${s}`, where, expected, counts });
+        return expected.slice(before).map((e) => e.got);
+      });
+    } catch (error) {
+      problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
+    }
+  }
+  if (op.reference) checkDTypes(op, expected, counts);
+  try {
+    const data = await readAll(expected.map((e) => e.got));
+    expected.forEach((e, i) => {
+      const problem = compare(e, Float64Array.from(data[i]!));
+      if (problem) problems.push(problem);
+    });
+  } finally {
+    for (const e of expected) e.got.dispose();
+  }
+  return { problems, counts };
+}
+
+interface Run {
+  readonly name: string;
+  readonly where: string;
+  readonly expected: Expectation[];
+  readonly counts: Counts;
+}
+
+function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
+  const draw = new Draw(run.name);
+  const hosts = drawInputs(sample.inputs, draw);
+  const forward = forwardPlan(op, sample, hosts);
+  const gradient = gradientPlan(op, sample, { hosts, draw, forward });
+  for (const layout of ["contiguous", "transposed", "sliced"] as Layout[]) {
+    const label = `${run.where}, ${layout}`;
+    const needs = hosts.map((h) => gradient !== null && isFloat(h.dtype));
+    const masks = [needs];
+    // Each input alone, too: rules save less then.
+    if (layout === "contiguous" && needs.filter(Boolean).length > 1) {
+      needs.forEach((n, i) => n && masks.push(needs.map((_, k) => k === i)));
+    }
+    for (const mask of masks) {
+      const leaves = hosts.map((h, i) => place(h, layout).requiresGrad_(mask[i]));
+      const outputs = apply(op, leaves, sample.attrs);
+      if (mask === needs) {
+        expectOutputs(forward, outputs, { ...run, where: label });
+        run.counts.forward++;
+      }
+      if (gradient) {
+        expectGradients(gradient, { leaves, outputs, layout }, { ...run, where: label });
+      }
+    }
+  }
+  if (sample.inputs.every((i) => !i.values)) {
+    const expanded = hosts.map(placeExpanded);
+    const plan = forwardPlan(op, sample, expanded.map((e) => e.host));
+    const outputs = apply(op, expanded.map((e) => e.tensor), sample.attrs);
+    expectOutputs(plan, outputs, { ...run, where: `${run.where}, expanded` });
+    run.counts.forward++;
+  }
+}
+
+/** The same op on the first drawn f32 sample, in every other dtype that its check takes. */
+function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): void {
+  const sample = op.samples.find((s) =>
+    s.inputs.some((i) => !i.dtype) && s.inputs.every((i) => !i.values) &&
+    s.inputs.every((i) => sizeOf(i.shape) > 1)
+  );
+  if (!sample) return;
+  for (const dtype of ["f16", "i32", "u32", "bool"] as const) {
+    const name = `${op.name} ${dtype}`;
+    const draw = new Draw(name);
+    const unsigned = dtype === "u32" || dtype === "bool";
+    const inputs = sample.inputs.map((i) => unsigned && (i.low ?? -2) < 0 ? { ...i, low: 0 } : i);
+    const hosts = drawInputs(inputs, draw, dtype);
+    try {
+      op.check(hosts, sample.attrs);
+    } catch (error) {
+      if (error instanceof TypeError) continue;
+      throw error;
+    }
+    const where = `as ${dtype} ${hosts.map((h) => show(h.shape)).join(" ")}`;
+    const forward = forwardPlan(op, sample, hosts);
+    const gradient = dtype === "f16"
+      ? gradientPlan(op, sample, { hosts, draw, forward, coarse: true })
+      : null;
+    counts.dtypes++;
+    scope(() => {
+      const before = expected.length;
+      const run = { name, where, expected, counts };
+      const leaves = hosts.map((h) =>
+        place(h, "sliced").requiresGrad_(gradient !== null && isFloat(h.dtype))
+      );
+      const outputs = apply(op, leaves, sample.attrs);
+      expectOutputs(forward, outputs, run);
+      if (gradient) expectGradients(gradient, { leaves, outputs, layout: "sliced" }, run);
+      return expected.slice(before).map((e) => e.got);
+    });
+  }
+}
+
+interface ForwardPlan {
+  readonly want: readonly HostArray[];
+  readonly tolerances: readonly Float64Array[];
+}
+
+function magnitude(array: HostArray): number {
+  return array.data.reduce((m, v) => Number.isFinite(v) ? Math.max(m, Math.abs(v)) : m, 0);
+}
+
+function mapFloats(hosts: readonly HostArray[], f: (v: number) => number): HostArray[] {
+  return hosts.map((h) => isFloat(h.dtype) ? { ...h, data: h.data.map(f) } : h);
+}
+
+function termsOf(sample: Sample<unknown>): number {
+  return sample.terms ?? Math.max(1, ...sample.inputs.map((i) => sizeOf(i.shape)));
+}
+
+/** What the op must give, and how far off each element may be; see the top of this file. */
+function forwardPlan(
+  op: Op<unknown>,
+  sample: Sample<unknown>,
+  hosts: readonly HostArray[],
+): ForwardPlan {
+  const specs = op.check(hosts, sample.attrs);
+  const terms = termsOf(sample);
+  const drawn = sample.inputs.every((i) => !i.values);
+  const want = op.reference!(hosts, sample.attrs).map((y, o) => {
+    if (!specs[o] || !sameShape(y.shape, specs[o].shape)) {
+      throw new Error(
+        `the reference's output ${o} is ${show(y.shape)}, check says ${
+          show(specs[o]?.shape ?? [])
+        }`,
+      );
+    }
+    return { shape: y.shape, dtype: specs[o].dtype, data: y.data };
+  });
+  const sums = terms > 1 ? op.reference!(mapFloats(hosts, Math.abs), sample.attrs) : null;
+  const nudged = backwardOf(op)
+    ? op.reference!(mapFloats(hosts, (v) => v * (1 + 2 ** -20)), sample.attrs)
+    : null;
+  const largestInput = Math.max(0, ...hosts.filter((h) => isFloat(h.dtype)).map(magnitude));
+  const tolerances = want.map((y, o) => {
+    if (!isFloat(y.dtype)) return new Float64Array(y.data.length);
+    const floor = terms > 1
+      ? Math.max(magnitude(y), magnitude(sums![o]!), largestInput)
+      : drawn
+      ? magnitude(y)
+      : 0;
+    return y.data.map((v, i) => {
+      const condition = nudged ? Math.abs(nudged[o]!.data[i]! - v) * 2 ** 20 : 0;
+      const sum = sums ? Math.abs(sums[o]!.data[i]!) : 0;
+      const scale = [v, sum, condition].reduce(
+        (n, t) => Number.isFinite(t) ? n + Math.abs(t) : n,
+        0,
+      );
+      const computed = K * UNIT.f32 * (Math.sqrt(terms) * scale + floor) + TINY.f32;
+      // Values are kept in f16 but computed in f32: one rounding for the result and one for each
+      // array that an op keeps on the way.
+      return y.dtype === "f16"
+        ? computed + 2 * UNIT.f16 * Math.abs(v) + TINY.f16 * UNIT.f16
+        : computed;
+    });
+  });
+  return { want, tolerances };
+}
+
+function expectOutputs(plan: ForwardPlan, outputs: readonly Tensor[], run: Run): void {
+  plan.want.forEach((want, o) => {
+    const what = `${run.where}, output ${o}`;
+    expectSpec(what, outputs[o]!, want);
+    const tolerance = plan.tolerances[o]!;
+    run.expected.push({ what, got: outputs[o]!, want, tolerance: (i) => tolerance[i]! });
+  });
+  if (outputs.length !== plan.want.length) {
+    throw new Error(`${outputs.length} outputs, the reference gives ${plan.want.length}`);
+  }
+}
+
+function expectSpec(what: string, got: Tensor, want: HostArray): void {
+  if (sameShape(got.shape, want.shape) && got.dtype === want.dtype) return;
+  throw new Error(
+    `${what}: got ${show(got.shape)} ${got.dtype}, want ${show(want.shape)} ${want.dtype}`,
+  );
+}
+
+interface GradientPlan {
+  readonly weights: readonly (HostArray | null)[];
+  readonly wanted: readonly (Differences | null)[];
+  /** Elements that were moved one at a time, by input. */
+  readonly moved: readonly (readonly number[])[];
+  readonly tolerances: readonly number[];
+}
+
+/** Elements whose derivatives are taken one by one; more would make large samples slow. */
+const MOST_MOVED = 40;
+
+/** Central differences of the reference, or null where the sample is not to be differentiated. */
+function gradientPlan(
+  op: Op<unknown>,
+  sample: Sample<unknown>,
+  given: {
+    hosts: readonly HostArray[];
+    draw: Draw;
+    forward: ForwardPlan;
+    coarse?: boolean;
+  },
+): GradientPlan | null {
+  const { hosts, draw, forward } = given;
+  if (!backwardOf(op) || sample.grad === false) return null;
+  const weights = forward.want.map((y) =>
+    isFloat(y.dtype) ? { ...y, data: y.data.map(() => draw.weight()) } : null
+  );
+  if (weights.every((w) => w === null) || !hosts.some((h) => isFloat(h.dtype))) return null;
+  const moved = hosts.map((h) => draw.shuffled(h.data.length).slice(0, MOST_MOVED));
+  const wanted = differences(
+    (at) => op.reference!(at, sample.attrs),
+    hosts,
+    weights.map((w) => w && w.data),
+    { eps: 1e-5, wanted: hosts.map((h) => isFloat(h.dtype)), only: (i) => moved[i]! },
+  );
+  const outputs = forward.want.reduce((n, y) => n + y.data.length, 1);
+  const terms = Math.max(termsOf(sample), outputs);
+  const tolerances = wanted.map((d) => {
+    const scale = d ? d.magnitude.reduce((m, v) => Math.max(m, v), 0) : 0;
+    const rounding = K * UNIT.f32 * Math.sqrt(terms) + 1e-8;
+    // In f16 the outputs and gradients that the rule reads and writes are rounded to 11 bits.
+    return scale * (given.coarse ? rounding + 4 * UNIT.f16 : rounding) + TINY.f32;
+  });
+  return { weights, wanted, moved, tolerances };
+}
+
+function expectGradients(
+  plan: GradientPlan,
+  at: { leaves: readonly Tensor[]; outputs: readonly Tensor[]; layout: Layout },
+  run: Run,
+): void {
+  const roots: Root[] = [];
+  plan.weights.forEach((weight, o) => {
+    if (!weight) return;
+    const seed = place(weight, at.layout);
+    roots.push({ edge: at.outputs[o]!.edge(), grad: seed.device.alias() });
+  });
+  walkBack(roots, { retainGraph: false });
+  const alone = at.leaves.filter((l) => l.requiresGrad).length === 1 ? " alone" : "";
+  at.leaves.forEach((leaf, i) => {
+    if (!leaf.requiresGrad) return;
+    const what = `${run.where}, gradient of input ${i}${alone}`;
+    if (!leaf.grad) throw new Error(`${what} is missing`);
+    const want = { shape: leaf.shape, dtype: leaf.dtype, data: plan.wanted[i]!.gradient };
+    expectSpec(what, leaf.grad, want);
+    const got = leaf.grad.detach();
+    const tolerance = plan.tolerances[i]!;
+    run.expected.push({ what, got, want, only: plan.moved[i]!, tolerance: () => tolerance });
+    run.counts.gradients++;
+  });
+}
+
+/** A line about the elements that are too far off, or null. */
+function compare(e: Expectation, got: Float64Array): string | null {
+  const { shape, dtype, data: want } = e.want;
+  let count = 0;
+  let compared = 0;
+  let first = "";
+  for (const i of e.only ?? want.keys()) {
+    compared++;
+    const expected = storable(want[i]!, dtype);
+    const allowed = e.tolerance(i);
+    const off = Math.abs(got[i]! - expected);
+    if (Object.is(got[i], expected) || got[i] === expected || off <= allowed) continue;
+    if (count++ > 0) continue;
+    first = `at ${show(coordinatesOf(shape, i))}: got ${got[i]}, want ${expected}, ` +
+      `${off.toExponential(2)} apart, tolerance ${allowed.toExponential(2)}`;
+  }
+  return count === 0 ? null : `${e.what} ${show(shape)} ${first} (${count} of ${compared} differ)`;
+}
+
+/** Integers wrap as the GPU's do. */
+function storable(value: number, dtype: DType): number {
+  return dtype === "u32" ? value >>> 0 : dtype === "i32" ? value | 0 : value;
+}
