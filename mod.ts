@@ -13,3 +13,4 @@
  */
 
 export * from "./engine/mod.ts";
+export * as nn from "./nn/mod.ts";

@@ -1,0 +1,49 @@
+/** @file What happens around every module's forward: names for `LATHE_CHECK`, and watchers. */
+
+import { debug, inModule } from "../engine/mod.ts";
+import type { Module } from "./module.ts";
+
+/** A module's forward, whatever it takes and gives. */
+export type Forward = (...inputs: unknown[]) => unknown;
+
+/** Told of every module whose forward has ended, with what it returned. */
+export type ForwardWatcher = (module: Module, output: unknown) => void;
+
+/** Modules whose forward is running, outermost first; empty while checks are off. */
+const running: Module[] = [];
+let watcher: ForwardWatcher | null = null;
+
+/** Runs `fn` and tells `watch` of every forward that ends inside. */
+export function watchForward<T>(watch: ForwardWatcher, fn: () => T): T {
+  const outer = watcher;
+  watcher = watch;
+  try {
+    return fn();
+  } finally {
+    watcher = outer;
+  }
+}
+
+/** Runs a module's forward, under its name where a check is on. */
+export function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
+  const output = debug().check === "off"
+    ? forward.apply(module, inputs)
+    : inModule(nameOf(module), () => runInside(module, forward, inputs));
+  watcher?.(module, output);
+  return output;
+}
+
+function runInside(module: Module, forward: Forward, inputs: unknown[]): unknown {
+  running.push(module);
+  try {
+    return forward.apply(module, inputs);
+  } finally {
+    running.pop();
+  }
+}
+
+/** Path of a module seen from the one that runs around it; the class name where there is none. */
+function nameOf(module: Module): string {
+  const path = running.at(-1)?.namedModules().find(([, inside]) => inside === module)?.[0];
+  return path || module.constructor.name;
+}

@@ -1,0 +1,152 @@
+/**
+ * @file Initialisers: they overwrite a tensor with the engine's random numbers and return it.
+ *
+ * Formulas and fans: https://docs.pytorch.org/docs/stable/nn.init.html
+ */
+
+import { noGrad, type Tensor } from "../engine/mod.ts";
+import { fillNormal, fillUniform } from "../engine/random_fill.ts";
+
+/** What follows the weights, for the gain. */
+export type Nonlinearity =
+  | "linear"
+  | "conv1d"
+  | "conv2d"
+  | "sigmoid"
+  | "tanh"
+  | "relu"
+  | "leakyRelu"
+  | "selu";
+
+/** Which fan keeps its variance: the forward pass's or the backward pass's. */
+export type FanMode = "fanIn" | "fanOut";
+
+/** Options of the Kaiming initialisers. */
+export interface KaimingOptions {
+  /** Slope below 0 of the leaky rectifier that follows; only for `leakyRelu`. Default 0. */
+  a?: number;
+  /** Default "fanIn". */
+  mode?: FanMode;
+  /** Default "leakyRelu". */
+  nonlinearity?: Nonlinearity;
+}
+
+/**
+ * Inputs and outputs that meet in one weight [out, in, ...window]: in · window and out · window.
+ *
+ * @throws {TypeError} If the tensor has fewer than 2 dimensions.
+ */
+export function fans(t: Tensor): { fanIn: number; fanOut: number } {
+  const [out, inside, ...window] = t.shape;
+  if (out === undefined || inside === undefined) {
+    throw new TypeError(
+      `Cannot tell the fans of [${t.shape.join(", ")}]: weights have at least 2 dimensions`,
+    );
+  }
+  const area = window.reduce((n, size) => n * size, 1);
+  return { fanIn: inside * area, fanOut: out * area };
+}
+
+/**
+ * Factor by which weights before a nonlinearity are larger than before none.
+ *
+ * @param slope Slope below 0, for `leakyRelu`.
+ */
+export function calculateGain(nonlinearity: Nonlinearity, slope = 0.01): number {
+  switch (nonlinearity) {
+    case "tanh":
+      return 5 / 3;
+    case "relu":
+      return Math.SQRT2;
+    case "leakyRelu":
+      return Math.sqrt(2 / (1 + slope ** 2));
+    case "selu":
+      return 3 / 4;
+    case "linear":
+    case "conv1d":
+    case "conv2d":
+    case "sigmoid":
+      return 1;
+  }
+}
+
+/** Uniform numbers in [low, high). */
+export function uniform(t: Tensor, options: { low?: number; high?: number } = {}): Tensor {
+  return fillUniform(t, { low: options.low ?? 0, high: options.high ?? 1 });
+}
+
+/** Normal numbers. */
+export function normal(t: Tensor, options: { mean?: number; std?: number } = {}): Tensor {
+  return fillNormal(t, { mean: options.mean ?? 0, std: options.std ?? 1 });
+}
+
+/** `value` everywhere. */
+export function constant(t: Tensor, value: number): Tensor {
+  return noGrad(() => t.fill_(value));
+}
+
+/**
+ * Uniform in ±gain · √(6 / (fanIn + fanOut)).
+ *
+ * Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural
+ * networks", AISTATS 2010.
+ */
+export function xavierUniform(t: Tensor, options: { gain?: number } = {}): Tensor {
+  return symmetric(t, Math.sqrt(3) * xavierStd(t, options.gain));
+}
+
+/** Normal with deviation gain · √(2 / (fanIn + fanOut)); source as {@linkcode xavierUniform}. */
+export function xavierNormal(t: Tensor, options: { gain?: number } = {}): Tensor {
+  return normal(t, { std: xavierStd(t, options.gain) });
+}
+
+/**
+ * Uniform in ±gain · √(3 / fan).
+ *
+ * Source: He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
+ */
+export function kaimingUniform(t: Tensor, options: KaimingOptions = {}): Tensor {
+  return symmetric(t, Math.sqrt(3) * kaimingStd(t, options));
+}
+
+/** Normal with deviation gain / √fan; source as {@linkcode kaimingUniform}. */
+export function kaimingNormal(t: Tensor, options: KaimingOptions = {}): Tensor {
+  return normal(t, { std: kaimingStd(t, options) });
+}
+
+/** Options of {@linkcode mxnetXavier}. */
+export interface MxnetXavierOptions {
+  /** Squared scale of the numbers, before the division by the fan. Default 3. */
+  magnitude?: number;
+  /** Default "uniform". */
+  distribution?: "uniform" | "normal";
+  /** The fan that divides the magnitude; "avg" is the mean of both. Default "avg". */
+  factor?: "avg" | "in" | "out";
+}
+
+/**
+ * MXNet's `Xavier`: uniform in ±s, or normal with deviation s, for s = √(magnitude / fan).
+ *
+ * Source: https://mxnet.apache.org/versions/1.9.1/api/python/docs/api/initializer/index.html
+ */
+export function mxnetXavier(t: Tensor, options: MxnetXavierOptions = {}): Tensor {
+  const { magnitude = 3, distribution = "uniform", factor = "avg" } = options;
+  const { fanIn, fanOut } = fans(t);
+  const divisor = { avg: (fanIn + fanOut) / 2, in: fanIn, out: fanOut }[factor];
+  const scale = Math.sqrt(magnitude / divisor);
+  return distribution === "uniform" ? symmetric(t, scale) : normal(t, { std: scale });
+}
+
+function symmetric(t: Tensor, bound: number): Tensor {
+  return uniform(t, { low: -bound, high: bound });
+}
+
+function xavierStd(t: Tensor, gain = 1): number {
+  const { fanIn, fanOut } = fans(t);
+  return gain * Math.sqrt(2 / (fanIn + fanOut));
+}
+
+function kaimingStd(t: Tensor, options: KaimingOptions): number {
+  const { a = 0, mode = "fanIn", nonlinearity = "leakyRelu" } = options;
+  return calculateGain(nonlinearity, a) / Math.sqrt(fans(t)[mode]);
+}

@@ -1,0 +1,101 @@
+/** @file Convolution layers. */
+
+import { conv2d, type Pair, type Tensor } from "../../engine/mod.ts";
+import { Module } from "../module.ts";
+import { pythonSize } from "../module_text.ts";
+import type { Parameter } from "../parameter.ts";
+import { affineParameters } from "./_affine.ts";
+import { checkPair, checkSizes } from "./_check.ts";
+
+/** Options of {@linkcode Conv2d}. */
+export interface Conv2dOptions {
+  /** Size of the window. */
+  kernelSize: Pair;
+  /** Steps of the window. Default 1. */
+  stride?: Pair;
+  /** Zeros around the input, on each side. Default 0. */
+  padding?: Pair;
+  /** Steps between the elements of the window. Default 1. */
+  dilation?: Pair;
+  /** Groups of channels convolved apart. Default 1. */
+  groups?: number;
+  /** Whether to add a learned bias. Default true. */
+  bias?: boolean;
+}
+
+/**
+ * Cross-correlation of x [N, inChannels, H, W] with weight [outChannels, inChannels / groups, KH, KW],
+ * plus bias [outChannels] → y [N, outChannels, OH, OW].
+ *
+ * OH = ⌊(H + 2 · padding − dilation · (KH − 1) − 1) / stride⌋ + 1. Weight and bias start uniform in
+ * ±1 / √(inChannels / groups · KH · KW), as in
+ * https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html
+ *
+ * @example
+ * ```ts
+ * import { init, nn, randn } from "../../mod.ts";
+ * await init();
+ * const conv = new nn.Conv2d(1, 8, { kernelSize: 3, padding: 1 });
+ * console.log(conv.forward(randn([2, 1, 28, 28])).shape); // [2, 8, 28, 28]
+ * ```
+ */
+export class Conv2d extends Module {
+  /** Channels of an input. */
+  readonly inChannels: number;
+  /** Channels of an output. */
+  readonly outChannels: number;
+  /** [height, width] of the window. */
+  readonly kernelSize: readonly [number, number];
+  /** Steps of the window. */
+  readonly stride: readonly [number, number];
+  /** Zeros around the input. */
+  readonly padding: readonly [number, number];
+  /** Steps between the elements of the window. */
+  readonly dilation: readonly [number, number];
+  /** Groups of channels convolved apart. */
+  readonly groups: number;
+  /** [outChannels, inChannels / groups, KH, KW] */
+  weight: Parameter;
+  /** [outChannels] */
+  bias: Parameter | null;
+
+  /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
+  constructor(inChannels: number, outChannels: number, options: Conv2dOptions) {
+    super();
+    const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+    checkSizes("Conv2d", { inChannels, outChannels, groups });
+    if (inChannels % groups !== 0 || outChannels % groups !== 0) {
+      throw new RangeError(
+        `Cannot make Conv2d with ${inChannels} to ${outChannels} channels in ${groups} groups: ` +
+          "groups must divide both",
+      );
+    }
+    this.inChannels = inChannels;
+    this.outChannels = outChannels;
+    this.kernelSize = checkPair("Conv2d", options.kernelSize, { name: "kernelSize", min: 1 });
+    this.stride = checkPair("Conv2d", stride, { name: "stride", min: 1 });
+    this.padding = checkPair("Conv2d", padding, { name: "padding", min: 0 });
+    this.dilation = checkPair("Conv2d", dilation, { name: "dilation", min: 1 });
+    this.groups = groups;
+    const shape = [outChannels, inChannels / groups, ...this.kernelSize];
+    const { weight, bias } = affineParameters(shape, options);
+    this.weight = weight;
+    this.bias = bias;
+  }
+
+  /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
+  override forward(x: Tensor): Tensor {
+    const { stride, padding, dilation, groups } = this;
+    const bias = this.bias ?? undefined;
+    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups });
+  }
+  override extraRepr(): string {
+    const { padding, dilation, groups } = this;
+    return `${this.inChannels}, ${this.outChannels}, kernel_size=${pythonSize(this.kernelSize)}, ` +
+      `stride=${pythonSize(this.stride)}` +
+      (padding.some((p) => p !== 0) ? `, padding=${pythonSize(padding)}` : "") +
+      (dilation.some((d) => d !== 1) ? `, dilation=${pythonSize(dilation)}` : "") +
+      (groups !== 1 ? `, groups=${groups}` : "") +
+      (this.bias ? "" : ", bias=False");
+  }
+}

@@ -1,0 +1,14 @@
+/** @file Layers. */
+
+export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from "./activation.ts";
+export { ModuleList, Sequential } from "./container.ts";
+export { Conv2d, type Conv2dOptions } from "./conv.ts";
+export { Linear, type LinearOptions } from "./linear.ts";
+export {
+  AdaptiveAvgPool2d,
+  AvgPool2d,
+  type AvgPool2dOptions,
+  MaxPool2d,
+  type MaxPool2dOptions,
+} from "./pooling.ts";
+export { Dropout, Flatten, type FlattenOptions, Identity } from "./shape.ts";

@@ -1,0 +1,3 @@
+/** @file Models. */
+
+export { AlexNet, alexnet, type AlexNetOptions } from "./alexnet.ts";

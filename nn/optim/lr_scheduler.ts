@@ -1,0 +1,190 @@
+/**
+ * @file Learning rates by epoch.
+ *
+ * Rules and their order of rounding are those of
+ * https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate
+ */
+
+import type { Optimizer } from "./optimizer.ts";
+
+/** What a rule knows of a group. */
+export interface LrPoint {
+  /** Steps since the start; 0 when the scheduler is made. */
+  readonly epoch: number;
+  /** The group's learning rate now. */
+  readonly lr: number;
+  /** The group's learning rate before any scheduler. */
+  readonly base: number;
+  /** Index of the group. */
+  readonly group: number;
+}
+
+/** What {@linkcode LRScheduler.stateDict} gives; learning rates are in the optimizer's state. */
+export interface LRSchedulerState {
+  /** Steps since the start. */
+  lastEpoch: number;
+  /** Learning rates before any scheduler. */
+  baseLrs: number[];
+}
+
+/** Base of the schedulers: sets each group's learning rate by a rule, at the start and at every step. */
+export abstract class LRScheduler {
+  /** Whose learning rates are set. */
+  readonly optimizer: Optimizer;
+  readonly #rule: (at: LrPoint) => number;
+  #lastEpoch = -1;
+  #baseLrs: number[];
+
+  /**
+   * @param optimizer Whose learning rates to set.
+   * @param rule The learning rate at a point.
+   */
+  constructor(optimizer: Optimizer, rule: (at: LrPoint) => number) {
+    this.optimizer = optimizer;
+    this.#rule = rule;
+    this.#baseLrs = optimizer.paramGroups.map((group) => group.initialLr ??= group.lr);
+    this.step();
+  }
+
+  /** Steps since the start. */
+  get lastEpoch(): number {
+    return this.#lastEpoch;
+  }
+
+  /** The groups' learning rates now. */
+  getLastLr(): number[] {
+    return this.optimizer.paramGroups.map((group) => group.lr);
+  }
+
+  /** Sets the learning rates of the next epoch; call it after the epoch's last `optimizer.step()`. */
+  step(): void {
+    const epoch = ++this.#lastEpoch;
+    this.optimizer.paramGroups.forEach((group, index) => {
+      const base = this.#baseLrs[index] ??= group.initialLr ??= group.lr;
+      group.lr = this.#rule({ epoch, lr: group.lr, base, group: index });
+    });
+    this.optimizer.writeOptions();
+  }
+
+  /** What a checkpoint needs besides the optimizer's state. */
+  stateDict(): LRSchedulerState {
+    return { lastEpoch: this.#lastEpoch, baseLrs: [...this.#baseLrs] };
+  }
+
+  /** Goes on from a saved state; load the optimizer's, too. */
+  loadStateDict(state: LRSchedulerState): void {
+    this.#lastEpoch = state.lastEpoch;
+    this.#baseLrs = [...state.baseLrs];
+  }
+}
+
+/** lr · gamma every `stepSize` epochs. */
+export class StepLR extends LRScheduler {
+  /** @throws {RangeError} If stepSize is not a whole number of at least 1. */
+  constructor(optimizer: Optimizer, options: { stepSize: number; gamma?: number }) {
+    const { stepSize, gamma = 0.1 } = options;
+    checkWhole("StepLR", { stepSize });
+    super(optimizer, ({ epoch, lr }) => epoch > 0 && epoch % stepSize === 0 ? lr * gamma : lr);
+  }
+}
+
+/** lr · gamma at each of the milestones; one named twice counts twice. */
+export class MultiStepLR extends LRScheduler {
+  /** @param options Epochs, and the factor (default 0.1). */
+  constructor(
+    optimizer: Optimizer,
+    options: { milestones: readonly number[]; gamma?: number },
+  ) {
+    const { gamma = 0.1 } = options;
+    const milestones = [...options.milestones];
+    super(optimizer, ({ epoch, lr }) => {
+      const times = milestones.filter((milestone) => milestone === epoch).length;
+      return times === 0 ? lr : lr * gamma ** times;
+    });
+  }
+}
+
+/** lr · gamma every epoch. */
+export class ExponentialLR extends LRScheduler {
+  /** @param options The factor. */
+  constructor(optimizer: Optimizer, { gamma }: { gamma: number }) {
+    super(optimizer, ({ epoch, lr }) => epoch === 0 ? lr : lr * gamma);
+  }
+}
+
+/**
+ * etaMin + (base − etaMin) · (1 + cos(π · epoch / tMax)) / 2, computed step by step so that other
+ * schedulers can act on the learning rate as well; it rises again after tMax.
+ *
+ * Source: Loshchilov and Hutter, "SGDR", ICLR 2017, https://arxiv.org/abs/1608.03983
+ */
+export class CosineAnnealingLR extends LRScheduler {
+  /** @throws {RangeError} If tMax is not a whole number of at least 1. */
+  constructor(optimizer: Optimizer, options: { tMax: number; etaMin?: number }) {
+    const { tMax, etaMin = 0 } = options;
+    checkWhole("CosineAnnealingLR", { tMax });
+    const cosine = (epoch: number) => 1 + Math.cos(Math.PI * epoch / tMax);
+    super(optimizer, ({ epoch, lr, base }) => {
+      if (epoch === 0) return lr;
+      // After a minimum the quotient below is 0 / 0.
+      if ((epoch - 1 - tMax) % (2 * tMax) === 0) {
+        return lr + (base - etaMin) * (1 - Math.cos(Math.PI / tMax)) / 2;
+      }
+      return cosine(epoch) / cosine(epoch - 1) * (lr - etaMin) + etaMin;
+    });
+  }
+}
+
+/** base · a factor that goes from startFactor to endFactor in `totalIters` epochs, in equal steps. */
+export class LinearLR extends LRScheduler {
+  /** @throws {RangeError} If startFactor is not above 0 and at most 1, or endFactor not 0 to 1. */
+  constructor(
+    optimizer: Optimizer,
+    options: { startFactor?: number; endFactor?: number; totalIters?: number } = {},
+  ) {
+    const { startFactor = 1 / 3, endFactor = 1, totalIters = 5 } = options;
+    if (!(startFactor > 0 && startFactor <= 1 && endFactor >= 0 && endFactor <= 1)) {
+      throw new RangeError(
+        `Cannot use LinearLR with startFactor ${startFactor} and endFactor ${endFactor}: the first ` +
+          "must be above 0, both at most 1",
+      );
+    }
+    const rise = endFactor - startFactor;
+    super(optimizer, ({ epoch, lr }) => {
+      if (epoch === 0) return lr * startFactor;
+      if (epoch > totalIters) return lr;
+      return lr * (1 + rise / (totalIters * startFactor + (epoch - 1) * rise));
+    });
+  }
+}
+
+/** base · factor(epoch). */
+export class LambdaLR extends LRScheduler {
+  /** @param options One function, or one for each group. */
+  constructor(
+    optimizer: Optimizer,
+    options: { lrLambda: ((epoch: number) => number) | readonly ((epoch: number) => number)[] },
+  ) {
+    const { lrLambda } = options;
+    const count = optimizer.paramGroups.length;
+    if (typeof lrLambda !== "function" && lrLambda.length !== count) {
+      throw new TypeError(
+        `Cannot use LambdaLR with ${lrLambda.length} functions: the optimizer has ${count} groups`,
+      );
+    }
+    super(optimizer, ({ epoch, base, group }) => {
+      const factor = typeof lrLambda === "function" ? lrLambda : lrLambda[group]!;
+      return base * factor(epoch);
+    });
+  }
+}
+
+function checkWhole(scheduler: string, options: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(options)) {
+    if (!Number.isInteger(value) || value < 1) {
+      throw new RangeError(
+        `Cannot use ${scheduler} with ${name} ${value}: it must be a whole number of at least 1`,
+      );
+    }
+  }
+}

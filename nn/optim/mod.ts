@@ -1,0 +1,32 @@
+/** @file Optimizers, learning rates, early stopping. */
+
+export {
+  EarlyStopping,
+  type EarlyStoppingOptions,
+  type EarlyStoppingState,
+} from "./early_stopping.ts";
+export {
+  CosineAnnealingLR,
+  ExponentialLR,
+  LambdaLR,
+  LinearLR,
+  type LrPoint,
+  LRScheduler,
+  type LRSchedulerState,
+  MultiStepLR,
+  StepLR,
+} from "./lr_scheduler.ts";
+export {
+  type BaseOptions,
+  Optimizer,
+  type OptimizerState,
+  type ParamGroup,
+  type ParamInput,
+  type ParamState,
+} from "./optimizer.ts";
+export {
+  ReduceLROnPlateau,
+  type ReduceLROnPlateauOptions,
+  type ReduceLROnPlateauState,
+} from "./reduce_on_plateau.ts";
+export { SGD, type SGDOptions } from "./sgd.ts";
