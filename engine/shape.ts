@@ -24,9 +24,9 @@ export function contiguousStrides(shape: readonly number[]): number[] {
 
 /** True if `strides` lay `shape` out row-major without gaps (dimensions of size 1 do not count). */
 export function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {
+  if (shape.includes(0)) return true;
   let step = 1;
   for (let i = shape.length - 1; i >= 0; i--) {
-    if (shape[i] === 0) return true;
     if (shape[i] !== 1 && strides[i] !== step) return false;
     step *= shape[i]!;
   }
@@ -146,7 +146,7 @@ export function inferReshape(from: readonly number[], to: readonly number[]): nu
   const bad = to.some((s, i) => i !== unknown && (!Number.isInteger(s) || s < 0));
   const shape = [...to];
   if (unknown >= 0 && !bad && fixed > 0 && size % fixed === 0) shape[unknown] = size / fixed;
-  if (bad || sizeOf(shape) !== size) {
+  if (bad || sizeOf(shape) !== size || shape.includes(-1)) {
     throw new TypeError(
       `Cannot reshape ${show(from)} to ${show(to)}: ${size} elements must stay ${size}` +
         (unknown >= 0 ? `, and -1 stands for one size only` : ``),

@@ -86,7 +86,8 @@ export const expand: Op<{ shape: readonly number[] }> = defineOp<{ shape: readon
   check([x], { shape }) {
     const lead = shape.length - x!.shape.length;
     const out = shape.map((s, i) => s === -1 && i >= lead ? x!.shape[i - lead]! : s);
-    const fits = lead >= 0 && x!.shape.every((s, i) => s === 1 || s === out[lead + i]);
+    const fits = lead >= 0 && x!.shape.every((s, i) => s === 1 || s === out[lead + i]) &&
+      out.every((s) => Number.isInteger(s) && s >= 0);
     if (!fits) {
       throw new TypeError(
         `Cannot expand ${show(x!.shape)} to ${show(shape)}: only dimensions of size 1 repeat`,
