@@ -1,0 +1,91 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { type DType, DTYPES, encode, hostView, isFloat, promote } from "../../engine/dtype.ts";
+import { init } from "../../engine/gpu/device.ts";
+import { arange, ones, tensor, zeros } from "../../engine/creation.ts";
+
+const ALL: DType[] = ["bool", "u32", "i32", "f16", "f32"];
+
+Deno.test("promote() gives the higher of both dtypes", () => {
+  ALL.forEach((a, i) =>
+    ALL.forEach((b, j) => assertEquals(promote(a, b), ALL[Math.max(i, j)], `${a} with ${b}`))
+  );
+  assertEquals(ALL.filter(isFloat), ["f16", "f32"]);
+});
+
+Deno.test("encode() and hostView() keep the values of each dtype", () => {
+  const samples: Record<DType, number[]> = {
+    bool: [0, 1, 1],
+    u32: [0, 1, 4294967295],
+    i32: [-2147483648, -1, 2147483647],
+    f16: [0.5, -65504, Infinity],
+    f32: [Math.fround(0.1), -0, NaN],
+  };
+  for (const dtype of ALL) {
+    const bytes = encode(dtype, samples[dtype]);
+    assertEquals(bytes.byteLength, 3 * DTYPES[dtype].bytes, dtype);
+    const back = hostView(dtype, bytes.slice().buffer, 3);
+    assertEquals([...back], samples[dtype], dtype);
+  }
+  assertEquals([...hostView("bool", encode("bool", [3, -1, NaN]).buffer, 3)], [1, 1, 0]);
+});
+
+Deno.test("binary ops promote as PyTorch does", async () => {
+  await init();
+  const of = (dtype: DType) => ones([2], { dtype });
+  assertEquals(of("bool").add(of("bool")).dtype, "i32");
+  assertEquals(of("bool").add(of("u32")).dtype, "u32");
+  assertEquals(of("u32").add(of("i32")).dtype, "i32");
+  assertEquals(of("i32").mul(of("f32")).dtype, "f32");
+  assertEquals(of("f16").mul(of("f32")).dtype, "f32");
+  assertEquals(of("f16").mul(of("i32")).dtype, "f16");
+  assertEquals(of("i32").div(of("i32")).dtype, "f32");
+  assertEquals(of("i32").lt(of("f32")).dtype, "bool");
+  // Numbers: a whole one takes the tensor's dtype, a fraction makes integers float.
+  assertEquals(of("i32").add(1).dtype, "i32");
+  assertEquals(of("i32").add(0.5).dtype, "f32");
+  assertEquals(of("f16").add(0.5).dtype, "f16");
+  assertEquals(of("bool").add(1).dtype, "i32");
+  assertEquals(of("i32").exp().dtype, "f32");
+  assertEquals(of("f16").exp().dtype, "f16");
+  assertEquals(of("i32").neg().dtype, "i32");
+});
+
+Deno.test("mixed dtypes compute what they promise", async () => {
+  await init();
+  const i = tensor([-3, 2], { dtype: "i32" });
+  const u = tensor([3, 2], { dtype: "u32" });
+  const b = tensor([true, false]);
+  const f = tensor([0.5, -0.5]);
+  assertEquals(await i.add(u).array(), [0, 4]);
+  assertEquals(await i.mul(f).array(), [-1.5, -1]);
+  assertEquals(await b.add(b).array(), [2, 0]);
+  assertEquals(await b.mul(f).array(), [0.5, -0]);
+  assertEquals(await i.div(u).array(), [-1, 1]);
+  assertEquals(await i.eq(f).array(), [false, false]);
+  assertEquals(await b.sum().array(), 1);
+  assertEquals(await i.neg().array(), [3, -2]);
+  assertEquals(await tensor([5, 0], { dtype: "u32" }).sign().array(), [1, 0]);
+});
+
+Deno.test("tensor() takes its dtype from the data", async () => {
+  await init();
+  const cases = [
+    [tensor([1, 2]), "f32"],
+    [tensor([true, false]), "bool"],
+    [tensor(new Int32Array(2)), "i32"],
+    [tensor(new Uint32Array(2)), "u32"],
+    [tensor(new Float16Array(2)), "f16"],
+    [tensor(new Float64Array(2)), "f32"],
+    [tensor(new Uint8Array(2)), "f32"],
+    [arange(3), "i32"],
+    [arange(0, 1, { step: 0.25 }), "f32"],
+    [zeros([2], { dtype: "u32" }), "u32"],
+  ] as const;
+  for (const [t, dtype] of cases) assertEquals(t.dtype, dtype);
+  assertEquals((await tensor([true, false]).data()).constructor, Uint8Array);
+  assertEquals((await tensor(new Float16Array([1.5, 2, 3])).data()).constructor, Float16Array);
+  assertEquals(await tensor([[[1], [2]]]).array(), [[[1], [2]]]);
+  assertEquals(tensor([[], []]).shape, [2, 0]);
+  assertEquals(tensor(7).shape, []);
+  assertThrows(() => tensor([[1], [2, 3]]), TypeError);
+});
