@@ -23,7 +23,7 @@ export class Parameter extends Tensor {
   /**
    * Takes over `data`: its memory becomes the parameter's, and `data` itself is freed.
    *
-   * @param data Float values to start from; copied if it is not contiguous.
+   * @param data Float values to start from; copied if another tensor shares their memory.
    * @throws {TypeError} If `data` is no float tensor, or is a parameter: share that one instead.
    */
   constructor(data: Tensor, options: ParameterOptions = {}) {
@@ -41,9 +41,11 @@ function takeOver(data: Tensor): Tensor["device"] {
   if (data.dtype !== "f32" && data.dtype !== "f16") {
     throw new TypeError(`Cannot make a parameter of dtype ${data.dtype}: it must be a float`);
   }
-  const plain = noGrad(() => data.contiguous());
-  const array = plain.device.alias();
-  plain.dispose();
+  const { contiguous, offset, storage } = data.device;
+  const own = contiguous && offset === 0 && storage.references === 1;
+  const source = own ? data : noGrad(() => data.clone());
+  const array = source.device.alias();
+  source.dispose();
   data.dispose();
   return array;
 }
