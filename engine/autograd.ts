@@ -11,7 +11,6 @@ import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
 import { sum } from "./ops/reduce.ts";
-import { contiguous } from "./ops/launch_pointwise.ts";
 import { sameShape } from "./shape.ts";
 
 /** A leaf that collects its gradient. */
@@ -254,9 +253,7 @@ export function addAndRelease(a: DeviceArray, b: DeviceArray): DeviceArray {
 /** The gradient as a leaf keeps it: contiguous and not shared with anything. */
 export function ownGradient(grad: DeviceArray): DeviceArray {
   if (grad.contiguous && grad.offset === 0 && grad.storage.references === 1) return grad;
-  const own = inArena(() =>
-    contiguous(grad) === grad ? run(cast, [grad], { dtype: grad.dtype }) : contiguous(grad)
-  );
+  const own = inArena(() => run(cast, [grad], { dtype: grad.dtype }));
   grad.release();
   return own;
 }

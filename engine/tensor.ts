@@ -125,13 +125,13 @@ export class Tensor extends TensorBase {
 
   /** Overwrites the elements with `source`, broadcast; returns the tensor. */
   copy_(source: Tensor): this {
-    this.#checkInPlace("copy_", source.shape);
+    this.#checkInPlace("copy_", source);
     inArena(() => (move.copyInto(source.device, this.device), []));
     return this;
   }
   /** Sets every element; returns the tensor. */
   fill_(value: number): this {
-    this.#checkInPlace("fill_", []);
+    this.#checkInPlace("fill_");
     inArena(() => (fillInto(this.device, value), []));
     return this;
   }
@@ -142,8 +142,9 @@ export class Tensor extends TensorBase {
   /** this += alpha · other; returns the tensor. */
   add_(other: Operand, options: { alpha?: number } = {}): this {
     const alpha = options.alpha ?? 1;
-    if (alpha === 1) return this.#assign("add_", binary.add, other);
     if (typeof other === "number") return this.#assign("add_", binary.add, other * alpha);
+    if (alpha === 1) return this.#assign("add_", binary.add, other);
+    this.#checkInPlace("add_", other);
     using term = noGrad(() => other.mul(alpha));
     return this.#assign("add_", binary.add, term);
   }
@@ -152,20 +153,31 @@ export class Tensor extends TensorBase {
     return this.#assign("mul_", binary.mul, other);
   }
   #assign(name: string, op: typeof binary.add, other: Operand): this {
-    this.#checkInPlace(name, typeof other === "number" ? [] : other.shape);
+    this.#checkInPlace(name, typeof other === "number" ? undefined : other);
     return noGrad(() => {
-      const result = combine(op, this, other);
-      this.copy_(result);
-      result.dispose();
-      return this;
+      using result = combine(op, this, other);
+      if (isFloat(result.dtype) && !isFloat(this.dtype)) {
+        throw new TypeError(
+          `Cannot ${name} into ${this.dtype}: the result is ${result.dtype}; use an integer, or ` +
+            `convert the tensor with to("f32")`,
+        );
+      }
+      return this.copy_(result);
     });
   }
-  #checkInPlace(name: string, shape: readonly number[]): void {
+  #checkInPlace(name: string, source?: Tensor): void {
     if (isRecording() && this.requiresGrad) {
       throw new TypeError(
         `Cannot ${name} a tensor that requires a gradient: do it inside noGrad()`,
       );
     }
+    if (isRecording() && source?.requiresGrad) {
+      throw new TypeError(
+        `Cannot ${name} from a tensor that requires a gradient: the gradient would be lost; ` +
+          "detach() it, or do it inside noGrad()",
+      );
+    }
+    const shape = source?.shape ?? [];
     if (!sameShape(broadcastShapes(name, this.shape, shape), this.shape)) {
       throw new TypeError(
         `Cannot ${name} ${show(shape)} into ${show(this.shape)}: it does not broadcast to it`,

@@ -134,6 +134,10 @@ export abstract class TensorBase implements GradientSink, Disposable {
 
   /** Adds to the collected gradient. For the tape. */
   accumulate(grad: DeviceArray): void {
+    if (this.#array.released) {
+      grad.release(); // nobody can ask a freed leaf for its gradient
+      return;
+    }
     if (!this.#grad) {
       this.#grad = wrap(ownGradient(grad));
     } else {

@@ -1,7 +1,7 @@
 /** Ops that move elements without computing: views where the layout allows, copies elsewhere. */
 
 import { DeviceArray } from "../array.ts";
-import { isFloat } from "../dtype.ts";
+import { DTYPES } from "../dtype.ts";
 import { defineOp, type HostArray, type Op } from "../op.ts";
 import { eachCoordinate, hostAt, hostFrom, hostZeros } from "../reference.ts";
 import {
@@ -169,13 +169,14 @@ function sliced(x: DeviceArray, { dim, start, step }: SliceAttrs, shape: readonl
 
 /** Copies `from` into `to`, element by element, whatever their layouts. */
 export function copyInto(from: DeviceArray, to: DeviceArray): void {
-  const kind = isFloat(to.dtype) ? "f32" : to.dtype === "i32" ? "i32" : "u32";
+  const bool = to.dtype === "bool";
+  const kind = DTYPES[bool ? from.dtype : to.dtype].compute;
   pointwiseInto({
     name: "copy",
     inputs: { x: from },
-    expression: to.dtype === "bool" ? "x != 0" : "x",
+    expression: bool ? `x != ${kind}(0)` : "x",
     compute: kind,
-    result: to.dtype === "bool" ? "bool" : kind,
+    result: bool ? "bool" : kind,
     flops: 0,
   }, to);
 }
