@@ -53,3 +53,4 @@ export {
   type SgdTensors,
   warpAffine,
 } from "./functions.ts";
+export { type KernelTime, profile } from "./profile.ts";

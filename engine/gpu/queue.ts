@@ -12,6 +12,7 @@ import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
 import { type BufferPool, mib } from "./pool.ts";
+import type { Profiler } from "./profiler.ts";
 import type { Storage } from "./storage.ts";
 
 /** A window of a storage buffer that a kernel sees. */
@@ -49,6 +50,7 @@ interface Command {
   readonly group: GPUBindGroup;
   readonly slabOffset: number;
   readonly grid: readonly [number, number, number];
+  readonly cost: Cost;
 }
 
 /** Counters since the device was opened. */
@@ -64,6 +66,8 @@ const SLAB_BYTES = 1 << 18;
 export class CommandQueue {
   /** Counters since the device was opened. */
   readonly stats: QueueStats = { dispatches: 0, submits: 0, readbacks: 0 };
+  /** Times every dispatch while set. */
+  profiler: Profiler | null = null;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
@@ -122,7 +126,7 @@ export class CommandQueue {
     const pipeline = this.#pipelines.get(kernel);
     const slabOffset = this.#writeParams(run);
     const group = this.#bind(pipeline, run);
-    this.#commands.push({ pipeline, group, slabOffset, grid });
+    this.#commands.push({ pipeline, group, slabOffset, grid, cost: run.cost });
     this.stats.dispatches++;
     if (debug().level >= 2) this.#print(run);
   }
@@ -136,20 +140,12 @@ export class CommandQueue {
       this.#device.queue.writeBuffer(this.#slab, 0, this.#slabHost, 0, this.#slabUsed);
     }
     const encoder = this.#device.createCommandEncoder({ label: `batch ${this.#pool.batch}` });
-    const pass = encoder.beginComputePass({ label: `batch ${this.#pool.batch}` });
-    let bound: GPUComputePipeline | null = null;
-    const offsets = new Uint32Array(1);
-    for (const command of this.#commands) {
-      if (command.pipeline.pipeline !== bound) {
-        bound = command.pipeline.pipeline;
-        pass.setPipeline(bound);
-      }
-      offsets[0] = command.slabOffset;
-      pass.setBindGroup(0, this.#slabGroup, offsets, 0, 1);
-      pass.setBindGroup(1, command.group);
-      pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
+    if (this.profiler) this.#encodeTimed(encoder, this.profiler);
+    else {
+      const pass = encoder.beginComputePass({ label: `batch ${this.#pool.batch}` });
+      this.#encode(pass, this.#commands);
+      pass.end();
     }
-    pass.end();
     this.#device.queue.submit([encoder.finish()]);
     const names = this.#commands.map((c) => c.pipeline.kernel.name);
     this.#watch(names);
@@ -159,6 +155,36 @@ export class CommandQueue {
     this.stats.submits++;
     this.#pool.batch++;
     if (this.#pool.batch % 64 === 0) this.#pool.trim();
+  }
+
+  #encode(pass: GPUComputePassEncoder, commands: readonly Command[]): void {
+    let bound: GPUComputePipeline | null = null;
+    const offsets = new Uint32Array(1);
+    for (const command of commands) {
+      if (command.pipeline.pipeline !== bound) {
+        bound = command.pipeline.pipeline;
+        pass.setPipeline(bound);
+      }
+      offsets[0] = command.slabOffset;
+      pass.setBindGroup(0, this.#slabGroup, offsets, 0, 1);
+      pass.setBindGroup(1, command.group);
+      pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
+    }
+  }
+
+  /** A pass a dispatch, with timestamps. */
+  #encodeTimed(encoder: GPUCommandEncoder, profiler: Profiler): void {
+    for (const command of this.#commands) {
+      if (profiler.full) profiler.resolve(encoder);
+      const { name } = command.pipeline.kernel;
+      const pass = encoder.beginComputePass({
+        label: name,
+        timestampWrites: profiler.next(name, command.cost),
+      });
+      this.#encode(pass, [command]);
+      pass.end();
+    }
+    profiler.resolve(encoder);
   }
 
   /**

@@ -1,15 +1,14 @@
 /** Sums, means and extremes over dimensions. */
 
-import { bindsPlain, DeviceArray, operand } from "../array.ts";
-import { DTYPES, isFloat } from "../dtype.ts";
+import { DeviceArray, operand } from "../array.ts";
+import { type DType, DTYPES, isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { argReduceKernel, IS_NAN, reduceKernel, type ReduceSpec } from "../kernels/reduce.ts";
 import { defineOp, type HostArray, notDifferentiable, type Op, type Sample } from "../op.ts";
 import { eachCoordinate, hostZeros } from "../reference.ts";
 import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
-import { copyOf, pointwise } from "./launch_pointwise.ts";
-import { permuted } from "./movement.ts";
+import { copyOf, plain, pointwise } from "./launch_pointwise.ts";
 
 /** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
 export interface ReduceAttrs {
@@ -32,22 +31,26 @@ function reducedShape(
     : shape.filter((_, d) => !dims.includes(d));
 }
 
-/** x seen as [outer, R, inner] with the reduced dimensions in the middle. */
+/** x seen as [outer, R, inner] with the reduced dimensions, which are neighbours, in the middle. */
 function asMiddle(x: DeviceArray, dims: readonly number[]) {
-  const rank = x.shape.length;
-  const first = dims[0] ?? 0;
-  const adjacent = dims.every((d, i) => d === first + i);
-  const kept = Array.from({ length: rank }, (_, d) => d).filter((d) => !dims.includes(d));
-  const source = adjacent ? x : permuted(x, [...kept, ...dims]);
-  const sizes = source.shape;
-  const at = adjacent ? first : kept.length;
-  const length = dims.reduce((n, d) => n * x.shape[d]!, 1);
+  const at = dims[0] ?? 0;
   return {
-    array: bindsPlain(source) ? source : copyOf(source),
-    outer: sizeOf(sizes.slice(0, at)),
-    length,
-    inner: sizeOf(sizes.slice(at + dims.length)),
+    array: plain(x),
+    outer: sizeOf(x.shape.slice(0, at)),
+    length: dims.reduce((n, d) => n * x.shape[d]!, 1),
+    inner: sizeOf(x.shape.slice(at + dims.length)),
   };
+}
+
+/** Sorted dimensions cut into runs of neighbours. */
+function neighbours(dims: readonly number[]): number[][] {
+  const runs: number[][] = [];
+  for (const d of dims) {
+    const last = runs.at(-1);
+    if (last && last.at(-1) === d - 1) last.push(d);
+    else runs.push([d]);
+  }
+  return runs.length > 0 ? runs : [[]];
 }
 
 type ReduceRecipe =
@@ -55,64 +58,99 @@ type ReduceRecipe =
   & Partial<Pick<ReduceSpec, "map" | "finish">>
   & { first?: number };
 
-/** Reduces `dims` of `x` into a contiguous array of `shape`, in one pass or two. */
+/**
+ * Reduces `dims` of `x` into a contiguous array of `shape`: one or two passes for each run of
+ * neighbouring dimensions, the innermost run first, so that nothing is copied into another order.
+ */
 export function reduce(
   x: DeviceArray,
   recipe: ReduceRecipe & {
     dims: readonly number[];
     shape: readonly number[];
-    output: DeviceArray["dtype"];
+    output: DType;
   },
 ): DeviceArray {
-  const { array, outer, length, inner } = asMiddle(x, recipe.dims);
-  const outputs = outer * inner;
-  const limits = gpu().limits;
   const accumulator = DTYPES[x.dtype].compute;
+  const count = recipe.dims.reduce((n, d) => n * x.shape[d]!, 1);
+  const runs = neighbours(recipe.dims);
+  let array = x;
+  for (let i = runs.length - 1; i >= 0; i--) {
+    const last = i === 0;
+    const dims = runs[i]!;
+    array = reduceRun(array, {
+      ...recipe,
+      dims,
+      count,
+      accumulator,
+      // Results between runs stay in the accumulator's type, with the reduced sizes as 1.
+      map: i === runs.length - 1 ? recipe.map ?? "x" : "x",
+      finish: last ? recipe.finish ?? "a" : "a",
+      output: last ? recipe.output : accumulator,
+      shape: last ? recipe.shape : reducedShape(array.shape, dims, true),
+    });
+  }
+  return array;
+}
+
+/** Reduces one run of neighbouring dimensions. */
+function reduceRun(
+  x: DeviceArray,
+  run: Required<Pick<ReduceRecipe, "name" | "init" | "combine" | "map" | "finish">> & {
+    module?: string;
+    first?: number;
+    dims: readonly number[];
+    shape: readonly number[];
+    output: DType;
+    count: number;
+    accumulator: "f32" | "i32" | "u32";
+  },
+): DeviceArray {
+  const { array, outer, length, inner } = asMiddle(x, run.dims);
+  const outputs = outer * inner;
   const wanted = Math.ceil(TARGET_THREADS / Math.max(outputs, 1));
   const splits = Math.max(1, Math.min(wanted, Math.floor(length / MIN_SHARE)));
   const pass = (
     input: DeviceArray,
-    spec: { map: string; finish: string; output: DeviceArray["dtype"] },
     size: { length: number; inner: number; splits: number },
-    shape: readonly number[],
+    text: { map: string; finish: string; output: DType; shape: readonly number[] },
   ) => {
-    const y = DeviceArray.empty({ shape, dtype: spec.output }, recipe.name);
+    const { name, init, combine, module, accumulator } = run;
+    const { map, finish, output } = text;
+    const y = DeviceArray.empty({ shape: text.shape, dtype: output }, name);
+    const spec = {
+      name,
+      input: input.dtype,
+      output,
+      accumulator,
+      init,
+      map,
+      combine,
+      finish,
+      module,
+    };
     gpu().queue.launch({
-      kernel: reduceKernel({
-        name: recipe.name,
-        input: input.dtype,
-        accumulator,
-        init: recipe.init,
-        combine: recipe.combine,
-        module: recipe.module,
-        ...spec,
-      }),
+      kernel: reduceKernel(spec),
       buffers: [operand(input).binding, operand(y).binding],
-      params: { outputs, ...size, count: length, first: recipe.first ?? 0 },
-      grid: linearGrid(outputs * size.splits, limits.maxComputeWorkgroupsPerDimension),
+      params: { outputs, ...size, count: run.count, first: run.first ?? 0 },
+      grid: linearGrid(outputs * size.splits, gpu().limits.maxComputeWorkgroupsPerDimension),
       cost: { flops: input.size, bytes: input.bytes + y.bytes },
     });
     return y;
   };
-  const map = recipe.map ?? "x";
-  const finish = recipe.finish ?? "a";
-  const output = recipe.output;
-  if (splits === 1) {
-    return pass(array, { map, finish, output }, { length, inner, splits }, recipe.shape);
-  }
-  // The partial results stay in the accumulator's type.
-  const partial = pass(
-    array,
-    { map, finish: "a", output: accumulator === "f32" ? "f32" : accumulator },
-    { length, inner, splits },
-    [outputs, splits],
-  );
-  return pass(
-    partial,
-    { map: "x", finish, output },
-    { length: splits, inner: 1, splits: 1 },
-    recipe.shape,
-  );
+  const { map, finish, output, shape } = run;
+  if (splits === 1) return pass(array, { length, inner, splits }, { map, finish, output, shape });
+  const partial = pass(array, { length, inner, splits }, {
+    map,
+    finish: "a",
+    output: run.accumulator,
+    shape: [outputs, splits],
+  });
+  return pass(partial, { length: splits, inner: 1, splits: 1 }, {
+    map: "x",
+    finish,
+    output,
+    shape,
+  });
 }
 
 /** `x` (a reduced gradient) seen at the shape before reduction. */
@@ -131,7 +169,7 @@ function hostReduce(
   x: HostArray,
   { dim, keepdim }: ReduceAttrs,
   f: (values: number[]) => number,
-  dtype: DeviceArray["dtype"] = "f32",
+  dtype: DType = "f32",
 ): HostArray {
   const dims = normalizeDims("reduce", dim, x.shape.length);
   const groups = Array.from(
