@@ -132,7 +132,7 @@ export function eye(n: number, options: CreateOptions = {}): Tensor {
   return tensor(values, { shape: [n, n], dtype: "f32", ...options });
 }
 
-/** Uniform numbers in [0, 1). */
+/** Uniform numbers in [0, 1); in f16 rounding may give 1. */
 export function rand(shape: readonly number[], options: CreateOptions = {}): Tensor {
   return drawn(shape, options, { distribution: "uniform" });
 }
@@ -179,14 +179,14 @@ export function bernoulli(
   return drawn(options.shape, options, { distribution: "bernoulli", a: p });
 }
 
-/** `rand` shaped like `x`. */
+/** `rand` shaped and typed like `x`. */
 export function randLike(x: Tensor, options: CreateOptions = {}): Tensor {
-  return rand(x.shape, options);
+  return rand(x.shape, { dtype: x.dtype, ...options });
 }
 
-/** `randn` shaped like `x`. */
+/** `randn` shaped and typed like `x`. */
 export function randnLike(x: Tensor, options: CreateOptions = {}): Tensor {
-  return randn(x.shape, options);
+  return randn(x.shape, { dtype: x.dtype, ...options });
 }
 
 /** Tensors one after the other along `dim`. */
@@ -205,7 +205,14 @@ function drawn(
   options: CreateOptions,
   params: RandomParams,
 ): Tensor {
-  return make({ shape, dtype: options.dtype ?? "f32" }, options, (spec) => random(spec, params));
+  const dtype = options.dtype ?? "f32";
+  const { distribution } = params;
+  if ((distribution === "uniform" || distribution === "normal") && !isFloat(dtype)) {
+    throw new TypeError(
+      `Cannot draw ${distribution} numbers of dtype ${dtype}: it must be a float; use randint()`,
+    );
+  }
+  return make({ shape, dtype }, options, (spec) => random(spec, params));
 }
 
 function make(spec: Spec, options: CreateOptions, build: (spec: Spec) => DeviceArray): Tensor {
