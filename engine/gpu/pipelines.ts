@@ -32,7 +32,7 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #pipelines = new Map<string, Pipeline>();
   readonly #layouts = new Map<string, Layout>();
-  #errors: Promise<void>[] = [];
+  #errors: Promise<GpuError | null>[] = [];
 
   constructor(device: GPUDevice) {
     this.#device = device;
@@ -65,9 +65,7 @@ export class PipelineCache {
       compute: { module, entryPoint: "main" },
     });
     this.#errors.push(
-      this.#device.popErrorScope().then((error) => {
-        if (error) throw compileError(kernel, error);
-      }),
+      this.#device.popErrorScope().then((error) => error ? compileError(kernel, error) : null),
     );
     const ms = performance.now() - start;
     this.compileMs += ms;
@@ -84,7 +82,7 @@ export class PipelineCache {
   async settle(): Promise<void> {
     const errors = this.#errors;
     this.#errors = [];
-    if (errors.length > 0) await Promise.all(errors);
+    for (const error of await Promise.all(errors)) if (error) throw error;
   }
 
   #layout(access: readonly Access[]): Layout {

@@ -196,8 +196,29 @@ export class CommandQueue {
     this.flush();
     const sizes = windows.map((w) => Math.ceil((w.byteEnd - w.byteOffset) / 4) * 4);
     const total = sizes.reduce((a, b) => a + b, 0);
-    await this.settle();
-    if (total === 0) return windows.map(() => new ArrayBuffer(0));
+    // The copies are submitted before the first await: later work must not change what is read.
+    const staging = total === 0 ? null : this.#copyToStaging(windows, sizes);
+    try {
+      await this.settle();
+      if (!staging) return windows.map(() => new ArrayBuffer(0));
+      this.stats.readbacks++;
+      await staging.mapAsync(GPUMapMode.READ);
+      const all = staging.getMappedRange();
+      let at = 0;
+      const parts = windows.map((w, i) => {
+        const part = all.slice(at, at + w.byteEnd - w.byteOffset);
+        at += sizes[i]!;
+        return part;
+      });
+      staging.unmap();
+      return parts;
+    } finally {
+      staging?.destroy();
+    }
+  }
+
+  #copyToStaging(windows: readonly Binding[], sizes: readonly number[]): GPUBuffer {
+    const total = sizes.reduce((a, b) => a + b, 0);
     const staging = this.#device.createBuffer({
       label: `readback (${mib(total)})`,
       size: total,
@@ -211,21 +232,7 @@ export class CommandQueue {
       at += sizes[i]!;
     });
     this.#device.queue.submit([encoder.finish()]);
-    this.stats.readbacks++;
-    try {
-      await staging.mapAsync(GPUMapMode.READ);
-      const all = staging.getMappedRange();
-      at = 0;
-      const parts = windows.map((w, i) => {
-        const part = all.slice(at, at + w.byteEnd - w.byteOffset);
-        at += sizes[i]!;
-        return part;
-      });
-      staging.unmap();
-      return parts;
-    } finally {
-      staging.destroy();
-    }
+    return staging;
   }
 
   /** Waits until the GPU has done all recorded work. */
@@ -237,10 +244,12 @@ export class CommandQueue {
 
   /** Waits for the error scopes of submitted work and throws the first error. */
   async settle(): Promise<void> {
-    await this.#pipelines.settle();
     const failures = this.#failures;
     this.#failures = [];
-    for (const error of await Promise.all(failures)) if (error) throw error;
+    const errors = await Promise.all(failures);
+    // A kernel that does not compile makes its batch fail, too: the cause is thrown, once.
+    await this.#pipelines.settle();
+    for (const error of errors) if (error) throw error;
   }
 
   #watch(names: string[]): void {

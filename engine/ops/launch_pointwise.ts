@@ -55,6 +55,7 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
   if (rank === 0 && widest > limits.maxStorageBufferBindingSize) {
     return inChunks(run, y, arrays, limits.maxStorageBufferBindingSize);
   }
+  if (rank > 0 && inHalves(run, y, arrays, limits.maxStorageBufferBindingSize)) return;
   const isAlias = (a: DeviceArray) => a.storage === y.storage;
   const spec: PointwiseSpec = {
     name: run.name,
@@ -146,4 +147,34 @@ function inChunks(
     for (const [name, array] of arrays) inputs[name] = piece(array);
     pointwiseInto({ ...run, inputs }, piece(y));
   }
+}
+
+/** Runs a strided expression in two parts if a window on an operand is over the limit. */
+function inHalves(
+  run: PointwiseRun,
+  y: DeviceArray,
+  arrays: readonly [string, DeviceArray][],
+  limit: number,
+): boolean {
+  const wide = [y, ...arrays.map(([, a]) => a)].find((a) => {
+    const { binding } = operand(a);
+    return binding.byteEnd - binding.byteOffset > limit;
+  });
+  if (!wide) return false;
+  const strides = broadcastStrides(wide.shape, wide.strides, y.shape);
+  const reach = y.shape.map((s, d) => (s - 1) * strides[d]!);
+  const dim = reach.indexOf(Math.max(...reach));
+  const half = Math.ceil(y.shape[dim]! / 2);
+  if (half === y.shape[dim]) return false;
+  for (const [start, size] of [[0, half], [half, y.shape[dim]! - half]] as const) {
+    const piece = (a: DeviceArray) => {
+      const steps = broadcastStrides(a.shape, a.strides, y.shape);
+      const shape = y.shape.map((s, d) => d === dim ? size : s);
+      return a.view(shape, steps, a.offset + start * steps[dim]!);
+    };
+    const inputs = { ...run.inputs };
+    for (const [name, array] of arrays) inputs[name] = piece(array);
+    pointwiseInto({ ...run, inputs }, piece(y));
+  }
+  return true;
 }
