@@ -1,7 +1,9 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { init, sgdStep, tensor, zeros } from "../../engine/mod.ts";
+import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { gpu } from "../../engine/gpu/device.ts";
+import { init, readAll, sgdStep, tensor, zeros } from "../../engine/mod.ts";
+import { Draw } from "../helpers/draw.ts";
 
-await init();
+const info = await init();
 
 /** lr 0.5 and nothing else. */
 function hyper() {
@@ -16,6 +18,70 @@ Deno.test("sgdStep() updates windows that start at an aligned place", async () =
   sgdStep([{ param: window, grad }], h);
   const want = new Float32Array(256).fill(1).fill(0.5, 128, 192);
   assertEquals(await whole.data(), want);
+});
+
+/** Runs `fn` as if the adapter were a GPU, where several parameters share a dispatch. */
+function asHardware<T>(fn: () => T): T {
+  const open = info as { software: boolean };
+  const before = open.software;
+  open.software = false;
+  try {
+    return fn();
+  } finally {
+    open.software = before;
+  }
+}
+
+Deno.test("sgdStep() gives the same bits to many parameters at once and to each alone", async () => {
+  // Sizes around the 256 elements a workgroup owns; more than one dispatch takes.
+  const sizes = [
+    1,
+    2,
+    255,
+    256,
+    257,
+    511,
+    513,
+    1000,
+    3,
+    64,
+    300,
+    256,
+    7,
+    1,
+    1025,
+    5,
+    33,
+    512,
+    9,
+    4,
+  ];
+  for (const momentum of [0, 0.9]) {
+    const draw = new Draw("sgd at once");
+    const start = sizes.map((size) => Array.from({ length: size }, () => draw.uniform()));
+    const make = () =>
+      start.map((values) => ({
+        param: tensor(values),
+        grad: tensor(values.map((v) => Math.sin(9 * v))),
+        buffer: momentum > 0 ? tensor(values.map((v) => v - 0.5)) : undefined,
+      }));
+    const [together, alone] = [make(), make()];
+    using h = tensor([0.1, momentum, 0.25, 0.01, 0, 0]);
+    const { stats } = gpu().queue;
+    const before = stats.dispatches;
+    asHardware(() => sgdStep(together, h));
+    const dispatches = stats.dispatches - before;
+    for (const entry of alone) sgdStep([entry], h);
+    const room = gpu().limits.maxStorageBuffersPerShaderStage - 1;
+    const most = Math.min(16, Math.floor(room / (momentum > 0 ? 3 : 2)));
+    assertEquals(dispatches, Math.ceil(sizes.length / most));
+    const params = await readAll([...together, ...alone].map((e) => e.param));
+    assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
+    assertNotEquals([...params[5]!], start[5]!.map(Math.fround));
+    for (const e of [...together, ...alone]) {
+      for (const t of [e.param, e.grad, e.buffer]) t?.dispose();
+    }
+  }
 });
 
 Deno.test("sgdStep() reads gradients of any layout", async () => {
