@@ -25,8 +25,8 @@ export async function readAll(tensors: readonly TensorBase[]): Promise<TypedArra
       const { binding } = operand(a);
       return { ...binding, byteEnd: first + a.bytes, skip: first - binding.byteOffset };
     });
-    const parts = await gpu().queue.read(windows);
-    gpu().throwIfFailed();
+    const { queue } = gpu();
+    const parts = await firstError(() => queue.read(windows));
     await failedChecks();
     return parts.map((bytes, i) => {
       const { skip } = windows[i]!;
@@ -56,9 +56,28 @@ export function nest(flat: TypedArray, shape: readonly number[], bool: boolean):
  * @throws {GpuError} if any work so far failed on the GPU
  */
 export async function synchronize(): Promise<void> {
-  await gpu().queue.synchronize();
-  gpu().throwIfFailed();
+  const { queue } = gpu();
+  await firstError(() => queue.synchronize());
   await failedChecks();
+}
+
+/**
+ * Waits for `work`. An error that the device reported outside of a batch comes first: a buffer that
+ * could not be had makes the batch fail that binds it.
+ */
+async function firstError<T>(work: () => Promise<T>): Promise<T> {
+  const owner = gpu();
+  let result: T;
+  try {
+    result = await work();
+  } catch (error) {
+    // Such an error arrives as an event, so after the batch's own.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    owner.throwIfFailed();
+    throw error;
+  }
+  owner.throwIfFailed();
+  return result;
 }
 
 /** GPU memory the engine holds: bytes in use, kept for reuse, at the peak, and buffers in use. */

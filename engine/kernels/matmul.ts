@@ -42,6 +42,7 @@ export function matmulKernel(spec: MatmulSpec, tile: Tile): Kernel {
     c_z: "u32",
     c_m: "u32",
     c_off: "u32",
+    ...(spec.bias ? { bias_off: "u32" } as const : {}),
     ...stridedParams(spec.batchRank, ["a", "b"]),
   };
   const name = [
@@ -69,7 +70,7 @@ export function matmulKernel(spec: MatmulSpec, tile: Tile): Kernel {
       load: (j) => read("b", spec.b, `cb${j} + kb`),
     },
     prepareStore: spec.bias
-      ? (j, n) => `    let bias${j} = ${read("bias", spec.bias!, n)};`
+      ? (j, n) => `    let bias${j} = ${read("bias", spec.bias!, `p.bias_off + ${n}`)};`
       : undefined,
     store({ j, m, n, value }) {
       const sum = [value, spec.bias && `bias${j}`].filter(Boolean).join(" + ");

@@ -3,6 +3,7 @@
 import { DeviceArray, operand } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
+import { mib } from "../gpu/pool.ts";
 import { matmulKernel } from "../kernels/matmul.ts";
 import { stridedValues } from "../kernels/kernel.ts";
 import { type BackwardContext, defineOp, type HostArray, type Op, run } from "../op.ts";
@@ -41,7 +42,7 @@ function gemmInto(
   options: { bias?: DeviceArray; accumulate?: boolean },
 ): void {
   if (c.size === 0) return;
-  if (splitToFit(a, b, c, options)) return;
+  if (inHalves(a, b, c, options)) return;
   const batch = c.shape.slice(0, -2);
   const [M, K, N] = [a.shape.at(-2)!, a.shape.at(-1)!, b.shape.at(-1)!];
   const flat = collapse(
@@ -77,6 +78,7 @@ function gemmInto(
       c_z: M * N,
       c_m: target.strides.at(-2)!,
       c_off: oc.offset,
+      ...(bias ? { bias_off: bias.offset } : {}),
       ...stridedValues(flat.shape, {
         a: { offset: oa.offset, strides: flat.strides[0]! },
         b: { offset: ob.offset, strides: flat.strides[1]! },
@@ -90,48 +92,42 @@ function gemmInto(
   }
 }
 
-/** Cuts a product whose operand no binding can hold along that operand's slowest dimension. */
-function splitToFit(
+/** Does a product in two parts if a window on an operand is over what one binding can hold. */
+function inHalves(
   a: DeviceArray,
   b: DeviceArray,
   c: DeviceArray,
   options: { bias?: DeviceArray; accumulate?: boolean },
 ): boolean {
   const limit = gpu().limits.maxStorageBufferBindingSize;
-  const large = [a, b, c].find((x) => x.bytes > limit);
+  const large = [a, b, c].find((x) => {
+    const { binding } = operand(x);
+    return binding.byteEnd - binding.byteOffset > limit;
+  });
   if (!large) return false;
-  const rank = large.shape.length;
   if (c.shape.length > 2) {
     throw new RangeError(
-      `Cannot matmul a batch of ${show(large.shape)}: it is over the ${
-        limit >> 20
-      } MiB this adapter ` +
+      `Cannot matmul a batch of ${show(large.shape)}: it is over the ${mib(limit)} this adapter ` +
         "binds at once; multiply the batch in parts",
     );
   }
-  const slow = large.strides[rank - 2]! >= large.strides[rank - 1]! ? 0 : 1;
-  // Which of M, K, N the slow dimension is: A is M x K, B is K x N, C is M x N.
-  const axis = large === a ? "MK"[slow]! : large === b ? "KN"[slow]! : "MN"[slow]!;
-  const length = large.shape[slow]!;
-  const step = Math.max(1, Math.floor(length * limit / large.bytes / 2));
-  const part = (x: DeviceArray, dim: number, start: number, size: number) => {
-    const shape = [...x.shape];
-    shape[dim] = size;
-    return x.view(shape, x.strides, x.offset + start * x.strides[dim]!);
-  };
-  for (let start = 0; start < length; start += step) {
-    const size = Math.min(step, length - start);
-    if (axis === "M") gemmInto(part(a, 0, start, size), b, part(c, 0, start, size), options);
+  // Which of M, K, N the operand reaches furthest along: A is M x K, B is K x N, C is M x N.
+  const [rows, columns] = large.shape.map((s, d) => (s - 1) * large.strides[d]!);
+  const dim = rows! >= columns! ? 0 : 1;
+  const axis = (large === a ? "MK" : large === b ? "KN" : "MN")[dim]!;
+  const length = large.shape[dim]!;
+  const half = Math.ceil(length / 2);
+  if (half === length) return false;
+  const cut = (x: DeviceArray, d: number, [start, size]: readonly [number, number]) =>
+    x.view(x.shape.map((s, k) => k === d ? size : s), x.strides, x.offset + start * x.strides[d]!);
+  for (const part of [[0, half], [half, length - half]] as const) {
+    if (axis === "M") gemmInto(cut(a, 0, part), b, cut(c, 0, part), options);
     else if (axis === "N") {
-      const bias = options.bias && part(options.bias, 0, start, size);
-      gemmInto(a, part(b, 1, start, size), part(c, 1, start, size), { ...options, bias });
+      const bias = options.bias && cut(options.bias, 0, part);
+      gemmInto(a, cut(b, 1, part), cut(c, 1, part), { ...options, bias });
     } else {
-      gemmInto(
-        part(a, 1, start, size),
-        part(b, 0, start, size),
-        c,
-        start === 0 ? options : { accumulate: true },
-      );
+      const rest = part[0] === 0 ? options : { accumulate: true };
+      gemmInto(cut(a, 1, part), cut(b, 0, part), c, rest);
     }
   }
   return true;

@@ -9,6 +9,7 @@ import { defineOp, type HostArray, notDifferentiable, type Op, type Sample } fro
 import { eachCoordinate, hostZeros } from "../reference.ts";
 import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
 import { copyOf, plain, pointwise } from "./launch_pointwise.ts";
+import { permuted } from "./movement.ts";
 
 /** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
 export interface ReduceAttrs {
@@ -368,10 +369,12 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
       return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: "i32" }];
     },
     forward(_ctx, [x], { dim }, [out]) {
-      const { array, outer, length, inner } = asMiddle(
-        x!,
-        normalizeDims(name, dim, x!.shape.length),
-      );
+      const dims = normalizeDims(name, dim, x!.shape.length);
+      const kept = x!.shape.map((_, d) => d).filter((d) => !dims.includes(d));
+      // Positions count in the order of the dimensions, so those apart are brought together.
+      const { array, outer, length, inner } = neighbours(dims).length === 1
+        ? asMiddle(x!, dims)
+        : asMiddle(permuted(x!, [...kept, ...dims]), dims.map((_, i) => kept.length + i));
       const y = DeviceArray.empty(out!, name);
       gpu().queue.launch({
         kernel: argReduceKernel({ input: array.dtype, largest }),
