@@ -40,7 +40,7 @@ import { readAll } from "../../engine/read.ts";
 import { coordinatesOf, sameShape, show, sizeOf } from "../../engine/shape.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply, type Tensor } from "../../engine/tensor.ts";
-import { Draw, drawInputs, type Layout, place, placeExpanded } from "./draw.ts";
+import { Draw, drawInputs, type Layout, LAYOUTS, place, placeExpanded } from "./draw.ts";
 
 const K = 16;
 const UNIT = { f32: 2 ** -24, f16: 2 ** -11 } as const;
@@ -110,7 +110,7 @@ function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
   const hosts = drawInputs(sample.inputs, draw);
   const forward = forwardPlan(op, sample, hosts);
   const gradient = gradientPlan(op, sample, { hosts, draw, forward });
-  for (const layout of ["contiguous", "transposed", "sliced"] as Layout[]) {
+  for (const layout of LAYOUTS) {
     const label = `${run.where}, ${layout}`;
     const needs = hosts.map((h) => gradient !== null && isFloat(h.dtype));
     const masks = [needs];
@@ -168,11 +168,11 @@ function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): 
       const before = expected.length;
       const run = { name, where, expected, counts };
       const leaves = hosts.map((h) =>
-        place(h, "sliced").requiresGrad_(gradient !== null && isFloat(h.dtype))
+        place(h, "offset").requiresGrad_(gradient !== null && isFloat(h.dtype))
       );
       const outputs = apply(op, leaves, sample.attrs);
       expectOutputs(forward, outputs, run);
-      if (gradient) expectGradients(gradient, { leaves, outputs, layout: "sliced" }, run);
+      if (gradient) expectGradients(gradient, { leaves, outputs, layout: "offset" }, run);
       return expected.slice(before).map((e) => e.got);
     });
   }

@@ -83,13 +83,26 @@ export function drawInputs(
   });
 }
 
-/** How values lie in memory: row-major, dimensions reversed, or every other one of a larger block. */
-export type Layout = "contiguous" | "transposed" | "sliced";
+/**
+ * How values lie in memory: row-major from the start, row-major from the second element on, dimensions
+ * reversed, or every other one of a larger block.
+ */
+export type Layout = "contiguous" | "offset" | "transposed" | "sliced";
+
+/** Every layout. */
+export const LAYOUTS: readonly Layout[] = ["contiguous", "offset", "transposed", "sliced"];
 
 /** A leaf with the given values in the given layout. What lies between them is NaN, or a large number. */
 export function place(host: HostArray, layout: Layout): Tensor {
   const { shape, dtype } = host;
   if (layout === "contiguous") return tensor(host.data, { shape, dtype });
+  const garbage = isFloat(dtype) ? NaN : dtype === "bool" ? 1 : 123456;
+  if (layout === "offset") {
+    using base = tensor(Float64Array.of(garbage, ...host.data, garbage), { dtype });
+    using run = base.narrow(0, 1, host.data.length);
+    using view = run.reshape(shape);
+    return view.detach();
+  }
   if (layout === "transposed") {
     if (shape.length < 2) return place(host, "sliced");
     const reversed = [...shape].reverse();
@@ -104,7 +117,6 @@ export function place(host: HostArray, layout: Layout): Tensor {
   // One element before and two after in each dimension; the last dimension in steps of 2.
   const last = shape.length - 1;
   const padded = shape.length === 0 ? [4] : shape.map((s, d) => 3 + (d === last ? 2 * s : s));
-  const garbage = isFloat(dtype) ? NaN : dtype === "bool" ? 1 : 123456;
   const data = moved(host, padded, (at) => {
     if (shape.length === 0) return at[0] === 1 ? [] : null;
     const inner = at.map((c, d) => d === last ? (c - 1) / 2 : c - 1);
