@@ -6,6 +6,7 @@
  */
 
 import { DeviceArray, inArena, type Spec } from "./array.ts";
+import { afterBackward, modulePath } from "./check.ts";
 import { backwardOf, type BackwardRule, type ForwardContext, type Op, run } from "./op.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
@@ -73,6 +74,7 @@ export class Node {
   readonly #attrs: unknown;
   #saved: DeviceArray[] | null;
   readonly #versions: readonly number[];
+  readonly #where = modulePath();
   #references = 0;
 
   constructor(
@@ -143,6 +145,7 @@ export class Node {
       );
     });
     if (!retain) this.#free();
+    afterBackward(this.name, result, this.#where);
     return result;
   }
 }

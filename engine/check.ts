@@ -14,11 +14,14 @@ import { copyOf } from "./ops/launch_pointwise.ts";
 import { coordinatesOf, show } from "./shape.ts";
 
 interface Pending {
-  readonly op: Op<unknown>;
-  readonly attrs: unknown;
-  readonly where: string;
-  readonly inputs: DeviceArray[];
-  readonly outputs: DeviceArray[];
+  /** The op, or the op whose gradient was computed, and the modules it ran in. */
+  readonly what: string;
+  /** What the arrays are called in messages: outputs of an op, inputs of a gradient. */
+  readonly role: string;
+  /** Set when the outputs are compared with the reference. */
+  readonly reference: { readonly op: Op<unknown>; readonly attrs: unknown } | null;
+  readonly inputs: readonly DeviceArray[];
+  readonly outputs: readonly (DeviceArray | null)[];
 }
 
 let pending: Pending[] = [];
@@ -57,88 +60,130 @@ export function afterOp<A>(
 ): void {
   const mode = debug().check;
   if (mode === "off" || (mode === "reference" && !op.reference)) return;
-  const own = (arrays: readonly DeviceArray[]) => arrays.map((a) => inArena(() => copyOf(a)));
+  const compared = mode === "reference";
   pending.push({
-    op: op as Op<unknown>,
-    attrs,
-    where: modulePath(),
-    inputs: mode === "reference" ? own(inputs) : [],
-    outputs: own(outputs.filter((o) => mode === "reference" || isFloat(o.dtype))),
+    what: `Op ${op.name}${whereText(modulePath())}`,
+    role: "output",
+    reference: compared ? { op: op as Op<unknown>, attrs } : null,
+    inputs: compared ? inputs.map(ownCopy) : [],
+    outputs: outputs.map((o) => compared || isFloat(o.dtype) ? ownCopy(o) : null),
   });
 }
 
+/** The same for the gradients that an op's rule gave; `where` is the module path of its forward. */
+export function afterBackward(
+  name: string,
+  gradients: readonly (DeviceArray | null)[],
+  where: string,
+): void {
+  if (debug().check !== "nan") return;
+  pending.push({
+    what: `Gradient of ${name}${whereText(where)}`,
+    role: "input",
+    reference: null,
+    inputs: [],
+    outputs: gradients.map((g) => g && ownCopy(g)),
+  });
+}
+
+function whereText(where: string): string {
+  return where ? ` in ${where}` : "";
+}
+
+function ownCopy(array: DeviceArray): DeviceArray {
+  return inArena(() => copyOf(array));
+}
+
 /**
- * Compares everything run since the last call.
+ * Checks everything run since the last call, with one readback.
  *
  * @throws {CheckError} at the first op that differs from its reference or is not finite
  */
 export async function failedChecks(): Promise<void> {
   const list = pending;
   pending = [];
+  const arrays = list.flatMap((p) => [...p.inputs, ...p.outputs.filter((o) => o !== null)]);
   try {
-    for (const item of list) {
-      const inputs = await Promise.all(item.inputs.map(toHost));
-      const outputs = await Promise.all(item.outputs.map(toHost));
-      const problem = debug().check === "nan"
-        ? notFinite(outputs)
-        : difference(item.op, inputs, outputs, item.attrs);
-      if (problem) {
-        const where = item.where ? ` in ${item.where}` : "";
-        throw new CheckError(`Op ${item.op.name}${where}: ${problem}`);
-      }
+    if (arrays.length === 0) return;
+    const bytes = await gpu().queue.read(arrays.map((a) => {
+      const { binding } = operand(a);
+      return { ...binding, byteEnd: binding.byteOffset + a.bytes };
+    }));
+    let next = 0;
+    const toHost = ({ shape, dtype, size }: DeviceArray): HostArray => {
+      return { shape, dtype, data: Float64Array.from(hostView(dtype, bytes[next++]!, size)) };
+    };
+    for (const { what, role, reference, inputs, outputs } of list) {
+      const given = inputs.map(toHost);
+      const results = outputs.map((o) => o && toHost(o));
+      const problem = reference
+        ? difference(reference.op, given, results as HostArray[], reference.attrs)
+        : notFinite(results, role);
+      if (problem) throw new CheckError(`${what}: ${problem}`);
     }
   } finally {
-    for (const item of list) for (const a of [...item.inputs, ...item.outputs]) a.release();
+    for (const a of arrays) a.release();
   }
 }
 
-async function toHost(array: DeviceArray): Promise<HostArray> {
-  const { binding } = operand(array);
-  const [bytes] = await gpu().queue.read([{
-    ...binding,
-    byteEnd: binding.byteOffset + array.bytes,
-  }]);
-  const data = Float64Array.from(hostView(array.dtype, bytes!, array.size));
-  return { shape: array.shape, dtype: array.dtype, data };
-}
-
-function notFinite(outputs: readonly HostArray[]): string | null {
-  for (const [o, output] of outputs.entries()) {
-    const at = output.data.findIndex((v) => !Number.isFinite(v));
-    if (at >= 0) {
-      return `output ${o} ${show(output.shape)} is ${output.data[at]} at ${
-        show(coordinatesOf(output.shape, at))
-      }, ` +
+function notFinite(results: readonly (HostArray | null)[], role: string): string | null {
+  for (const [o, result] of results.entries()) {
+    const at = result?.data.findIndex((v) => !Number.isFinite(v)) ?? -1;
+    if (result && at >= 0) {
+      const { shape, data } = result;
+      return `${role} ${o} ${show(shape)} is ${data[at]} at ${show(coordinatesOf(shape, at))}, ` +
         "the first value that is not finite";
     }
   }
   return null;
 }
 
-/** The first element further from the reference than rounding explains. */
+/**
+ * The first element further from the reference than rounding explains. With u = 2^-24, an element y
+ * that sums terms t may be off by 256 u (|y| + Σ|t|), Σ|t| being the reference at |inputs|, and by
+ * 64 u (max|y| + min(1, max|x|)) for what cancels; in f16 by two roundings of 2^-11 more. Integers
+ * must be equal.
+ */
 function difference(
   op: Op<unknown>,
   inputs: readonly HostArray[],
   outputs: readonly HostArray[],
   attrs: unknown,
 ): string | null {
+  const u = 2 ** -24;
   const expected = op.reference!(inputs, attrs);
-  const terms = Math.max(1, ...inputs.map((i) => i.data.length));
+  const sums = op.reference!(inputs.map(magnitudes), attrs);
+  const input = Math.min(1, Math.max(0, ...inputs.map(largest)));
   for (const [o, want] of expected.entries()) {
-    const got = outputs[o]!;
-    const scale = Math.max(1, ...inputs.map(largest)) ** 2;
-    const tolerance = 64 * 2 ** -24 * Math.sqrt(terms) * scale;
+    const { shape, dtype, data } = outputs[o]!;
+    const floor = 64 * u * (largest(want) + input);
+    const relative = 256 * u + (dtype === "f16" ? 2 ** -10 : 0);
     for (let i = 0; i < want.data.length; i++) {
-      const [a, b] = [got.data[i]!, want.data[i]!];
+      const a = data[i]!;
+      const b = stored(want.data[i]!, dtype);
       if (Object.is(a, b) || a === b) continue;
-      if (Math.abs(a - b) <= tolerance + tolerance * Math.abs(b)) continue;
-      return `output ${o} ${show(got.shape)} is ${a} at ${
-        show(coordinatesOf(got.shape, i))
+      const sum = Math.abs(sums[o]!.data[i]!);
+      const scale = Math.abs(b) + (Number.isFinite(sum) ? sum : 0);
+      if (isFloat(dtype) && Math.abs(a - b) <= relative * scale + floor) continue;
+      return `output ${o} ${show(shape)} is ${a} at ${
+        show(coordinatesOf(shape, i))
       }, the float64 ` +
         `reference gives ${b}`;
     }
   }
   return null;
+}
+
+/** What `dtype` makes of a float64: integers wrap, floats overflow to Inf. Rounding is left to the tolerance. */
+function stored(value: number, dtype: HostArray["dtype"]): number {
+  if (dtype === "u32") return value >>> 0;
+  if (dtype === "i32") return value | 0;
+  const rounded = dtype === "f16" ? Math.f16round(value) : Math.fround(value);
+  return Number.isFinite(rounded) ? value : rounded;
+}
+
+function magnitudes(array: HostArray): HostArray {
+  return isFloat(array.dtype) ? { ...array, data: array.data.map(Math.abs) } : array;
 }
 
 function largest(array: HostArray): number {

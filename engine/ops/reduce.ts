@@ -341,13 +341,18 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
     reference: (
       [x],
       attrs,
-    ) => [hostReduce(x!, attrs, (v) => largest ? Math.max(...v) : Math.min(...v), x!.dtype)],
+    ) => [hostReduce(x!, attrs, (v) => extremeOf(v, largest), x!.dtype)],
     samples: [...SHAPES, {
       inputs: [{ shape: [6], dtype: "i32", low: -9, high: -1 }],
       attrs: {},
       grad: false,
     }],
   });
+}
+
+/** Not Math.max(...values): a large array has more elements than a call takes arguments. */
+function extremeOf(values: readonly number[], largest: boolean): number {
+  return values.reduce((m, v) => largest ? Math.max(m, v) : Math.min(m, v));
 }
 
 /** Largest element over the dimensions; NaN wins. */
@@ -387,7 +392,10 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
     },
     backward: notDifferentiable("gives positions, which are integers"),
     reference: ([x], attrs) => [
-      hostReduce(x!, attrs, (v) => v.indexOf(largest ? Math.max(...v) : Math.min(...v)), "i32"),
+      hostReduce(x!, attrs, (v) => {
+        const best = extremeOf(v, largest);
+        return v.findIndex((e) => Object.is(e, best) || e === best);
+      }, "i32"),
     ],
     samples: [
       ...SHAPES,
