@@ -5,7 +5,12 @@ import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp } from "./ops/conv.ts";
 import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
-import { interpolate as interpolateOp, unpackBytes, warpAffine as warpOp } from "./ops/image.ts";
+import {
+  interpolate as interpolateOp,
+  randomMaps,
+  unpackBytes,
+  warpAffine as warpOp,
+} from "./ops/image.ts";
 import { linear as linearOp } from "./ops/matmul.ts";
 import { dropout as dropoutOp } from "./ops/random.ts";
 import { sgdInto } from "./ops/sgd.ts";
@@ -173,6 +178,26 @@ export function warpAffine(
   options: { mode?: "nearest" | "bilinear"; fill?: number } = {},
 ): Tensor {
   return apply(warpOp, [x, maps], { mode: options.mode ?? "nearest", fill: options.fill ?? 0 })[0]!;
+}
+
+/** Ranges of {@linkcode randomAffineMaps}. */
+export interface AffineRanges {
+  /** Probability of a mirrored image; default 0. */
+  flip?: number;
+  /** Rotation within ± degrees; default 0. */
+  degrees?: number;
+  /** Shift within ± pixels [x, y], rounded to whole ones; default 0. */
+  shift?: readonly [number, number];
+  /** Scale factor from, to; default 1. */
+  scale?: readonly [number, number];
+  /** Shear along x within ± degrees; default 0. */
+  shear?: number;
+}
+
+/** A random map [2, 3] for each of `count` images, for {@linkcode warpAffine}. */
+export function randomAffineMaps(count: number, ranges: AffineRanges = {}): Tensor {
+  const { flip = 0, degrees = 0, shift = [0, 0], scale = [1, 1], shear = 0 } = ranges;
+  return new Tensor(inArena(() => randomMaps(count, { flip, degrees, shift, scale, shear })));
 }
 
 /**

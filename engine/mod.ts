@@ -36,6 +36,7 @@ export {
 } from "./creation.ts";
 export {
   adaptiveAvgPool2d,
+  type AffineRanges,
   avgPool2d,
   conv2d,
   type ConvOptions,
@@ -49,6 +50,7 @@ export {
   maxPool2d,
   type Pair,
   type PoolOptions,
+  randomAffineMaps,
   sgdStep,
   type SgdTensors,
   warpAffine,

@@ -1,6 +1,7 @@
 /** Kernels for batches of images: bytes to floats, resizing, affine warps. NCHW, a thread an output. */
 
 import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { CALL_PARAMS, PHILOX, RNG_BUFFER } from "./philox.ts";
 
 /** y[i] = byte i of x, little-endian words, times `scale`; a thread owns a word. */
 export function unpackBytesKernel(): Kernel {
@@ -58,13 +59,24 @@ fn total_taps(c: f32, support: f32, size: u32) -> f32 {
   return total;
 }`;
 
-/** Resizing. */
-export function resizeKernel(spec: { mode: Sampling }): Kernel {
+/** Resizing; `wide` says that the filter's support is more than one input pixel. */
+export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
+  // Two taps a side with clamped edges: the triangle of support 1, normalised.
+  const narrow = `
+  let sh = clamp(centre(oh, p.scale_h) - 0.5, 0.0, f32(p.H - 1u));
+  let sw = clamp(centre(ow, p.scale_w) - 0.5, 0.0, f32(p.W - 1u));
+  let h0 = u32(sh); let h1 = min(h0 + 1u, p.H - 1u);
+  let w0 = u32(sw); let w1 = min(w0 + 1u, p.W - 1u);
+  let base = plane * p.H * p.W;
+  let fw = sw - f32(w0);
+  let top = mix(x[base + h0 * p.W + w0], x[base + h0 * p.W + w1], fw);
+  let bottom = mix(x[base + h1 * p.W + w0], x[base + h1 * p.W + w1], fw);
+  y[t] = mix(top, bottom, sh - f32(h0));`;
   const nearest = `
   let ih = min(u32(f32(oh) * p.scale_h), p.H - 1u);
   let iw = min(u32(f32(ow) * p.scale_w), p.W - 1u);
   y[t] = x[(plane * p.H + ih) * p.W + iw];`;
-  const bilinear = `
+  const wide = `
   let ch = centre(oh, p.scale_h);
   let cw = centre(ow, p.scale_w);
   var total = 0.0;
@@ -77,7 +89,7 @@ export function resizeKernel(spec: { mode: Sampling }): Kernel {
   }
   y[t] = total / (total_taps(ch, p.support_h, p.H) * total_taps(cw, p.support_w, p.W));`;
   return kernel({
-    name: `resize_${spec.mode}`,
+    name: `resize_${spec.mode}${spec.mode === "bilinear" && spec.wide ? "_wide" : ""}`,
     buffers: [
       { name: "x", access: "read", type: "f32" },
       { name: "y", access: "write", type: "f32" },
@@ -87,7 +99,7 @@ export function resizeKernel(spec: { mode: Sampling }): Kernel {
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.OH * p.OW);
   let oh = (t / p.OW) % p.OH;
-  let ow = t % p.OW;${spec.mode === "nearest" ? nearest : bilinear}`,
+  let ow = t % p.OW;${spec.mode === "nearest" ? nearest : spec.wide ? wide : narrow}`,
   });
 }
 
@@ -174,5 +186,53 @@ fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
   let sx = m[r] * ox + m[r + 1u] * oy + m[r + 2u] + half.x - 0.5;
   let sy = m[r + 3u] * ox + m[r + 4u] * oy + m[r + 5u] + half.y - 0.5;
 ${sample}`,
+  });
+}
+
+/**
+ * A random map [2, 3] an image for {@linkcode warpAffineKernel}; a thread owns an image.
+ *
+ * With r the rotation, s the shear along x, k the scale, (tx, ty) the shift in whole pixels:
+ * A = [cos r - sin r·tan s, cos r·tan s + sin r; -sin r, cos r] / k, and M = [A | -A·(tx, ty)]; the
+ * first column changes its sign where the image is mirrored. Source: torchvision's inverse matrix.
+ */
+export function randomMapsKernel(): Kernel {
+  return kernel({
+    name: "random_affine_maps",
+    buffers: [RNG_BUFFER, { name: "m", access: "write", type: "f32" }],
+    params: {
+      count: "u32",
+      flip: "f32",
+      radians: "f32",
+      shift_x: "f32",
+      shift_y: "f32",
+      scale_low: "f32",
+      scale_high: "f32",
+      shear: "f32",
+      ...CALL_PARAMS,
+    },
+    module: `${PHILOX}
+fn within(w: u32, low: f32, high: f32) -> f32 { return low + (high - low) * unit(w); }`,
+    body: `${linearThread("i", "p.count")}
+  let a = draw(2u * i, p.call_lo, p.call_hi);
+  let b = draw(2u * i + 1u, p.call_lo, p.call_hi);
+  let r = within(a[0], -p.radians, p.radians);
+  let tx = round(within(a[1], -p.shift_x, p.shift_x));
+  let ty = round(within(a[2], -p.shift_y, p.shift_y));
+  let k = within(a[3], p.scale_low, p.scale_high);
+  let s = within(b[0], -p.shear, p.shear);
+  let side = select(1.0, -1.0, unit(b[1]) < p.flip);
+  let tan_s = sin(s) / cos(s);
+  let m00 = (cos(r) - sin(r) * tan_s) / k;
+  let m01 = (cos(r) * tan_s + sin(r)) / k;
+  let m10 = -sin(r) / k;
+  let m11 = cos(r) / k;
+  let o = i * 6u;
+  m[o] = side * m00;
+  m[o + 1u] = m01;
+  m[o + 2u] = -(m00 * tx + m01 * ty);
+  m[o + 3u] = side * m10;
+  m[o + 4u] = m11;
+  m[o + 5u] = -(m10 * tx + m11 * ty);`,
   });
 }

@@ -5,6 +5,7 @@ import { gpu } from "../gpu/device.ts";
 import { Storage } from "../gpu/storage.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import {
+  randomMapsKernel,
   resizeBackwardKernel,
   resizeKernel,
   type Sampling,
@@ -13,6 +14,7 @@ import {
 } from "../kernels/image.ts";
 import { defineOp, notDifferentiable, type Op } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
+import { callParams, nextCall, rngArray } from "../rng.ts";
 import { show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
 
@@ -43,6 +45,38 @@ export function unpackBytes(
   const params = { count: y.size, threads, scale: options.scale };
   launch(unpackBytesKernel(), [words, y], params, { threads, flops: y.size });
   return y;
+}
+
+/** Ranges that {@linkcode randomMaps} draws from. */
+export interface RandomMapRanges {
+  /** Probability of a mirrored image. */
+  readonly flip: number;
+  /** Rotation within ± degrees. */
+  readonly degrees: number;
+  /** Shift within ± pixels [x, y]. */
+  readonly shift: readonly [number, number];
+  /** Scale factor from, to. */
+  readonly scale: readonly [number, number];
+  /** Shear along x within ± degrees. */
+  readonly shear: number;
+}
+
+/** A random map [2, 3] for each of `count` images, as `warpAffine` takes them. */
+export function randomMaps(count: number, ranges: RandomMapRanges): DeviceArray {
+  const m = DeviceArray.empty({ shape: [count, 2, 3], dtype: "f32" }, "random maps");
+  if (count === 0) return m;
+  launch(randomMapsKernel(), [rngArray(), m], {
+    count,
+    flip: ranges.flip,
+    radians: ranges.degrees * Math.PI / 180,
+    shift_x: ranges.shift[0],
+    shift_y: ranges.shift[1],
+    scale_low: ranges.scale[0],
+    scale_high: ranges.scale[1],
+    shear: ranges.shear * Math.PI / 180,
+    ...callParams(nextCall()),
+  }, { threads: count, flops: count * 60 });
+  return m;
 }
 
 /** Attributes of {@linkcode interpolate}. */
@@ -90,7 +124,11 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   forward(_ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "interpolate");
     const params = { count: y.size, ...resizeParams(x!, attrs) };
-    launch(resizeKernel(attrs), [plain(x!), y], params, { threads: y.size, flops: 8 * y.size });
+    const wide = params.support_h > 1 || params.support_w > 1;
+    launch(resizeKernel({ mode: attrs.mode, wide }), [plain(x!), y], params, {
+      threads: y.size,
+      flops: 8 * y.size,
+    });
     return [y];
   },
   backward(ctx, [dy], attrs) {

@@ -6,16 +6,15 @@
  */
 
 import {
+  type AffineRanges,
   fromBytes,
   interpolate,
   noGrad,
   type Pair,
-  rand,
-  stack,
+  randomAffineMaps,
   type Tensor,
   tensor,
   warpAffine,
-  zerosLike,
 } from "../../engine/mod.ts";
 
 /** How a warp reads between pixels. */
@@ -72,12 +71,7 @@ export function normalize(
 export function randomHorizontalFlip(x: Tensor, options: { p?: number } = {}): Tensor {
   const { p = 0.5 } = options;
   checkRange("randomHorizontalFlip p", p, 0, 1);
-  return noGrad(() => {
-    const side = rand([x.shape[0]!]).lt(p).to("f32").mul(-2).add(1);
-    const zero = zerosLike(side);
-    const one = zero.add(1);
-    return warpAffine(x, maps([side, zero, zero, zero, one, zero]));
-  });
+  return warp(x, { flip: p });
 }
 
 /** Turns each image counter-clockwise by an angle drawn from [-degrees, degrees] about its centre. */
@@ -86,12 +80,7 @@ export function randomRotation(
   options: { degrees: number } & WarpOptions,
 ): Tensor {
   checkRange("randomRotation degrees", options.degrees, 0, 180);
-  return noGrad(() => {
-    const angle = uniform(x.shape[0]!, -options.degrees, options.degrees).mul(Math.PI / 180);
-    const [c, s] = [angle.cos(), angle.sin()];
-    const zero = zerosLike(c);
-    return warpAffine(x, maps([c, s.neg(), zero, s, c, zero]), options);
-  });
+  return warp(x, { degrees: options.degrees }, options);
 }
 
 /** Options of {@linkcode randomAffine}. */
@@ -122,30 +111,14 @@ export function randomAffine(x: Tensor, options: RandomAffineOptions): Tensor {
       `Cannot scale by ${scale.join(" to ")}: the range must be positive and in order`,
     );
   }
-  const [N, , H, W] = x.shape as [number, number, number, number];
-  return noGrad(() => {
-    const r = uniform(N, -degrees, degrees).mul(Math.PI / 180);
-    const tx = uniform(N, -translate[0] * W, translate[0] * W).round();
-    const ty = uniform(N, -translate[1] * H, translate[1] * H).round();
-    const size = uniform(N, scale[0], scale[1]);
-    const s = uniform(N, -shear, shear).mul(Math.PI / 180);
-    const [cos, sin, tan] = [r.cos(), r.sin(), s.sin().div(s.cos())];
-    const m00 = cos.sub(sin.mul(tan)).div(size);
-    const m01 = cos.mul(tan).add(sin).div(size);
-    const m10 = sin.neg().div(size);
-    const m11 = cos.div(size);
-    const shift = (a: Tensor, b: Tensor) => a.mul(tx).add(b.mul(ty)).neg();
-    return warpAffine(x, maps([m00, m01, shift(m00, m01), m10, m11, shift(m10, m11)]), options);
-  });
+  const [H, W] = [x.shape[2]!, x.shape[3]!];
+  const shift = [translate[0] * W, translate[1] * H] as const;
+  return warp(x, { degrees, shift, scale, shear }, options);
 }
 
-/** Six vectors [N] as maps [N, 2, 3]. */
-function maps(rows: readonly Tensor[]): Tensor {
-  return stack(rows, 1).reshape(-1, 2, 3);
-}
-
-function uniform(count: number, low: number, high: number): Tensor {
-  return rand([count]).mul(high - low).add(low);
+/** Each image under a map of its own draw. */
+function warp(x: Tensor, ranges: AffineRanges, options?: WarpOptions): Tensor {
+  return noGrad(() => warpAffine(x, randomAffineMaps(x.shape[0]!, ranges), options));
 }
 
 function checkRange(name: string, value: number, low: number, high: number): void {

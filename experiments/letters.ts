@@ -1,0 +1,511 @@
+/**
+ * @file Coupled AlexNet on EMNIST letters.
+ *
+ * AlexNet learns the 26 letters under random flips, rotations and affine maps. After each epoch pairs
+ * of filters of the first layer are made equal (kernel equalization: a coupled pair needs one
+ * convolution instead of two), and the net is validated before and after.
+ *
+ *   deno task train                                        built-in letters, quick preset
+ *   deno task train letters --data DIR --preset full       EMNIST's files, the notebook's configuration
+ *   deno task train letters --help                         every flag
+ *
+ * Quick preset on two cores of software Vulkan (lavapipe, Mesa 25): see the README for time and result.
+ */
+
+import { crossEntropy, init, manualSeed, memory, nn, noGrad, readAll } from "../mod.ts";
+import { rngState, scope, setRngState, stack, type Tensor, tensor, zeros } from "../mod.ts";
+import { runMain, UsageError } from "./_args.ts";
+import {
+  collate,
+  type LetterBatch,
+  type LetterSets,
+  loadLetters,
+  toInputs,
+} from "./_letters_data.ts";
+import { FLAGS, type LettersOptions } from "./_letters_flags.ts";
+import { type EpochRow, writeLettersReport } from "./_letters_report.ts";
+
+const COLUMNS = [
+  "Epoch",
+  "LR",
+  "Running Train Loss",
+  "Running Train Accuracy",
+  "Validation Loss",
+  "Validation Accuracy",
+  "KE Validation Loss",
+  "KE Validation Accuracy",
+  "Epoch Time",
+  "KE Time",
+  "KE + Forward Pass Time",
+];
+const CHECKPOINT = "checkpoint.safetensors";
+const BEST = "best.safetensors";
+const CLASSES = 26;
+
+/** A checkpoint's content. */
+interface Saved {
+  model: Record<string, Tensor>;
+  optimizer: nn.optim.OptimizerState;
+  scheduler: nn.optim.LRSchedulerState;
+  stopping: nn.optim.EarlyStoppingState;
+  rng: { seed: number; calls: number };
+  loader: { epoch: number; batch: number };
+  totals: Tensor;
+  history: EpochRow[];
+  seconds: number;
+  finished: boolean;
+}
+
+/** Loss a letter, and shares of letters right at once and among five, over a set. */
+interface Scores {
+  readonly loss: number;
+  readonly top1: number;
+  readonly top5: number;
+  readonly predictions: Int32Array;
+}
+
+/** Runs the experiment. Returns the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  const first = FLAGS.parse(args);
+  const from = first.options.resume;
+  const stored = from === undefined ? undefined : nn.run.readConfig(from);
+  if (stored && stored.experiment !== "letters") {
+    throw new UsageError(
+      `Cannot resume ${from}: it is a run of ${stored.experiment}, not of letters`,
+    );
+  }
+  const base = stored?.options as Partial<LettersOptions> | undefined;
+  const { options, preset } = FLAGS.parse(args, { base });
+  checkOptions(options);
+
+  const info = await init();
+  manualSeed(options.seed);
+  const kept = { ...options, resume: undefined, out: undefined };
+  using run = from !== undefined
+    ? await nn.run.RunFolder.open(from, { columns: COLUMNS })
+    : await nn.run.RunFolder.create({
+      experiment: "letters",
+      preset,
+      seed: options.seed,
+      adapter: info.adapter,
+      options: kept,
+    }, { columns: COLUMNS, out: options.out });
+
+  const sets = await loadLetters({
+    dir: options.data,
+    cache: ".cache",
+    ...options,
+  }, (line) => run.log(line));
+  const training = new Training(options, { run, sets, adapter: info.adapter });
+  return await training.run_(from !== undefined);
+}
+
+/** Relations between flags that no single flag can check. */
+function checkOptions(options: LettersOptions): void {
+  if (options.scaleMax < options.scaleMin) {
+    throw new UsageError(
+      `Cannot scale from ${options.scaleMin} to ${options.scaleMax}: --scale-max must not be below --scale-min`,
+    );
+  }
+  const filters = Math.max(8, 8 * Math.round(64 * options.width / 8));
+  if (options.alpha > filters / 2) {
+    throw new UsageError(
+      `Cannot couple ${options.alpha} pairs: the first layer has ${filters} filters, so --alpha is at ` +
+        `most ${filters / 2}`,
+    );
+  }
+}
+
+/** Everything one run holds. */
+class Training {
+  readonly options: LettersOptions;
+  readonly run: nn.run.RunFolder;
+  readonly sets: LetterSets;
+  readonly adapter: string;
+  readonly model: nn.models.AlexNet;
+  readonly optimizer: nn.optim.SGD;
+  readonly scheduler: nn.optim.StepLR;
+  readonly stopping: nn.optim.EarlyStopping;
+  readonly loader: nn.data.DataLoader<number, LetterBatch>;
+  /** On the GPU: sum of losses, letters right, letters seen of the present epoch. */
+  readonly totals: Tensor;
+  readonly monitor: nn.run.ResourceMonitor;
+  history: EpochRow[] = [];
+  #started = performance.now();
+  #secondsBefore = 0;
+
+  constructor(
+    options: LettersOptions,
+    parts: { run: nn.run.RunFolder; sets: LetterSets; adapter: string },
+  ) {
+    this.options = options;
+    this.run = parts.run;
+    this.sets = parts.sets;
+    this.adapter = parts.adapter;
+    this.model = nn.models.alexnet({
+      numClasses: CLASSES,
+      inChannels: 1,
+      width: options.width,
+      poolSize: options.poolSize,
+      dropout: options.dropout,
+    });
+    if (options.init === "kaiming") initKaiming(this.model);
+    this.optimizer = new nn.optim.SGD(this.model.parameters(), {
+      lr: options.lr,
+      momentum: options.momentum,
+      weightDecay: options.weightDecay,
+    });
+    this.scheduler = new nn.optim.StepLR(this.optimizer, {
+      stepSize: options.lrStep,
+      gamma: options.lrGamma,
+    });
+    this.stopping = new nn.optim.EarlyStopping({ patience: options.patience });
+    this.loader = new nn.data.DataLoader(this.sets.train, {
+      batchSize: options.batchSize,
+      shuffle: true,
+      seed: options.seed,
+      collate: (indices: number[]) => collate(this.sets.trainImages, indices),
+    });
+    this.totals = zeros([3]);
+    this.monitor = new nn.run.ResourceMonitor({ adapter: this.adapter, gpuMemory: memory });
+  }
+
+  /** Seconds trained so far, sessions before a resume included. */
+  get seconds(): number {
+    return this.#secondsBefore + (performance.now() - this.#started) / 1000;
+  }
+
+  /** Trains, evaluates and reports; the exit code. */
+  async run_(resume: boolean): Promise<number> {
+    const { run, options } = this;
+    this.#introduce();
+    let finished = false;
+    if (resume) finished = await this.#load();
+    using interrupt = new nn.run.Interrupt({
+      onFirst: () => run.log("\nStopping after this step; press Ctrl-C again to stop at once"),
+    });
+    using events = new nn.run.EventWriter(run.dir, { resumeAt: this.loader.epoch + 1 });
+    run.log(rule("#", `TRAINING STARTED: AlexNet on ${options.data ?? "built-in letters"}`));
+    while (!finished) {
+      const stopped = await this.#epoch(interrupt, events);
+      if (stopped) return await this.#interrupted(interrupt);
+      finished = this.stopping.stopped || this.loader.epoch >= options.epochs;
+      if (this.stopping.stopped) run.log(rule("=", "Early Stopping Triggered!"));
+      if (finished || this.loader.epoch % options.checkpointEvery === 0) await this.#save(finished);
+      if (await interrupt.poll() && !finished) return await this.#interrupted(interrupt);
+    }
+    run.log(`Training complete! Total time: ${(this.seconds / 60).toFixed(4)} minutes.`);
+    await this.#finish();
+    return 0;
+  }
+
+  #introduce(): void {
+    const { run, options, model, sets } = this;
+    run.log(`Adapter: ${this.adapter}`);
+    run.log(rule("=", "Model & Data Pipeline Summary"));
+    run.log(`Model Architecture:\n${model}\n\nModel Summary:`);
+    run.log(model.summary([1, options.size, options.size]));
+    run.log(`Number of images in train_loader: ${sets.train.length}`);
+    run.log(`Number of images in val_loader: ${sets.val.length}`);
+    run.log(`Number of images in test_loader: ${sets.test.length}`);
+    this.#resources("Initial");
+  }
+
+  #resources(when: string): void {
+    this.run.log(`\n............... ${when} - GPU & CPU monitoring ...............`);
+    for (const line of nn.run.formatResources(this.monitor.sample())) this.run.log(line);
+  }
+
+  /** One epoch of training and its evaluations; true when it was interrupted and must be saved. */
+  async #epoch(interrupt: nn.run.Interrupt, events: nn.run.EventWriter): Promise<boolean> {
+    const { run, options, loader } = this;
+    const epoch = loader.epoch + 1;
+    const start = performance.now();
+    this.#resources(`Epoch ${epoch} Start`);
+    run.log(rule("=", `Epoch ${epoch} Start`));
+    if (!await this.#train(interrupt, epoch)) return true;
+    const [loss, right, seen] = await this.totals.data() as Float32Array;
+    const val = await this.evaluate(this.sets.val, this.sets.trainImages);
+    const epochSeconds = (performance.now() - start) / 1000;
+
+    const keStart = performance.now();
+    equalizeFilters(this.model, options.alpha);
+    const keSeconds = (performance.now() - keStart) / 1000;
+    const ke = await this.evaluate(this.sets.val, this.sets.trainImages);
+    const keForwardSeconds = (performance.now() - keStart) / 1000;
+
+    const row: EpochRow = {
+      epoch,
+      lr: this.scheduler.getLastLr()[0]!,
+      trainLoss: loss! / seen!,
+      trainAccuracy: right! / seen!,
+      valLoss: val.loss,
+      valAccuracy: val.top1,
+      keLoss: ke.loss,
+      keAccuracy: ke.top1,
+    };
+    this.history.push(row);
+    this.#logEpoch(row, { epochSeconds, keSeconds, keForwardSeconds });
+    events.scalars(epoch, {
+      "loss/train": row.trainLoss,
+      "loss/val": row.valLoss,
+      "loss/ke_val": row.keLoss,
+      "accuracy/train": row.trainAccuracy,
+      "accuracy/val": row.valAccuracy,
+      "accuracy/ke_val": row.keAccuracy,
+      "lr": row.lr,
+    });
+    // As in the notebook, the loss before equalization decides and the weights after it are kept.
+    if (this.stopping.step(val.loss)) {
+      await nn.io.saveSafetensors(run.path(BEST), this.model.stateDict(), {
+        epoch: String(epoch),
+        valLoss: String(val.loss),
+      });
+    }
+    this.scheduler.step();
+    this.totals.zero_();
+    return false;
+  }
+
+  /** The steps of an epoch that are left; false when interrupted after one. */
+  async #train(interrupt: nn.run.Interrupt, epoch: number): Promise<boolean> {
+    const { loader, options, model, optimizer } = this;
+    model.train();
+    const bar = this.run.progress(loader.length, { label: `Epoch ${epoch}/${options.epochs}` });
+    let step = loader.state().batch;
+    let waited = 0;
+    let asked = performance.now();
+    for await (const batch of loader) {
+      waited += (performance.now() - asked) / 1000;
+      scope(() => {
+        const { images, labels } = toInputs(batch, { ...options, augment: true });
+        optimizer.zeroGrad();
+        const logits = model.forward(images);
+        const loss = crossEntropy(logits, labels);
+        loss.backward();
+        optimizer.step();
+        noGrad(() => {
+          const right = nn.metrics.accuracy(logits, labels, { reduction: "sum" });
+          this.totals.add_(stack([loss.detach().mul(batch.count), right, tensor(batch.count)]));
+        });
+      });
+      step++;
+      const update = { step, samples: step * options.batchSize, waitSeconds: waited };
+      if (bar.isReportStep(step)) {
+        const [loss, right, seen] = await this.totals.data() as Float32Array;
+        bar.update({ ...update, loss: loss! / seen!, accuracy: right! / seen! });
+      } else bar.update(update);
+      if (await interrupt.poll() && step < loader.length) {
+        bar.finish();
+        return false;
+      }
+      asked = performance.now();
+    }
+    bar.finish();
+    return true;
+  }
+
+  /** Scores of the model on a set, without augmentation. */
+  async evaluate(
+    set: nn.data.Dataset<number>,
+    images: LetterSets["trainImages"],
+  ): Promise<Scores> {
+    const { model, options } = this;
+    model.eval();
+    const batches = new nn.data.DataLoader(set, {
+      batchSize: Math.max(options.batchSize, 64),
+      collate: (indices: number[]) => collate(images, indices),
+    });
+    using totals = zeros([3]);
+    const predicted: Tensor[] = [];
+    for await (const batch of batches) {
+      predicted.push(scope(() =>
+        noGrad(() => {
+          const { images, labels } = toInputs(batch, { ...options, augment: false });
+          const logits = model.forward(images);
+          const sum = { reduction: "sum" } as const;
+          totals.add_(stack([
+            crossEntropy(logits, labels, sum),
+            nn.metrics.accuracy(logits, labels, sum),
+            nn.metrics.topkAccuracy(logits, labels, { k: 5, ...sum }),
+          ]));
+          return logits.argmax(1);
+        })
+      ));
+    }
+    const [sums, ...parts] = await readAll([totals, ...predicted]);
+    for (const t of predicted) t.dispose();
+    model.train();
+    const predictions = Int32Array.from(parts.flatMap((part) => [...part]));
+    const [loss, top1, top5] = [...sums!].map((total) => total / set.length);
+    return { loss: loss!, top1: top1!, top5: top5!, predictions };
+  }
+
+  #logEpoch(
+    row: EpochRow,
+    times: { epochSeconds: number; keSeconds: number; keForwardSeconds: number },
+  ): void {
+    const { run, options } = this;
+    const percent = (v: number) => `${(100 * v).toFixed(4)}%`;
+    run.log(rule("=", `Epoch ${row.epoch} Results`));
+    run.log("--------------- Before Kernel Equalization -----------------");
+    run.log(`Epoch ${row.epoch}/${options.epochs} Summary:`);
+    run.log(
+      `Running Train Loss: ${row.trainLoss.toFixed(6)}, ` +
+        `Running Train Accuracy: ${percent(row.trainAccuracy)}`,
+    );
+    run.log(
+      `Validation Loss: ${row.valLoss.toFixed(6)}, Validation Accuracy: ${
+        percent(row.valAccuracy)
+      }`,
+    );
+    run.log("---------------- After Kernel Equalization -----------------");
+    run.log(
+      `Validation Loss: ${row.keLoss.toFixed(6)}, Validation Accuracy: ${percent(row.keAccuracy)}`,
+    );
+    run.log("~~~*~~~ Time Consumptions ~~~*~~~");
+    run.log(`Epoch ${row.epoch} completed in ${(times.epochSeconds / 60).toFixed(4)} minutes.`);
+    run.log(`Time Consumption of Kernel Equalization: ${times.keSeconds.toFixed(6)} seconds.`);
+    run.log(
+      "Time Consumption of Kernel Equalization + Forward Pass Validation dataset: " +
+        `${(times.keForwardSeconds / 60).toFixed(4)} minutes.`,
+    );
+    run.log(
+      `Total Time Elapsed Since Training Started: ${(this.seconds / 60).toFixed(4)} minutes.`,
+    );
+    run.metrics.append({
+      "Epoch": row.epoch,
+      "LR": row.lr,
+      "Running Train Loss": row.trainLoss,
+      "Running Train Accuracy": 100 * row.trainAccuracy,
+      "Validation Loss": row.valLoss,
+      "Validation Accuracy": 100 * row.valAccuracy,
+      "KE Validation Loss": row.keLoss,
+      "KE Validation Accuracy": 100 * row.keAccuracy,
+      "Epoch Time": times.epochSeconds,
+      "KE Time": times.keSeconds,
+      "KE + Forward Pass Time": times.keForwardSeconds,
+    });
+    this.#resources(`Epoch ${row.epoch} End`);
+  }
+
+  /** Writes everything a resumed run needs. */
+  async #save(finished = false): Promise<void> {
+    const state: Saved = {
+      model: this.model.stateDict(),
+      optimizer: this.optimizer.stateDict(),
+      scheduler: this.scheduler.stateDict(),
+      stopping: this.stopping.stateDict(),
+      rng: rngState(),
+      loader: this.loader.state(),
+      totals: this.totals,
+      history: this.history,
+      seconds: this.seconds,
+      finished,
+    };
+    await nn.io.saveCheckpoint(this.run.path(CHECKPOINT), state);
+  }
+
+  /** Goes to where the checkpoint was written; true when that run had finished training. */
+  async #load(): Promise<boolean> {
+    const { run } = this;
+    const saved = await nn.io.loadCheckpoint<Saved>(run.path(CHECKPOINT));
+    this.model.loadStateDict(saved.model);
+    this.optimizer.loadStateDict(saved.optimizer);
+    this.scheduler.loadStateDict(saved.scheduler);
+    this.stopping.loadStateDict(saved.stopping);
+    setRngState(saved.rng);
+    this.loader.loadState(saved.loader);
+    this.totals.copy_(saved.totals);
+    this.history = saved.history;
+    this.#secondsBefore = saved.seconds;
+    this.#started = performance.now();
+    run.metrics.rewind(this.loader.epoch);
+    const { epoch, batch } = saved.loader;
+    run.log(
+      `Resumed from ${run.dir} at epoch ${epoch + 1}, batch ${batch} of ${this.loader.length}`,
+    );
+    return saved.finished;
+  }
+
+  async #interrupted(interrupt: nn.run.Interrupt): Promise<number> {
+    await this.#save();
+    this.run.log(`Interrupted; everything is saved. Go on with:`);
+    this.run.log(`  deno task train letters --resume ${this.run.dir}`);
+    return interrupt.exitCode;
+  }
+
+  /** Scores of the best weights, equalized, on validation and test; report and summary. */
+  async #finish(): Promise<void> {
+    const { run, model, options, sets } = this;
+    const best = await nn.io.loadSafetensors(run.path(BEST));
+    model.loadStateDict(best);
+    equalizeFilters(model, options.alpha);
+    const val = await this.evaluate(sets.val, sets.trainImages);
+    const test = await this.evaluate(sets.test, sets.testImages);
+    run.log(rule("#", "CoupledNet"));
+    for (const [name, scores] of [["Validation", val], ["Test", test]] as const) {
+      run.log(
+        `${name}: Top-1 Accuracy: ${(100 * scores.top1).toFixed(4)}%, ` +
+          `Top-5 Accuracy: ${(100 * scores.top5).toFixed(4)}%, Loss: ${scores.loss.toFixed(6)}.`,
+      );
+    }
+    const { seconds } = this;
+    const metrics = {
+      valTop1: val.top1,
+      valTop5: val.top5,
+      testTop1: test.top1,
+      testTop5: test.top5,
+    };
+    const { preset, seed } = run.config;
+    await writeLettersReport(run.path("report.html"), {
+      subtitle: `${preset} preset, seed ${seed}, ${this.history.length} epochs in ` +
+        `${seconds.toFixed(0)} s on ${this.adapter}`,
+      history: this.history,
+      results: {
+        "Validation top-1": val.top1,
+        "Test top-1": test.top1,
+        "Test top-5": test.top5,
+      },
+      val: sets.val,
+      images: sets.trainImages,
+      predictions: val.predictions,
+      options: run.config.options,
+      architecture: `${model}\n\n${model.summary([1, options.size, options.size])}`,
+    });
+    run.writeSummary({ seconds, epochs: this.history.length, metrics });
+    run.log(`Report: ${run.path("report.html")}`);
+  }
+}
+
+/**
+ * Copies filter 2i of the first convolution onto filter 2i + 1, weight and bias, for i < alpha.
+ * alpha = 0 leaves the net as it is.
+ */
+export function equalizeFilters(model: nn.models.AlexNet, alpha: number): void {
+  if (alpha === 0) return;
+  const conv = model.features.at(0) as nn.Conv2d;
+  noGrad(() => {
+    for (const t of [conv.weight, conv.bias!]) {
+      const pairs = t.narrow(0, 0, 2 * alpha).reshape(alpha, 2, ...t.shape.slice(1));
+      pairs.select(1, 1).copy_(pairs.select(1, 0));
+    }
+  });
+}
+
+/** He's uniform initialisation of every weight for ReLU, and zero biases. */
+function initKaiming(model: nn.Module): void {
+  for (const [name, parameter] of model.namedParameters()) {
+    if (name.endsWith(".weight")) nn.init.kaimingUniform(parameter, { nonlinearity: "relu" });
+    else nn.init.constant(parameter, 0);
+  }
+}
+
+/** A heading between two rules, as the notebook prints them. */
+function rule(mark: string, title: string): string {
+  const line = mark.repeat(60);
+  const side = mark.repeat(Math.max(3, Math.floor((58 - title.length) / 2)));
+  return `\n${line}\n${side} ${title} ${side}\n${line}`;
+}
+
+if (import.meta.main) await runMain(() => main(Deno.args));
