@@ -177,7 +177,7 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
         } and ${inner} must be equal`,
       );
     }
-    const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
+    const batch = broadcastShapes("matmul batches", sa.slice(0, -2), sb.slice(0, -2));
     const rows = sa.length === 1 ? [] : [sa.at(-2)!];
     const columns = sb.length === 1 ? [] : [sb.at(-1)!];
     return [{ shape: [...batch, ...rows, ...columns], dtype: a!.dtype }];
