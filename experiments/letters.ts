@@ -493,9 +493,14 @@ export function equalizeFilters(model: nn.models.AlexNet, alpha: number): void {
   });
 }
 
-/** He's uniform initialisation of every weight for ReLU, and zero biases. */
-function initKaiming(model: nn.Module): void {
+/**
+ * He's uniform initialisation for the layers that a ReLU follows, with zero biases. The last layer
+ * keeps PyTorch's default, so that the first loss is near ln 26.
+ */
+function initKaiming(model: nn.models.AlexNet): void {
+  const last = new Set<Tensor>((model.classifier.at(-1) as nn.Linear).parameters());
   for (const [name, parameter] of model.namedParameters()) {
+    if (last.has(parameter)) continue;
     if (name.endsWith(".weight")) nn.init.kaimingUniform(parameter, { nonlinearity: "relu" });
     else nn.init.constant(parameter, 0);
   }

@@ -30,7 +30,8 @@ export class PipelineCache {
   /** Milliseconds spent compiling so far. */
   compileMs = 0;
   readonly #device: GPUDevice;
-  readonly #pipelines = new Map<string, Pipeline>();
+  readonly #byText = new Map<string, Pipeline>();
+  readonly #byKernel = new WeakMap<Kernel, Pipeline>();
   readonly #layouts = new Map<string, Layout>();
   #errors: Promise<GpuError | null>[] = [];
 
@@ -48,13 +49,18 @@ export class PipelineCache {
 
   /** Number of compiled kernels. */
   get size(): number {
-    return this.#pipelines.size;
+    return this.#byText.size;
   }
 
   /** The compiled form of `kernel`. */
   get(kernel: Kernel): Pipeline {
-    const known = this.#pipelines.get(kernel.code);
+    let known = this.#byKernel.get(kernel);
     if (known) return known;
+    known = this.#byText.get(kernel.code);
+    if (known) {
+      this.#byKernel.set(kernel, known);
+      return known;
+    }
     const start = performance.now();
     const layout = this.#layout(kernel.access);
     this.#device.pushErrorScope("validation");
@@ -74,7 +80,8 @@ export class PipelineCache {
       debug().write(`[lathe] compiled ${kernel.name} in ${ms.toFixed(1)} ms`);
     }
     const entry = { kernel, pipeline, buffers: layout.buffers, layoutId: layout.id };
-    this.#pipelines.set(kernel.code, entry);
+    this.#byText.set(kernel.code, entry);
+    this.#byKernel.set(kernel, entry);
     return entry;
   }
 

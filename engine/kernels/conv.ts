@@ -12,7 +12,7 @@
  */
 
 import { gemmKernel, type GemmProblem, type Tile } from "./gemm.ts";
-import type { Kernel, Param } from "./kernel.ts";
+import { type Kernel, memoized, type Param } from "./kernel.ts";
 
 /** Params of all three kernels, per group where it says so. */
 const PARAMS: Readonly<Record<string, Param["type"]>> = {
@@ -72,7 +72,9 @@ fn read_x(h: i32, w: i32, at: i32) -> f32 {
 }`;
 
 /** Y = W * X (+ bias). M = O, N = batch·OH·OW, K = C·KH·KW. */
-export function convForwardKernel(spec: ConvSpec, tile: Tile): Kernel {
+export const convForwardKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(buildForward);
+
+function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   const walk = counters("kc", "kh", "kw", "p.KH", "p.KW");
   const offsets = `k_h = i32(kh * p.dil_h); k_w = i32(kw * p.dil_w);
     k_off = i32(kc * p.H * p.W) + k_h * i32(p.W) + k_w;`;
@@ -118,7 +120,9 @@ export function convForwardKernel(spec: ConvSpec, tile: Tile): Kernel {
 }
 
 /** dX = Wᵀ * dY. M = C, N = batch·H·W, K = O·KH·KW. */
-export function convInputGradKernel(spec: ConvSpec, tile: Tile): Kernel {
+export const convInputGradKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(buildInputGrad);
+
+function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
   const walk = counters("ko", "kh", "kw", "p.KH", "p.KW");
   const offsets = `k_h = i32(kh * p.dil_h); k_w = i32(kw * p.dil_w);
     k_off = i32(ko * p.OH * p.OW); k_row = ko * p.C * p.KH * p.KW + kh * p.KW + kw;`;
@@ -169,7 +173,11 @@ ${position}
 }
 
 /** dW = dY * Xᵀ. M = O, N = C·KH·KW, K = batch·OH·OW, in shares that a sum adds up. */
-export function convWeightGradKernel(spec: ConvSpec, tile: Tile): Kernel {
+export const convWeightGradKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(
+  buildWeightGrad,
+);
+
+function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
   const walk = counters("kb", "koh", "kow", "p.OH", "p.OW");
   const offsets = `k_h = i32(koh * p.stride_h); k_w = i32(kow * p.stride_w);
     k_off = i32(kb * p.groups * p.C * p.H * p.W) + k_h * i32(p.W) + k_w;

@@ -50,6 +50,25 @@ export interface KernelParts {
   readonly body: string;
 }
 
+/**
+ * `build` with its results kept by parameters, which must be plain data. Text is built and hashed
+ * once a variant instead of once a dispatch.
+ */
+export function memoized<P extends unknown[]>(
+  build: (...params: P) => Kernel,
+): (...params: P) => Kernel {
+  const known = new Map<string, Kernel>();
+  return (...params) => {
+    const key = JSON.stringify(params);
+    let made = known.get(key);
+    if (!made) {
+      made = build(...params);
+      known.set(key, made);
+    }
+    return made;
+  };
+}
+
 /** Threads of a one-dimensional workgroup. */
 export const LINEAR = 64;
 

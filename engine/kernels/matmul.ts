@@ -5,6 +5,7 @@ import { gemmKernel, type Tile } from "./gemm.ts";
 import {
   type BufferDecl,
   type Kernel,
+  memoized,
   type Param,
   stridedOffsets,
   stridedParams,
@@ -24,7 +25,9 @@ export interface MatmulSpec {
 }
 
 /** Builds the kernel. */
-export function matmulKernel(spec: MatmulSpec, tile: Tile): Kernel {
+export const matmulKernel: (spec: MatmulSpec, tile: Tile) => Kernel = memoized(buildMatmul);
+
+function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
   const read = (name: string, dtype: DType, at: string) =>
     DTYPES[dtype].storage === "f32" ? `${name}[${at}]` : `f32(${name}[${at}])`;
   const buffers: BufferDecl[] = [

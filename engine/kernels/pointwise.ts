@@ -11,6 +11,7 @@ import {
   type Kernel,
   kernel,
   linearThread,
+  memoized,
   stridedOffsets,
   stridedParams,
 } from "./kernel.ts";
@@ -44,7 +45,9 @@ export interface PointwiseSpec {
 export const POINTWISE_VEC = 4;
 
 /** Builds the kernel. Tensors are named `b_<name>`, offsets `<name>_off`, the output `y`. */
-export function pointwiseKernel(spec: PointwiseSpec): Kernel {
+export const pointwiseKernel: (spec: PointwiseSpec) => Kernel = memoized(buildPointwise);
+
+function buildPointwise(spec: PointwiseSpec): Kernel {
   const tensors = spec.inputs.filter(isTensor);
   const buffers: BufferDecl[] = tensors.filter((t) => !t.alias).map((t) => ({
     name: `b_${t.name}`,

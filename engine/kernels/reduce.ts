@@ -8,7 +8,7 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 
 /** What varies between reductions. */
 export interface ReduceSpec {
@@ -30,7 +30,9 @@ export interface ReduceSpec {
 }
 
 /** Builds one pass. */
-export function reduceKernel(spec: ReduceSpec): Kernel {
+export const reduceKernel: (spec: ReduceSpec) => Kernel = memoized(buildReduce);
+
+function buildReduce(spec: ReduceSpec): Kernel {
   const stored = DTYPES[spec.input].storage;
   const element = stored === spec.accumulator ? "b_x[at]" : `${spec.accumulator}(b_x[at])`;
   const out = DTYPES[spec.output].storage;

@@ -9,7 +9,7 @@
  * replay. Traffic: 5 words an element. Source: PyTorch's torch.optim.SGD.
  */
 
-import { type BufferDecl, type Kernel, kernel, LINEAR, type Param } from "./kernel.ts";
+import { type BufferDecl, type Kernel, kernel, LINEAR, memoized, type Param } from "./kernel.ts";
 
 /** Elements of a parameter that a workgroup updates. */
 export const SGD_BLOCK = LINEAR * 4;
@@ -27,7 +27,9 @@ export const SGD_HYPER = [
 ] as const;
 
 /** Builds the kernel for `count` parameters. */
-export function sgdKernel(spec: { count: number; momentum: boolean }): Kernel {
+export const sgdKernel: (spec: { count: number; momentum: boolean }) => Kernel = memoized(buildSgd);
+
+function buildSgd(spec: { count: number; momentum: boolean }): Kernel {
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
   const params: Record<string, Param["type"]> = {};
   const updates: string[] = [];
