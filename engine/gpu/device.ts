@@ -22,6 +22,8 @@ export interface DeviceInfo {
   readonly features: ReadonlySet<string>;
   /** Limits granted by the device. */
   readonly limits: Limits;
+  /** Lanes of a subgroup where kernels may use subgroup functions and the size is fixed; else 0. */
+  readonly subgroupSize: number;
 }
 
 /** The limits kernels and planners look at. */
@@ -82,11 +84,11 @@ export class Gpu {
   readonly queue: CommandQueue;
   #errors: GpuError[] = [];
 
-  constructor(device: GPUDevice, info: DeviceInfo) {
+  constructor(device: GPUDevice, info: DeviceInfo, options: { enableSubgroups: boolean }) {
     this.device = device;
     this.info = info;
     this.pool = new BufferPool(device, info.limits);
-    this.pipelines = new PipelineCache(device);
+    this.pipelines = new PipelineCache(device, options);
     this.queue = new CommandQueue(device, this.pool, this.pipelines, info.limits);
     device.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
@@ -177,14 +179,18 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
   const description = about?.description || about?.device || "unknown adapter";
   const software = (about as { isFallbackAdapter?: boolean } | undefined)?.isFallbackAdapter ===
       true || /llvmpipe|lavapipe|swiftshader|software/i.test(description);
+  const subgroups = await probeSubgroups(device);
+  const sizes = about as { subgroupMinSize?: number; subgroupMaxSize?: number } | undefined;
+  const fixed = sizes?.subgroupMinSize === sizes?.subgroupMaxSize;
   const info: DeviceInfo = {
     adapter: description,
     vendor: about?.vendor ?? "",
     software,
     features: new Set<string>(device.features as unknown as Iterable<string>),
     limits,
+    subgroupSize: subgroups !== "none" && fixed ? sizes?.subgroupMinSize ?? 0 : 0,
   };
-  current = new Gpu(device, info);
+  current = new Gpu(device, info, { enableSubgroups: subgroups === "enable" });
   if (debug().level >= 1) {
     debug().write(
       `[lathe] ${info.adapter}${software ? " (software)" : ""}, features ${
@@ -219,6 +225,24 @@ async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
     `The adapter ${adapter.info?.description ?? ""} gave no device: ${failure}`,
     { cause: failure },
   );
+}
+
+/**
+ * Whether subgroup functions compile, and whether the text must enable them: naga (Deno 2.9.6) refuses
+ * `enable subgroups;` and Dawn requires it.
+ */
+async function probeSubgroups(device: GPUDevice): Promise<"plain" | "enable" | "none"> {
+  if (!device.features.has("subgroups" as GPUFeatureName)) return "none";
+  const code = "@compute @workgroup_size(8) fn main(@builtin(local_invocation_index) i: u32) " +
+    "{ let x = subgroupBroadcast(i, 0u); }";
+  for (
+    const [answer, text] of [["plain", code], ["enable", `enable subgroups;\n${code}`]] as const
+  ) {
+    device.pushErrorScope("validation");
+    device.createShaderModule({ label: "subgroup probe", code: text });
+    if (await device.popErrorScope() === null) return answer;
+  }
+  return "none";
 }
 
 /** Replaces the open device, for tests that fake limits. Tensors of the old one stay with it. */

@@ -30,13 +30,16 @@ export class PipelineCache {
   /** Milliseconds spent compiling so far. */
   compileMs = 0;
   readonly #device: GPUDevice;
+  readonly #enableSubgroups: boolean;
   readonly #byText = new Map<string, Pipeline>();
   readonly #byKernel = new WeakMap<Kernel, Pipeline>();
   readonly #layouts = new Map<string, Layout>();
   #errors: Promise<GpuError | null>[] = [];
 
-  constructor(device: GPUDevice) {
+  /** @param enableSubgroups whether kernels with subgroup functions must say so first */
+  constructor(device: GPUDevice, options: { enableSubgroups: boolean }) {
     this.#device = device;
+    this.#enableSubgroups = options.enableSubgroups;
     this.uniformLayout = device.createBindGroupLayout({
       label: "uniforms",
       entries: [{
@@ -64,7 +67,10 @@ export class PipelineCache {
     const start = performance.now();
     const layout = this.#layout(kernel.access);
     this.#device.pushErrorScope("validation");
-    const module = this.#device.createShaderModule({ label: kernel.name, code: kernel.code });
+    const code = kernel.subgroups && this.#enableSubgroups
+      ? `enable subgroups;\n${kernel.code}`
+      : kernel.code;
+    const module = this.#device.createShaderModule({ label: kernel.name, code });
     const pipeline = this.#device.createComputePipeline({
       label: kernel.name,
       layout: layout.pipeline,

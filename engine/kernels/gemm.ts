@@ -22,6 +22,11 @@ export interface Tile {
   readonly tn: number;
   readonly wx: number;
   readonly wy: number;
+  /**
+   * Each lane of a subgroup reads one row of A and hands it to the others: one load a thread instead
+   * of `tm`. Needs a subgroup of exactly wx = tm lanes.
+   */
+  readonly broadcast?: boolean;
 }
 
 /** How a matrix-like thing is read and written. All members are WGSL text. */
@@ -73,13 +78,16 @@ export function gemmKernel(problem: GemmProblem, tile: Tile): Kernel {
     "  let k_end = min(k_begin + p.k_share, p.K);",
     problem.setup ?? "",
   ];
-  for (const i of rows) lines.push(problem.a.prepare(i, `min(m0 + ${i}u, p.M - 1u)`));
+  if (tile.broadcast) lines.push(problem.a.prepare(0, "min(m0 + lid.x, p.M - 1u)"));
+  else for (const i of rows) lines.push(problem.a.prepare(i, `min(m0 + ${i}u, p.M - 1u)`));
   for (const j of columns) lines.push(problem.b.prepare(j, `min(n0 + ${j * wx}u, p.N - 1u)`));
   for (const i of rows) for (const j of columns) lines.push(`  var c${i}_${j} = 0.0;`);
   lines.push(problem.walk.start, "  for (var k = k_begin; k < k_end; k++) {");
   for (const j of columns) lines.push(`    let b${j} = ${problem.b.load(j)};`);
+  if (tile.broadcast) lines.push(`    let row = ${problem.a.load(0)};`);
   for (const i of rows) {
-    lines.push(`    let a${i} = ${problem.a.load(i)};`);
+    const element = tile.broadcast ? `subgroupBroadcast(row, ${i}u)` : problem.a.load(i);
+    lines.push(`    let a${i} = ${element};`);
     for (const j of columns) lines.push(`    c${i}_${j} = fma(a${i}, b${j}, c${i}_${j});`);
   }
   lines.push(problem.walk.step, "  }");
@@ -93,7 +101,7 @@ export function gemmKernel(problem: GemmProblem, tile: Tile): Kernel {
     lines.push("  }");
   }
   return kernel({
-    name: `${problem.name}_${wy * tm}x${wx * tn}`,
+    name: `${problem.name}_${wy * tm}x${wx * tn}${tile.broadcast ? "_broadcast" : ""}`,
     buffers: problem.buffers,
     params: { ...GEMM_PARAMS, ...problem.params },
     workgroup: [wx, wy, 1],

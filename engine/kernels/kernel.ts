@@ -28,6 +28,8 @@ export interface Kernel {
   readonly params: readonly Param[];
   /** Threads of a workgroup in x, y, z. */
   readonly workgroup: readonly [number, number, number];
+  /** True if the text calls subgroup functions; some compilers want `enable subgroups;` for them. */
+  readonly subgroups: boolean;
 }
 
 /** A storage binding as a kernel declares it. */
@@ -103,7 +105,14 @@ fn main(
 ${parts.body}
 }
 `;
-  return { name: parts.name, code, access: parts.buffers.map((b) => b.access), params, workgroup };
+  return {
+    name: parts.name,
+    code,
+    access: parts.buffers.map((b) => b.access),
+    params,
+    workgroup,
+    subgroups: /\bsubgroup[A-Z]\w*\(/.test(code),
+  };
 }
 
 /**
