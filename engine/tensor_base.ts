@@ -5,6 +5,7 @@
 import { DeviceArray } from "./array.ts";
 import { addAndRelease, type Edge, type GradientSink, Node, ownGradient } from "./autograd.ts";
 import { type DType, isFloat } from "./dtype.ts";
+import { debug } from "./gpu/debug.ts";
 import { enterScope, keep } from "./scope.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -23,13 +24,23 @@ interface Resources {
 }
 
 let collected = 0;
+let unreported = 0;
 const registry = new FinalizationRegistry<Resources>(releaseCollected);
 let wrap: (array: DeviceArray) => Tensor;
 
 function releaseCollected({ array, node }: Resources): void {
   collected++;
+  // The collector calls for many tensors in a row; one line is enough for all of them.
+  if (debug().level >= 1 && unreported++ === 0) queueMicrotask(reportCollected);
   array.release();
   node?.release();
+}
+
+function reportCollected(): void {
+  debug().write(
+    `[lathe] the garbage collector freed ${unreported} tensors: scope() or using frees them in time`,
+  );
+  unreported = 0;
 }
 
 /** Tells this file how to make a tensor; `tensor.ts` calls it once. */
