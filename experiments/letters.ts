@@ -129,6 +129,8 @@ class Training {
   readonly loader: nn.data.DataLoader<number, LetterBatch>;
   /** On the GPU: sum of losses, letters right, letters seen of the present epoch. */
   readonly totals: Tensor;
+  /** On the GPU: mean loss of the last batch. */
+  readonly lastLoss: Tensor;
   readonly monitor: nn.run.ResourceMonitor;
   history: EpochRow[] = [];
   #started = performance.now();
@@ -167,6 +169,7 @@ class Training {
       collate: (indices: number[]) => collate(this.sets.trainImages, indices),
     });
     this.totals = zeros([3]);
+    this.lastLoss = zeros([]);
     this.monitor = new nn.run.ResourceMonitor({ adapter: this.adapter, gpuMemory: memory });
   }
 
@@ -287,13 +290,17 @@ class Training {
         noGrad(() => {
           const right = nn.metrics.accuracy(logits, labels, { reduction: "sum" });
           this.totals.add_(stack([loss.detach().mul(batch.count), right, tensor(batch.count)]));
+          this.lastLoss.copy_(loss.detach());
         });
       });
       step++;
       const update = { step, samples: step * options.batchSize, waitSeconds: waited };
       if (bar.isReportStep(step)) {
-        const [loss, right, seen] = await this.totals.data() as Float32Array;
-        bar.update({ ...update, loss: loss! / seen!, accuracy: right! / seen! });
+        const [[, right, seen], [loss]] = await readAll([this.totals, this.lastLoss]) as [
+          Float32Array,
+          Float32Array,
+        ];
+        bar.update({ ...update, loss: loss!, accuracy: right! / seen! });
       } else bar.update(update);
       if (await interrupt.poll() && step < loader.length) {
         bar.finish();

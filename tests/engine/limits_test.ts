@@ -7,7 +7,7 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { bernoulli, cat, rand, randint, randn, tensor, zeros } from "../../engine/creation.ts";
 import { conv2d, crossEntropy, dropout, linear, maxPool2d } from "../../engine/functions.ts";
 import { gpu, init, type Limits, reopen } from "../../engine/gpu/device.ts";
-import { allOps } from "../../engine/op.ts";
+import { allOps, type Sample } from "../../engine/op.ts";
 import { readAll } from "../../engine/read.ts";
 import { manualSeed } from "../../engine/rng.ts";
 import { scope } from "../../engine/scope.ts";
@@ -208,14 +208,49 @@ Deno.test("what cannot be cut is refused with the array, the kernel and the limi
   );
 });
 
-for (const name of ["matmul", "linear", "conv2d"]) {
-  Deno.test(`${name} with the tiles of a discrete GPU gives what its reference gives`, async () => {
+/** Products wide enough for every tile that the planner has; the records' samples are smaller. */
+const WIDE: Record<string, Sample<unknown>[]> = {
+  matmul: [[9, 13, 64], [7, 5, 300], [11, 6, 5], [17, 3, 128]].map(([M, K, N]) => ({
+    inputs: [{ shape: [M!, K!] }, { shape: [K!, N!] }],
+    attrs: {},
+    terms: N!,
+  })),
+  linear: [{ inputs: [{ shape: [9, 7] }, { shape: [70, 7] }, { shape: [70] }], attrs: {} }],
+  conv2d: [{
+    inputs: [{ shape: [1, 2, 18, 18] }, { shape: [3, 2, 3, 3] }, { shape: [3] }],
+    attrs: { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 },
+    terms: 325,
+  }],
+};
+
+for (
+  const [adapter, facts] of [
+    ["the adapter as it is", {}],
+    ["software without subgroups", { software: true, subgroupSize: 0 }],
+    ["a discrete GPU", { software: false }],
+  ] as const
+) {
+  Deno.test(`products with the tiles of ${adapter} give what their references give`, async () => {
     await reopen();
-    Object.assign(gpu().info, { software: false });
-    const { problems } = await checkOp(allOps().get(name)!);
-    assertEquals(problems, []);
+    Object.assign(gpu().info, facts);
+    for (const [name, wide] of Object.entries(WIDE)) {
+      const op = allOps().get(name)!;
+      const { problems } = await checkOp({ ...op, samples: [...op.samples, ...wide] });
+      assertEquals(problems, [], name);
+    }
   });
 }
+
+Deno.test("the largest tiles agree with the smallest", async () => {
+  const work = (facts: { software: boolean; subgroupSize: number }) => (): Results => {
+    Object.assign(gpu().info, facts);
+    return { c: rand([1030, 3]).matmul(rand([3, 1025])) };
+  };
+  const small = await under({}, work({ software: true, subgroupSize: 0 }));
+  const large = await under({}, work({ software: false, subgroupSize: 0 }));
+  // Three products, added in the same order.
+  assertClose("c", large.values.c!, { want: small.values.c!, tolerance: 4 * 2 ** -24 * 3 });
+});
 
 Deno.test("shares of K are summed in a fixed order", async () => {
   const work = (software: boolean) => (): Results => {
@@ -239,6 +274,26 @@ Deno.test("shares of K are summed in a fixed order", async () => {
     assertClose(name, shared.values[name]!, { want, tolerance });
   }
   assertEquals(shared.values.c, shared.values.again);
+});
+
+Deno.test("the engine runs on a device it is given, with WebGPU's default limits", async () => {
+  const adapter = await navigator.gpu.requestAdapter();
+  const device = await adapter!.requestDevice({ label: "given" });
+  const info = await init({ device });
+  assertEquals(gpu().device, device);
+  assertEquals([info.limits.maxStorageBuffersPerShaderStage, info.features.size], [8, 0]);
+  for (const name of ["matmul", "softmax", "conv2d", "crossEntropy", "sum"]) {
+    const op = { ...allOps().get(name)!, samples: allOps().get(name)!.samples.slice(0, 3) };
+    const { problems } = await checkOp(op, { dtypes: ["i32", "u32", "bool"] });
+    assertEquals(problems, []);
+  }
+  const h = zeros([3]);
+  assertThrows(
+    () => h.to("f16"),
+    TypeError,
+    "Cannot run cast_f32_f16_contiguous in f16: this adapter lacks it; use f32",
+  );
+  assertEquals(await h.array(), [0, 0, 0]);
 });
 
 Deno.test("tensors of a closed device do not reach the new one", async () => {

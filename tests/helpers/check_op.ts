@@ -35,6 +35,7 @@
 import { type Root, walkBack } from "../../engine/autograd.ts";
 import { type DType, isFloat } from "../../engine/dtype.ts";
 import { type Differences, differences } from "../../engine/gradcheck.ts";
+import { gpu } from "../../engine/gpu/device.ts";
 import { backwardOf, type HostArray, type Op, type Sample } from "../../engine/op.ts";
 import { readAll } from "../../engine/read.ts";
 import { coordinatesOf, sameShape, show, sizeOf } from "../../engine/shape.ts";
@@ -66,8 +67,14 @@ interface Expectation {
   readonly tolerance: (index: number) => number;
 }
 
+/** The dtypes besides f32 in which ops are tried; f16 only where the adapter has it. */
+const OTHER_DTYPES: readonly DType[] = ["f16", "i32", "u32", "bool"];
+
 /** Runs every sample of `op`; gives a line for each array that differs. */
-export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; counts: Counts }> {
+export async function checkOp(
+  op: Op<unknown>,
+  { dtypes = OTHER_DTYPES }: { dtypes?: readonly DType[] } = {},
+): Promise<{ problems: string[]; counts: Counts }> {
   const counts = { samples: 0, forward: 0, gradients: 0, dtypes: 0 };
   const expected: Expectation[] = [];
   const problems: string[] = [];
@@ -85,7 +92,8 @@ export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; co
       problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
     }
   }
-  if (op.reference) checkDTypes(op, expected, counts);
+  const known = gpu().info.features.has("shader-f16") ? dtypes : dtypes.filter((d) => d !== "f16");
+  if (op.reference) checkDTypes(op, known, { expected, counts });
   try {
     const data = await readAll(expected.map((e) => e.got));
     expected.forEach((e, i) => {
@@ -140,13 +148,17 @@ function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
 }
 
 /** The same op on the first drawn f32 sample, in every other dtype that its check takes. */
-function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): void {
+function checkDTypes(
+  op: Op<unknown>,
+  dtypes: readonly DType[],
+  { expected, counts }: Pick<Run, "expected" | "counts">,
+): void {
   const sample = op.samples.find((s) =>
     s.inputs.some((i) => !i.dtype) && s.inputs.every((i) => !i.values) &&
     s.inputs.every((i) => sizeOf(i.shape) > 1)
   );
   if (!sample) return;
-  for (const dtype of ["f16", "i32", "u32", "bool"] as const) {
+  for (const dtype of dtypes) {
     const name = `${op.name} ${dtype}`;
     const draw = new Draw(name);
     const unsigned = dtype === "u32" || dtype === "bool";
