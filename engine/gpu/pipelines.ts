@@ -55,7 +55,11 @@ export class PipelineCache {
     return this.#byText.size;
   }
 
-  /** The compiled form of `kernel`. */
+  /**
+   * The compiled form of `kernel`.
+   *
+   * @throws {TypeError} if it needs f16 and the device has none
+   */
   get(kernel: Kernel): Pipeline {
     let known = this.#byKernel.get(kernel);
     if (known) return known;
@@ -63,6 +67,9 @@ export class PipelineCache {
     if (known) {
       this.#byKernel.set(kernel, known);
       return known;
+    }
+    if (kernel.code.startsWith("enable f16") && !this.#device.features.has("shader-f16")) {
+      throw new TypeError(`Cannot run ${kernel.name} in f16: this adapter lacks it; use f32`);
     }
     const start = performance.now();
     const layout = this.#layout(kernel.access);
