@@ -59,8 +59,9 @@ export function afterOp<A>(
   attrs: A,
 ): void {
   const mode = debug().check;
-  if (mode === "off" || (mode === "reference" && !op.reference)) return;
+  if (mode === "off") return;
   const compared = mode === "reference";
+  if (compared && (!op.reference || op.discontinuous?.(attrs))) return;
   pending.push({
     what: `Op ${op.name}${whereText(modulePath())}`,
     role: "output",

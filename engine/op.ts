@@ -87,6 +87,11 @@ export interface Op<A> {
   readonly backward: BackwardRule<A> | NotDifferentiable;
   /** The same in float64 on the host, written for clarity; null when the op draws random numbers. */
   readonly reference: ((inputs: readonly HostArray[], attrs: A) => HostArray[]) | null;
+  /**
+   * True where rounding a position can pick another element, so that float32 and float64 may rightly
+   * differ by more than rounding; `LATHE_CHECK=1` then passes the op over.
+   */
+  readonly discontinuous?: (attrs: A) => boolean;
   /** Test domain. */
   readonly samples: readonly Sample<A>[];
 }

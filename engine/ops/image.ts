@@ -112,6 +112,7 @@ function resizeParams(x: Spec, { size: [OH, OW], antialias }: InterpolateAttrs) 
 /** Images at another size. */
 export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   name: "interpolate",
+  discontinuous: ({ mode }) => mode === "nearest",
   check([x], { size }) {
     requireImages("interpolate", x!);
     if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
@@ -205,6 +206,7 @@ export interface WarpAttrs {
 /** Each image under its own affine map from output to input positions; see `warpAffineKernel`. */
 export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
   name: "warpAffine",
+  discontinuous: ({ mode }) => mode === "nearest",
   check([x, m]) {
     requireImages("warpAffine", x!);
     if (
