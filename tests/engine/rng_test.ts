@@ -12,10 +12,10 @@ import { bernoulli, ones, rand, randint, randLike, randn, zeros } from "../../en
 import { dropout } from "../../engine/functions.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { kernel, linearThread } from "../../engine/kernels/kernel.ts";
-import { PHILOX, RNG_BUFFER } from "../../engine/kernels/philox.ts";
+import { PHILOX, randomKernel, RNG_BUFFER } from "../../engine/kernels/philox.ts";
 import { philox4x32, type U32x2, type U32x4 } from "../../engine/philox.ts";
 import { readAll } from "../../engine/read.ts";
-import { manualSeed, rngArray, rngState, setRngState } from "../../engine/rng.ts";
+import { callParams, manualSeed, rngArray, rngState, setRngState } from "../../engine/rng.ts";
 import { Tensor } from "../../engine/tensor.ts";
 import { KNOWN_PHILOX } from "../helpers/philox_vectors.ts";
 
@@ -90,6 +90,22 @@ Deno.test("rand() is 24 bits of the host's Philox words, by seed, call and eleme
     });
     assertEquals(rngState(), { seed: state.seed, calls: state.calls + 2 });
   }
+});
+
+Deno.test("the base in the generator's buffer adds to the call number, with its carry", async () => {
+  const [base, call] = [5 * 2 ** 32 + 0xfffffff0, 2 ** 32 + 0x20];
+  const words = [42, 0, base >>> 0, Math.floor(base / 2 ** 32)];
+  const rng = DeviceArray.from(words, { shape: [4], dtype: "u32" });
+  const y = new Tensor(DeviceArray.empty({ shape: [8], dtype: "f32" }));
+  gpu().queue.launch({
+    kernel: randomKernel({ distribution: "uniform", dtype: "f32" }),
+    buffers: [rng, y.device].map((a) => operand(a).binding),
+    params: { count: 8, threads: 2, first: 0, a: 0, b: 1, low: 0, range: 1, ...callParams(call) },
+    grid: [1, 1, 1],
+    cost: { flops: 0, bytes: 0 },
+  });
+  const want = Array.from({ length: 8 }, (_, e) => unit(word(e, { seed: 42, call: base + call })));
+  assertEquals([...await y.data()], want);
 });
 
 Deno.test("randn() is Box and Muller's transform of those words", async () => {
