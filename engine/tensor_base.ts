@@ -18,6 +18,9 @@ export interface TensorOptions {
   readonly source?: { readonly node: Node; readonly output: number };
 }
 
+/** Makes a tensor of an array whose handle it takes over. */
+export type TensorFactory = (array: DeviceArray, options?: TensorOptions) => Tensor;
+
 interface Resources {
   readonly array: DeviceArray;
   readonly node: Node | null;
@@ -26,7 +29,7 @@ interface Resources {
 let collected = 0;
 let unreported = 0;
 const registry = new FinalizationRegistry<Resources>(releaseCollected);
-let wrap: (array: DeviceArray) => Tensor;
+let wrap: TensorFactory;
 
 function releaseCollected({ array, node }: Resources): void {
   collected++;
@@ -44,8 +47,13 @@ function reportCollected(): void {
 }
 
 /** Tells this file how to make a tensor; `tensor.ts` calls it once. */
-export function setTensorFactory(make: (array: DeviceArray) => Tensor): void {
+export function setTensorFactory(make: TensorFactory): void {
   wrap = make;
+}
+
+/** A tensor of `array`; for files that `tensor.ts` itself imports. */
+export function wrapTensor(array: DeviceArray, options?: TensorOptions): Tensor {
+  return wrap(array, options);
 }
 
 /** Tensors that the garbage collector had to free because no scope or `using` did. */

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { init, nn } from "../../mod.ts";
-import { equalizeFilters } from "../../experiments/letters.ts";
+import { equalizeFilters } from "../../experiments/_letters_model.ts";
 import { collate, fitInk } from "../../experiments/_letters_data.ts";
 import { runLetters, startLetters, TINY } from "./letters_run.ts";
 

@@ -1,0 +1,38 @@
+/** The way every op on tensors runs: checked, computed, recorded, watched. */
+
+import { isRecording, Node, runForward } from "./autograd.ts";
+import { afterOp } from "./check.ts";
+import { isFloat } from "./dtype.ts";
+import { backwardOf, type Op } from "./op.ts";
+import type { Tensor } from "./tensor.ts";
+import { type TensorBase, wrapTensor } from "./tensor_base.ts";
+import { traceCall } from "./trace.ts";
+
+/** Runs an op on tensors and records it if an input requires a gradient. */
+export function apply<A>(op: Op<A>, inputs: readonly TensorBase[], attrs: A): Tensor[] {
+  const arrays = inputs.map((t) => t.device);
+  const specs = op.check(arrays, attrs);
+  const tracked = isRecording() && backwardOf(op) !== null;
+  const needs = inputs.map((t) => tracked && t.requiresGrad);
+  const { outputs, saved } = runForward(op, arrays, attrs, specs, needs);
+  const node = needs.some(Boolean)
+    ? new Node(op as Op<unknown>, {
+      attrs,
+      edges: inputs.map((t, i) => needs[i] ? t.edge() : null),
+      inputs: arrays,
+      outputs: specs,
+      saved,
+    })
+    : null;
+  const results = outputs.map((array, i) =>
+    wrapTensor(array, { source: node && isFloat(array.dtype) ? { node, output: i } : undefined })
+  );
+  afterOp(op, arrays, outputs, attrs);
+  traceCall({
+    op: op as Op<unknown>,
+    attrs,
+    inputs: inputs as readonly Tensor[],
+    outputs: results,
+  });
+  return results;
+}
