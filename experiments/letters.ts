@@ -22,7 +22,7 @@ import {
   loadLetters,
   toInputs,
 } from "./_letters_data.ts";
-import { FLAGS, type LettersOptions } from "./_letters_flags.ts";
+import { FLAGS, type LettersOptions, QUICK_WITH_DATA } from "./_letters_flags.ts";
 import { equalizeFilters, initKaiming } from "./_letters_model.ts";
 import { type EpochRow, writeLettersReport } from "./_letters_report.ts";
 
@@ -54,7 +54,6 @@ interface Saved {
   totals: Tensor;
   history: EpochRow[];
   seconds: number;
-  finished: boolean;
 }
 
 /** Loss a letter, and shares of letters right at once and among five, over a set. */
@@ -75,9 +74,15 @@ export async function main(args: readonly string[]): Promise<number> {
       `Cannot resume ${from}: it is a run of ${stored.experiment}, not of letters`,
     );
   }
-  const base = stored?.options as Partial<LettersOptions> | undefined;
-  const { options, preset } = FLAGS.parse(args, { base });
+  const ownData = first.preset === "quick" && first.options.data !== undefined;
+  const base = stored
+    ? stored.options as Partial<LettersOptions>
+    : ownData
+    ? QUICK_WITH_DATA
+    : undefined;
+  const { options, preset, given } = FLAGS.parse(args, { base });
   checkOptions(options);
+  if (stored) checkResumed(given);
 
   const info = await init();
   manualSeed(options.seed);
@@ -115,6 +120,25 @@ function checkOptions(options: LettersOptions): void {
         `most ${filters / 2}`,
     );
   }
+}
+
+/** Flags that may differ when a run goes on: the others would make it another run. */
+const RESUMABLE: ReadonlySet<string> = new Set([
+  "resume",
+  "epochs",
+  "patience",
+  "checkpointEvery",
+  "data",
+]);
+
+function checkResumed(given: ReadonlySet<string>): void {
+  const changed = [...given].find((name) => !RESUMABLE.has(name));
+  if (changed === undefined) return;
+  const flag = changed.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+  throw new UsageError(
+    `Cannot change --${flag} of a run that goes on: only --epochs, --patience, --checkpoint-every and ` +
+      "--data may differ",
+  );
 }
 
 /** Everything one run holds. */
@@ -183,8 +207,9 @@ class Training {
   async run_(resume: boolean): Promise<number> {
     const { run, options } = this;
     this.#introduce();
-    let finished = false;
-    if (resume) finished = await this.#load();
+    if (resume) await this.#load();
+    const ended = () => this.stopping.stopped || this.loader.epoch >= options.epochs;
+    let finished = ended();
     using interrupt = new nn.run.Interrupt({
       onFirst: () => run.log("\nStopping after this step; press Ctrl-C again to stop at once"),
     });
@@ -193,9 +218,9 @@ class Training {
     while (!finished) {
       const stopped = await this.#epoch(interrupt, events);
       if (stopped) return await this.#interrupted(interrupt);
-      finished = this.stopping.stopped || this.loader.epoch >= options.epochs;
+      finished = ended();
       if (this.stopping.stopped) run.log(rule("=", "Early Stopping Triggered!"));
-      if (finished || this.loader.epoch % options.checkpointEvery === 0) await this.#save(finished);
+      if (finished || this.loader.epoch % options.checkpointEvery === 0) await this.#save();
       if (await interrupt.poll() && !finished) return await this.#interrupted(interrupt);
     }
     run.log(`Training complete! Total time: ${(this.seconds / 60).toFixed(4)} minutes.`);
@@ -398,7 +423,7 @@ class Training {
   }
 
   /** Writes everything a resumed run needs. */
-  async #save(finished = false): Promise<void> {
+  async #save(): Promise<void> {
     const state: Saved = {
       model: this.model.stateDict(),
       optimizer: this.optimizer.stateDict(),
@@ -409,13 +434,12 @@ class Training {
       totals: this.totals,
       history: this.history,
       seconds: this.seconds,
-      finished,
     };
     await nn.io.saveCheckpoint(this.run.path(CHECKPOINT), state);
   }
 
-  /** Goes to where the checkpoint was written; true when that run had finished training. */
-  async #load(): Promise<boolean> {
+  /** Goes to where the checkpoint was written. */
+  async #load(): Promise<void> {
     const { run } = this;
     const saved = await nn.io.loadCheckpoint<Saved>(run.path(CHECKPOINT));
     this.model.loadStateDict(saved.model);
@@ -433,7 +457,6 @@ class Training {
     run.log(
       `Resumed from ${run.dir} at epoch ${epoch + 1}, batch ${batch} of ${this.loader.length}`,
     );
-    return saved.finished;
   }
 
   async #interrupted(interrupt: nn.run.Interrupt): Promise<number> {

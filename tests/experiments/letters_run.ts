@@ -8,6 +8,16 @@ export const TINY = [
   ...["--batch-size", "16", "--epochs", "3", "--dropout", "0.2"],
 ];
 
+/** Where and how to run it. */
+export interface RunOptions {
+  readonly cwd: string;
+  /** Default: the repository's letters.ts. */
+  readonly script?: string;
+  /** Default: what the task grants. */
+  readonly permissions?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** How a run ended. */
 export interface Outcome {
   readonly code: number;
@@ -26,7 +36,7 @@ export interface Running {
 /** Starts the experiment in `cwd` with the permissions a task has. */
 export function startLetters(
   args: readonly string[],
-  options: { cwd: string; script?: string; permissions?: readonly string[] },
+  options: RunOptions,
 ): Running {
   const child = new Deno.Command("deno", {
     args: [
@@ -41,7 +51,7 @@ export function startLetters(
       ...args,
     ],
     cwd: options.cwd,
-    env: { INIT_CWD: options.cwd, NO_COLOR: "1" },
+    env: { INIT_CWD: options.cwd, NO_COLOR: "1", ...options.env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -74,7 +84,7 @@ export function startLetters(
 /** Runs the experiment to its end. */
 export function runLetters(
   args: readonly string[],
-  options: { cwd: string; script?: string; permissions?: readonly string[] },
+  options: RunOptions,
 ): Promise<Outcome> {
   return startLetters(args, options).outcome;
 }

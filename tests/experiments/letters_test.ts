@@ -83,6 +83,12 @@ Deno.test("letters: a run writes its folder, and a stopped one resumes to the sa
       assert(!stdout.includes("Batch 1/"), stdout);
       assertEquals(trained(whole), before);
     });
+
+    await t.step("only what leaves the run the same may change", async () => {
+      const { code, stderr } = await runLetters(["--resume", whole, "--lr", "1"], { cwd });
+      assertEquals(code, 1);
+      assertMatch(stderr, /^error: Cannot change --lr of a run that goes on: .*\n$/);
+    });
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }
@@ -135,11 +141,14 @@ Deno.test("letters: each wrong input is one line that says what would be right",
     ["bad value", ["--epochs", "0"], /--epochs.*>= 1/],
     ["too many pairs", ["--alpha", "30"], /--alpha is at most/],
     ["not a run", ["--resume", cwd], /not a run folder/],
+    ["no adapter", [], /No WebGPU adapter was found: install a Vulkan driver/],
   ];
   try {
     for (const [name, args, pattern] of cases) {
       await t.step(name, async () => {
-        const { code, stderr } = await runLetters(args, { cwd });
+        // A backend that this system does not have gives no adapter.
+        const env = name === "no adapter" ? { DENO_WEBGPU_BACKEND: "metal" } : undefined;
+        const { code, stderr } = await runLetters(args, { cwd, env });
         assertEquals(code, 1);
         assertEquals(stderr.trim().split("\n").length, 1, stderr);
         assertMatch(stderr, /^error: /);
