@@ -5,6 +5,7 @@
  */
 
 import { GpuError } from "../errors.ts";
+import { ShaderStage } from "./flags.ts";
 import type { Access, Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
 
@@ -44,7 +45,7 @@ export class PipelineCache {
       label: "uniforms",
       entries: [{
         binding: 0,
-        visibility: GPUShaderStage.COMPUTE,
+        visibility: ShaderStage.COMPUTE,
         buffer: { type: "uniform", hasDynamicOffset: true },
       }],
     });
@@ -113,7 +114,7 @@ export class PipelineCache {
       label: `storage ${key}`,
       entries: access.map((a, binding) => ({
         binding,
-        visibility: GPUShaderStage.COMPUTE,
+        visibility: ShaderStage.COMPUTE,
         buffer: { type: a === "read" ? "read-only-storage" as const : "storage" as const },
       })),
     });

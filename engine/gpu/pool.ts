@@ -7,6 +7,7 @@
  */
 
 import type { Limits } from "./device.ts";
+import { BufferUsage } from "./flags.ts";
 
 /** A GPU buffer that belongs to the pool. */
 export interface PooledBuffer {
@@ -87,7 +88,7 @@ export class BufferPool {
       const buffer = this.#device.createBuffer({
         label: `${options.label} (${mib(size)})`,
         size,
-        usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+        usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
       });
       taken = { id: this.#nextId++, buffer, bytes: size, lastBatch: 0 };
     }

@@ -3,6 +3,8 @@
  * since a name in a feature list promises less than a right answer. `deno task doctor` prints it.
  */
 
+import { BufferUsage, MapMode } from "./flags.ts";
+
 /** What trying a feature gave. */
 export interface Tried {
   readonly works: boolean;
@@ -93,12 +95,12 @@ async function runShader(
     layout: "auto",
     compute: { module, entryPoint: "main" },
   });
-  const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
+  const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
   const buffer = device.createBuffer({ label: "probe", size: words.byteLength, usage });
   const staging = device.createBuffer({
     label: "probe readback",
     size: words.byteLength,
-    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
   });
   try {
     device.queue.writeBuffer(buffer, 0, words);
@@ -117,7 +119,7 @@ async function runShader(
     device.queue.submit([encoder.finish()]);
     const error = await device.popErrorScope();
     if (error) return firstLine(error.message);
-    await staging.mapAsync(GPUMapMode.READ);
+    await staging.mapAsync(MapMode.READ);
     return new Uint32Array(staging.getMappedRange().slice(0));
   } finally {
     buffer.destroy();
@@ -219,7 +221,7 @@ export async function tryTimestamps(device: GPUDevice): Promise<Tried> {
   const buffer = device.createBuffer({
     label: "probe timestamps",
     size: 512,
-    usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
+    usage: BufferUsage.STORAGE | BufferUsage.COPY_DST,
   });
   const group = device.createBindGroup({
     label: "probe timestamps",
@@ -232,12 +234,12 @@ export async function tryTimestamps(device: GPUDevice): Promise<Tried> {
     const resolved = device.createBuffer({
       label: "probe resolve",
       size: 16,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
     });
     const staging = device.createBuffer({
       label: "probe readback",
       size: 16,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
     const start = performance.now();
     const encoder = device.createCommandEncoder({ label: "probe timestamps" });
@@ -256,7 +258,7 @@ export async function tryTimestamps(device: GPUDevice): Promise<Tried> {
     encoder.resolveQuerySet(queries, 0, 2, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, staging, 0, 16);
     device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
+    await staging.mapAsync(MapMode.READ);
     const wallMs = performance.now() - start;
     const [begin, end] = new BigUint64Array(staging.getMappedRange().slice(0));
     resolved.destroy();
@@ -303,11 +305,11 @@ export function judgeTimestamps(
 
 /** Median milliseconds from a submit to four bytes on the host. */
 export async function readbackMs(device: GPUDevice, options: { runs: number }): Promise<number> {
-  const source = device.createBuffer({ label: "probe", size: 4, usage: GPUBufferUsage.COPY_SRC });
+  const source = device.createBuffer({ label: "probe", size: 4, usage: BufferUsage.COPY_SRC });
   const staging = device.createBuffer({
     label: "probe readback",
     size: 4,
-    usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+    usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
   });
   const times: number[] = [];
   for (let run = 0; run <= options.runs; run++) {
@@ -315,7 +317,7 @@ export async function readbackMs(device: GPUDevice, options: { runs: number }): 
     const encoder = device.createCommandEncoder({ label: "probe readback" });
     encoder.copyBufferToBuffer(source, 0, staging, 0, 4);
     device.queue.submit([encoder.finish()]);
-    await staging.mapAsync(GPUMapMode.READ);
+    await staging.mapAsync(MapMode.READ);
     staging.unmap();
     if (run > 0) times.push(performance.now() - start);
   }
@@ -351,7 +353,7 @@ export async function dispatchCost(
   const buffer = device.createBuffer({
     label: "probe dispatch",
     size: 256,
-    usage: GPUBufferUsage.STORAGE,
+    usage: BufferUsage.STORAGE,
   });
   const group = device.createBindGroup({
     label: "probe dispatch",

@@ -4,6 +4,7 @@
  */
 
 import { GpuError } from "../errors.ts";
+import { BufferUsage, MapMode } from "./flags.ts";
 import type { Cost } from "./queue.ts";
 
 /** Totals of one kernel over a profiled stretch. */
@@ -65,12 +66,12 @@ export class Profiler {
     const resolved = this.#device.createBuffer({
       label: "profiler resolve",
       size,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+      usage: BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
     });
     const buffer = this.#device.createBuffer({
       label: "profiler read",
       size,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
     encoder.resolveQuerySet(this.#queries, 0, 2 * count, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, buffer, 0, size);
@@ -82,7 +83,7 @@ export class Profiler {
   async finish(): Promise<KernelTime[]> {
     const totals = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
     for (const { buffer, items } of this.#batches) {
-      await buffer.mapAsync(GPUMapMode.READ);
+      await buffer.mapAsync(MapMode.READ);
       const times = new BigUint64Array(buffer.getMappedRange().slice(0));
       buffer.destroy();
       items.forEach(({ name, cost }, i) => {

@@ -7,6 +7,7 @@
  */
 
 import { GpuError } from "../errors.ts";
+import { BufferUsage, MapMode } from "./flags.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
@@ -92,7 +93,7 @@ export class CommandQueue {
     this.#slab = device.createBuffer({
       label: "uniform slab",
       size: SLAB_BYTES,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     });
     this.#slabGroup = device.createBindGroup({
       label: "uniform slab",
@@ -202,7 +203,7 @@ export class CommandQueue {
       await this.settle();
       if (!staging) return windows.map(() => new ArrayBuffer(0));
       this.stats.readbacks++;
-      await staging.mapAsync(GPUMapMode.READ);
+      await staging.mapAsync(MapMode.READ);
       const all = staging.getMappedRange();
       let at = 0;
       const parts = windows.map((w, i) => {
@@ -222,7 +223,7 @@ export class CommandQueue {
     const staging = this.#device.createBuffer({
       label: `readback (${mib(total)})`,
       size: total,
-      usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST,
+      usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
     });
     const encoder = this.#device.createCommandEncoder({ label: "readback" });
     let at = 0;
