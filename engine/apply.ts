@@ -1,15 +1,18 @@
 /** The way every op on tensors runs: checked, computed, recorded, watched. */
 
 import { isRecording, Node, runForward } from "./autograd.ts";
+import { autocastDType, isAutocasting } from "./autocast.ts";
 import { afterOp } from "./check.ts";
 import { isFloat } from "./dtype.ts";
 import { backwardOf, type Op } from "./op.ts";
+import { cast } from "./ops/select.ts";
 import type { Tensor } from "./tensor.ts";
 import { type TensorBase, wrapTensor } from "./tensor_base.ts";
 import { traceCall } from "./trace.ts";
 
 /** Runs an op on tensors and records it if an input requires a gradient. */
-export function apply<A>(op: Op<A>, inputs: readonly TensorBase[], attrs: A): Tensor[] {
+export function apply<A>(op: Op<A>, given: readonly TensorBase[], attrs: A): Tensor[] {
+  const inputs = isAutocasting() ? autocasted(op.name, given) : given;
   const arrays = inputs.map((t) => t.device);
   const specs = op.check(arrays, attrs);
   const tracked = isRecording() && backwardOf(op) !== null;
@@ -35,4 +38,13 @@ export function apply<A>(op: Op<A>, inputs: readonly TensorBase[], attrs: A): Te
     outputs: results,
   });
   return results;
+}
+
+/** The inputs in the dtype that the op has under `autocast`; conversions are recorded like any op. */
+function autocasted(name: string, inputs: readonly TensorBase[]): readonly TensorBase[] {
+  const dtype = autocastDType(name, inputs.map((t) => t.dtype));
+  if (!dtype) return inputs;
+  return inputs.map((t) =>
+    isFloat(t.dtype) && t.dtype !== dtype ? apply(cast, [t], { dtype })[0]! : t
+  );
 }
