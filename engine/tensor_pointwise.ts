@@ -1,9 +1,10 @@
 /** Element-by-element methods: one line each into the records of `ops/pointwise_table.ts`. */
 
 import { apply } from "./apply.ts";
+import { isFloat } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
-import type { Scalars } from "./ops/pointwise_table.ts";
+import type { Scalars } from "./ops/pointwise_row.ts";
 import { where } from "./ops/select.ts";
 import type { Tensor } from "./tensor.ts";
 import type { TensorBase } from "./tensor_base.ts";
@@ -28,6 +29,19 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** this to the power of other. */ pow(other: Operand): Tensor {
     return combine(binary.pow, this, other);
+  }
+  /** What is left of this after whole multiples of other, signed as this; exact. */ fmod(
+    other: Operand,
+  ): Tensor {
+    return combine(binary.fmod, this, other);
+  }
+  /** What is left of this after whole multiples of other, signed as other; exact. */ remainder(
+    other: Operand,
+  ): Tensor {
+    return combine(binary.remainder, this, other);
+  }
+  /** Angle in radians of the point (other, this), -π to π. */ atan2(other: Operand): Tensor {
+    return combine(binary.atan2, this, other);
   }
   /** The larger of both; NaN wins. */ maximum(other: Operand): Tensor {
     return combine(binary.maximum, this, other);
@@ -74,6 +88,15 @@ export abstract class TensorPointwise extends TensorShape {
   /** e to the power of this. */ exp(): Tensor {
     return map(unary.exp, this);
   }
+  /** exp(this) - 1, accurate near 0. */ expm1(): Tensor {
+    return map(unary.expm1, this);
+  }
+  /** log(1 + this), accurate near 0. */ log1p(): Tensor {
+    return map(unary.log1p, this);
+  }
+  /** Logarithm to base 2. */ log2(): Tensor {
+    return map(unary.log2, this);
+  }
   /** Natural logarithm. */ log(): Tensor {
     return map(unary.log, this);
   }
@@ -95,6 +118,27 @@ export abstract class TensorPointwise extends TensorShape {
   /** Cosine of radians. */ cos(): Tensor {
     return map(unary.cos, this);
   }
+  /** Tangent of radians. */ tan(): Tensor {
+    return map(unary.tan, this);
+  }
+  /** Inverse sine in radians; NaN outside [-1, 1]. */ asin(): Tensor {
+    return map(unary.asin, this);
+  }
+  /** Inverse cosine in radians; NaN outside [-1, 1]. */ acos(): Tensor {
+    return map(unary.acos, this);
+  }
+  /** Inverse tangent in radians. */ atan(): Tensor {
+    return map(unary.atan, this);
+  }
+  /** Hyperbolic sine. */ sinh(): Tensor {
+    return map(unary.sinh, this);
+  }
+  /** Hyperbolic cosine. */ cosh(): Tensor {
+    return map(unary.cosh, this);
+  }
+  /** Error function 2/√π ∫₀ˣ exp(-t²) dt. */ erf(): Tensor {
+    return map(unary.erf, this);
+  }
   /** Hyperbolic tangent. */ tanh(): Tensor {
     return map(unary.tanh, this);
   }
@@ -106,6 +150,54 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** this where positive, else slope · this (0.01). */ leakyRelu(slope = 0.01): Tensor {
     return map(unary.leakyRelu, this, { slope });
+  }
+  /** log(sigmoid(this)) without overflow. */ logSigmoid(): Tensor {
+    return map(unary.logSigmoid, this);
+  }
+  /** this where positive, else alpha · (exp(this) - 1). */ elu(alpha = 1): Tensor {
+    return map(unary.elu, this, { alpha });
+  }
+  /** 1.0507 · elu(this, 1.6733): keeps mean 0 and variance 1. */ selu(): Tensor {
+    return map(unary.selu, this);
+  }
+  /** this where positive, else alpha · (exp(this / alpha) - 1); alpha must not be 0. */
+  celu(alpha = 1): Tensor {
+    if (alpha === 0) throw new RangeError("Cannot celu with alpha 0: it divides by alpha");
+    return map(unary.celu, this, { alpha });
+  }
+  /** this · Φ(this), Φ the normal distribution function; `tanh` for the approximation by tanh. */
+  gelu(options: { approximate?: "none" | "tanh" } = {}): Tensor {
+    const { approximate = "none" } = options;
+    if (approximate !== "none" && approximate !== "tanh") {
+      throw new RangeError(`Cannot approximate gelu by "${approximate}": it must be none or tanh`);
+    }
+    return map(approximate === "tanh" ? unary.geluTanh : unary.gelu, this);
+  }
+  /** this · sigmoid(this). */ silu(): Tensor {
+    return map(unary.silu, this);
+  }
+  /** this · tanh(softplus(this)). */ mish(): Tensor {
+    return map(unary.mish, this);
+  }
+  /** log(1 + exp(beta · this)) / beta without overflow; this where beta · this > threshold. */
+  softplus(options: { beta?: number; threshold?: number } = {}): Tensor {
+    return map(unary.softplus, this, {
+      beta: options.beta ?? 1,
+      threshold: options.threshold ?? 20,
+    });
+  }
+  /** this / (1 + |this|). */ softsign(): Tensor {
+    return map(unary.softsign, this);
+  }
+  /** this / 6 + 1/2 limited to [0, 1]. */ hardsigmoid(): Tensor {
+    return map(unary.hardsigmoid, this);
+  }
+  /** this · hardsigmoid(this). */ hardswish(): Tensor {
+    return map(unary.hardswish, this);
+  }
+  /** this limited to [min, max]; no gradient on the bounds, unlike `clamp`. */
+  hardtanh(options: { min?: number; max?: number } = {}): Tensor {
+    return map(unary.hardtanh, this, { lo: options.min ?? -1, hi: options.max ?? 1 });
   }
   /** Nearest whole number below. */ floor(): Tensor {
     return map(unary.floor, this);
@@ -122,9 +214,16 @@ export abstract class TensorPointwise extends TensorShape {
   /** True where this is NaN. */ isnan(): Tensor {
     return map(unary.isnan, this);
   }
-  /** this limited to [min, max]; either may be left out. */
+  /** True where this is +∞ or -∞. */ isinf(): Tensor {
+    return map(unary.isinf, this);
+  }
+  /** this limited to [min, max]; either may be left out. Integers stay so if the bounds are. */
   clamp(bounds: { min?: number; max?: number }): Tensor {
     const { min = -Infinity, max = Infinity } = bounds;
+    if (!isFloat(this.dtype)) {
+      const low = min === -Infinity ? this as unknown as Tensor : this.maximum(min);
+      return max === Infinity ? low : low.minimum(max);
+    }
     return map(unary.clampBetween, this, { lo: min, hi: max });
   }
   /** this where cond, else other. */

@@ -6,7 +6,8 @@ import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts
 import { hostMap } from "../reference.ts";
 import { broadcastShapes } from "../shape.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
-import { BINARY, type BinaryRow, type Scalars, UNARY, type UnaryRow } from "./pointwise_table.ts";
+import type { BinaryRow, Scalars, UnaryRow } from "./pointwise_row.ts";
+import { BINARY, UNARY } from "./pointwise_table.ts";
 
 /** A number standing for one operand of a binary op. */
 export interface BinaryAttrs {
@@ -145,11 +146,15 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
       const y = pointwise({
         name,
         inputs: { a: argument(a, kind), b: argument(b, kind) },
-        expression: kind === "f32" ? row.f : asInteger(row.f),
+        expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: row.type === "bool" ? "bool" : kind,
-        module: kind === "f32" ? row.module : row.module?.replaceAll(": f32", `: ${kind}`)
-          .replaceAll("bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u", "0u > 0u)"),
+        module: kind === "f32"
+          ? row.module
+          : row.integer
+          ? undefined
+          : row.module?.replaceAll(": f32", `: ${kind}`)
+            .replaceAll("bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u", "0u > 0u)"),
       }, out!);
       // A number on the left leaves operand b as the only input.
       const needs = attrs.a !== undefined ? [false, ctx.needs[0]] : ctx.needs;

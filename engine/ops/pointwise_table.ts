@@ -7,32 +7,12 @@
  * only the arrays a formula names are saved. Scalars (a slope, a bound) are uniforms.
  */
 
+import { erf } from "../host_math.ts";
 import { IS_NAN } from "../kernels/reduce.ts";
-import { type NotDifferentiable, notDifferentiable } from "../op.ts";
-
-/** Scalars of an op, by name. */
-export type Scalars = Readonly<Record<string, number>>;
-
-/** A unary op. */
-export interface UnaryRow {
-  /** WGSL over `x` and the scalars. */
-  f: string;
-  /** The same for integers; default: `f` with whole numbers. */
-  integer?: string;
-  /** WGSL over `x`, `y`, `dy` and the scalars. */
-  dx: string | NotDifferentiable;
-  ref: (x: number, s: Scalars) => number;
-  /** `float`: integers become f32; `same`: any dtype stays; `bool`: any dtype gives bool. */
-  type?: "float" | "same" | "bool";
-  module?: string;
-  low?: number;
-  high?: number;
-  /** Points where the formula is delicate; forward only. */
-  extremes?: readonly number[];
-  /** Draw values away from each other and from kinks. */
-  distinct?: boolean;
-  scalars?: Scalars;
-}
+import { ASIN, ATAN, ERF, EXPM1, FLOAT_MOD, HYPERBOLIC, LOG1P, TANH } from "../kernels/special.ts";
+import { notDifferentiable } from "../op.ts";
+import { ACTIVATIONS } from "./activation_table.ts";
+import type { BinaryRow, UnaryRow } from "./pointwise_row.ts";
 
 const STEP = notDifferentiable("piecewise constant: the derivative is 0 wherever it exists");
 
@@ -49,8 +29,41 @@ export const UNARY = {
     type: "same",
   },
   exp: { f: "exp(x)", dx: "dy * y", ref: Math.exp, extremes: [-100, 88, 0] },
+  expm1: {
+    f: "exp_minus_1(x)",
+    dx: "dy * (y + 1.0)",
+    ref: Math.expm1,
+    module: EXPM1,
+    extremes: [-100, -1e-6, 0, 1e-30, 1e-6, 0.49, 0.51, 88],
+  },
+  log1p: {
+    f: "log_1_plus(x)",
+    dx: "dy / (1.0 + x)",
+    ref: Math.log1p,
+    module: LOG1P,
+    low: -0.9,
+    high: 4,
+    extremes: [-0.999, -0.3, -1e-6, 0, 1e-30, 1e-6, 0.41, 0.42, 1e30],
+  },
+  log2: {
+    f: "log2(x)",
+    dx: "dy / (x * 0.69314718056)",
+    ref: Math.log2,
+    low: 0.1,
+    high: 4,
+    extremes: [1e-30, 1, 1024, 1e30],
+  },
   log: { f: "log(x)", dx: "dy / x", ref: Math.log, low: 0.1, high: 4, extremes: [1e-30, 1e30] },
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
+  // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink. */
+  rootOrZero: {
+    f: "select(pow(x, 1.0 / p), sqrt(x), p == 2.0)",
+    dx: "select(dy * y / (p * x), 0.0, x == 0.0)",
+    ref: (x, s) => x ** (1 / s.p!),
+    low: 0.1,
+    high: 4,
+    scalars: { p: 3 },
+  },
   rsqrt: {
     f: "inverseSqrt(x)",
     dx: "-0.5 * dy * y * y * y",
@@ -62,35 +75,64 @@ export const UNARY = {
   reciprocal: { f: "1.0 / x", dx: "-dy * y * y", ref: (x) => 1 / x, low: 0.2, high: 3 },
   sin: { f: "sin(x)", dx: "dy * cos(x)", ref: Math.sin },
   cos: { f: "cos(x)", dx: "-dy * sin(x)", ref: Math.cos },
+  tan: { f: "tan(x)", dx: "dy * (1.0 + y * y)", ref: Math.tan, low: -1.2, high: 1.2 },
+  asin: {
+    f: "arc_sin(x)",
+    dx: "dy * inverseSqrt((1.0 - x) * (1.0 + x))",
+    ref: Math.asin,
+    module: ASIN,
+    low: -0.95,
+    high: 0.95,
+    extremes: [-1, -1e-6, 0, 1e-6, 0.5, 1],
+  },
+  acos: {
+    f: "arc_cos(x)",
+    dx: "-dy * inverseSqrt((1.0 - x) * (1.0 + x))",
+    ref: Math.acos,
+    module: ASIN,
+    low: -0.95,
+    high: 0.95,
+    extremes: [-1, -0.5, 0, 0.5, 0.9999, 1],
+  },
+  atan: {
+    f: "arc_tan(x)",
+    dx: "dy / (1.0 + x * x)",
+    ref: Math.atan,
+    module: ATAN,
+    extremes: [-1e30, -3, -1e-6, 0, 1e-6, 1, 1e30],
+  },
+  sinh: {
+    f: "hyperbolic_sine(x)",
+    dx: "dy * hyperbolic_cosine(x)",
+    ref: Math.sinh,
+    module: HYPERBOLIC,
+    extremes: [-89, -1e-6, 0, 1e-6, 79, 81, 89],
+  },
+  cosh: {
+    f: "hyperbolic_cosine(x)",
+    dx: "dy * hyperbolic_sine(x)",
+    ref: Math.cosh,
+    module: HYPERBOLIC,
+    extremes: [-89, 0, 79, 81, 89],
+  },
   tanh: {
-    // Beyond 20 tanh is 1 to the last bit; some drivers give inf/inf there.
-    f: "tanh(clamp(x, -20.0, 20.0))",
-    dx: "dy * (1.0 - y * y)",
+    f: "hyperbolic_tangent(x)",
+    dx: "dy * (1.0 - y) * (1.0 + y)",
     ref: Math.tanh,
-    extremes: [-500, 500, 0],
+    module: TANH,
+    extremes: [-500, -1e-6, 0, 1e-6, 0.25, 500],
   },
-  sigmoid: {
-    f: "1.0 / (1.0 + exp(-x))",
-    dx: "dy * y * (1.0 - y)",
-    ref: (x) => 1 / (1 + Math.exp(-x)),
-    extremes: [-80, 80, 0],
+  erf: {
+    f: "error_function(x)",
+    dx: "dy * 1.1283791671 * exp(-x * x)",
+    ref: erf,
+    module: ERF,
+    extremes: [-6, -4.1, -1e-6, 0, 1e-6, 3.9, 6],
   },
-  relu: {
-    // Not max(x, 0): NaN must stay NaN.
-    f: "select(x, 0.0, x < 0.0)",
-    dx: "select(0.0, dy, x > 0.0)",
-    ref: (x) => Math.max(x, 0),
-    distinct: true,
-  },
-  leakyRelu: {
-    f: "select(x, slope * x, x < 0.0)",
-    dx: "select(dy, slope * dy, x < 0.0)",
-    ref: (x, s) => x < 0 ? s.slope! * x : x,
-    distinct: true,
-    scalars: { slope: 0.1 },
-  },
+  ...ACTIVATIONS,
   clampBetween: {
-    f: "clamp(x, lo, hi)",
+    // Not clamp(x, lo, hi): NaN must stay NaN; hi wins where the bounds cross.
+    f: "select(select(x, lo, x < lo), hi, x > hi || lo > hi)",
     dx: "select(0.0, dy, x >= lo && x <= hi)",
     ref: (x, s) => Math.min(Math.max(x, s.lo!), s.hi!),
     distinct: true,
@@ -108,22 +150,18 @@ export const UNARY = {
     type: "bool",
     module: IS_NAN,
   },
+  isinf: {
+    f: "is_inf(x)",
+    integer: "false",
+    dx: STEP,
+    ref: (x) => Number(Math.abs(x) === Infinity),
+    type: "bool",
+    module: `
+fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }`,
+    extremes: [Infinity, -Infinity, 3e38, 0],
+  },
   logicalNot: { f: "x == 0.0", dx: STEP, ref: (x) => Number(x === 0), type: "bool" },
 } satisfies Record<string, UnaryRow>;
-
-/** A binary op. */
-export interface BinaryRow {
-  f: string;
-  da: string | NotDifferentiable;
-  db: string | NotDifferentiable;
-  ref: (a: number, b: number) => number;
-  /** `same`: the promoted dtype; `float`: f32 for integers; `bool`. */
-  type?: "same" | "float" | "bool";
-  module?: string;
-  lowA?: number;
-  lowB?: number;
-  distinct?: boolean;
-}
 
 const COMPARISON = { da: STEP, db: STEP, type: "bool" } as const;
 
@@ -157,6 +195,34 @@ fn power(a: f32, b: f32) -> f32 {
   return select(m, -m, abs(b - 2.0 * trunc(b / 2.0)) == 1.0);
 }`,
   },
+  // Integers: 0 where b is 0, as WGSL has it.
+  fmod: {
+    f: "float_mod(a, b)",
+    integer: "a % b",
+    da: "dy",
+    db: "-dy * round((a - y) / b)",
+    ref: (a, b) => a % b,
+    lowB: 0.3,
+    module: FLOAT_MOD,
+  },
+  remainder: {
+    f: "float_remainder(a, b)",
+    integer: "select(a % b, a % b + b, a % b != 0 && (a % b < 0) != (b < 0))",
+    da: "dy",
+    db: "-dy * round((a - y) / b)",
+    ref: floorRemainder,
+    lowB: 0.3,
+    module: FLOAT_MOD,
+  },
+  atan2: {
+    f: "arc_tan2(a, b)",
+    da: "select(dy * b / (a * a + b * b), 0.0, a == 0.0 && b == 0.0)",
+    db: "select(-dy * a / (a * a + b * b), 0.0, a == 0.0 && b == 0.0)",
+    ref: Math.atan2,
+    type: "float",
+    lowA: 0.3,
+    module: ATAN,
+  },
   maximum: {
     f: "select(select(b, a, a > b), a, is_nan(a))",
     da: "select(select(0.0, dy, a > b), 0.5 * dy, a == b)",
@@ -186,4 +252,9 @@ fn power(a: f32, b: f32) -> f32 {
 function roundHalfEven(x: number): number {
   const r = Math.round(x);
   return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
+}
+
+function floorRemainder(a: number, b: number): number {
+  const r = a % b;
+  return r !== 0 && r < 0 !== b < 0 ? r + b : r;
 }

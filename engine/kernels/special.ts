@@ -1,0 +1,161 @@
+/**
+ * WGSL of functions that WGSL lacks or computes with a large relative error near their zeros.
+ *
+ * Bounds are in ulp of the result, for x in the normal range, on top of what the adapter's `exp`,
+ * `log` and `sqrt` lose; `tests/engine/special_test.ts` checks them. NaN comes out as NaN: only
+ * comparisons that are false for NaN pick a branch. Both branches are computed and one selected.
+ */
+
+/**
+ * `exp_minus_1(x)` = exp(x) - 1 within 6 ulp: Taylor to x⁸/8! below 1/2 (remainder 1e-8), where the
+ * difference would cancel.
+ */
+export const EXPM1 = `
+fn exp_minus_1(x: f32) -> f32 {
+  let near = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 +
+    x * (0.0013888889 + x * (0.00019841270 + x * 0.000024801588)))))));
+  return select(exp(x) - 1.0, near, abs(x) < 0.5);
+}`;
+
+/**
+ * `log_1_plus(x)` = log(1 + x) within 6 ulp: 2 atanh(x / (2 + x)) to the 11th power between
+ * √½ - 1 and √2 - 1 (remainder 2e-9).
+ */
+export const LOG1P = `
+fn log_1_plus(x: f32) -> f32 {
+  let s = x / (2.0 + x);
+  let q = s * s;
+  let near = 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 +
+    q * 0.09090909)))));
+  return select(log(1.0 + x), near, x > -0.29289 && x < 0.41421);
+}`;
+
+/** `hyperbolic_sine(x)` within 10 ulp and `hyperbolic_cosine(x)` within 6; no early overflow. */
+export const HYPERBOLIC = `${EXPM1}
+fn hyperbolic_sine(x: f32) -> f32 {
+  let a = abs(x);
+  let e = exp_minus_1(select(a, 80.0, a > 80.0));
+  let h = exp(0.5 * a);
+  let r = select(0.5 * (e + e / (e + 1.0)), 0.5 * h * h, a > 80.0);
+  return select(r, -r, x < 0.0);
+}
+fn hyperbolic_cosine(x: f32) -> f32 {
+  let a = abs(x);
+  let e = exp(select(a, 80.0, a > 80.0));
+  let h = exp(0.5 * a);
+  return select(0.5 * e + 0.5 / e, 0.5 * h * h, a > 80.0);
+}`;
+
+/** `hyperbolic_tangent(x)` = e / (e + 2) with e = exp(2|x|) - 1, within 8 ulp; ±1 beyond 20. */
+export const TANH = `${EXPM1}
+fn hyperbolic_tangent(x: f32) -> f32 {
+  let a = abs(x);
+  let e = exp_minus_1(2.0 * select(a, 20.0, a > 20.0));
+  let r = e / (e + 2.0);
+  return select(r, -r, x < 0.0);
+}`;
+
+/** `arc_tan(x)` within 4 ulp and `arc_tan2(y, x)` within 8. Polynomial: Cephes, atanf. */
+export const ATAN = `
+fn arc_tan_core(x: f32) -> f32 {
+  let q = x * x;
+  return (((0.080537446 * q - 0.13877685) * q + 0.19977711) * q - 0.33332950) * q * x + x;
+}
+fn arc_tan(x: f32) -> f32 {
+  let a = abs(x);
+  let far = a > 2.4142137;
+  let middle = a > 0.41421357;
+  let t = select(select(a, (a - 1.0) / (a + 1.0), middle), -1.0 / a, far);
+  let r = select(select(0.0, 0.78539819, middle), 1.5707964, far) + arc_tan_core(t);
+  return select(r, -r, x < 0.0);
+}
+fn arc_tan2(y: f32, x: f32) -> f32 {
+  let ay = abs(y);
+  let ax = abs(x);
+  let steep = ay > ax;
+  // Equal sizes have the slope 1, also both 0 (which gives an angle of 0) and both infinite.
+  let slope = select(select(ay / ax, ax / ay, steep), select(1.0, 0.0, ay == 0.0), ax == ay);
+  let first = arc_tan(slope);
+  let half = select(first, 1.5707964 - first, steep);
+  let whole = select(half, 3.1415927 - half, (bitcast<u32>(x) >> 31u) == 1u);
+  return select(whole, -whole, (bitcast<u32>(y) >> 31u) == 1u);
+}`;
+
+/** `arc_sin(x)` within 4 ulp and `arc_cos(x)` within 6. Polynomial: Cephes, asinf. */
+export const ASIN = `
+fn arc_sin_core(x: f32, q: f32) -> f32 {
+  return ((((0.042163200 * q + 0.024181311) * q + 0.045470026) * q + 0.074953003) * q +
+    0.16666752) * q * x + x;
+}
+fn arc_sin(x: f32) -> f32 {
+  let a = abs(x);
+  let h = 0.5 * (1.0 - a);
+  let near = arc_sin_core(a, a * a);
+  let far = 1.5707964 - 2.0 * arc_sin_core(sqrt(h), h);
+  let r = select(near, far, a > 0.5);
+  return select(r, -r, x < 0.0);
+}
+fn arc_cos(x: f32) -> f32 {
+  let a = abs(x);
+  let h = 0.5 * (1.0 - a);
+  let far = 2.0 * arc_sin_core(sqrt(h), h);
+  return select(1.5707964 - arc_sin_core(x, x * x), select(far, 3.1415927 - far, x < 0.0), a > 0.5);
+}`;
+
+/** `error_function(x)` within 6 ulp; rational function of Eigen's `erf`, ±1 beyond 4. */
+export const ERF = `
+fn error_function(x: f32) -> f32 {
+  let a = select(select(x, 4.0, x > 4.0), -4.0, x < -4.0);
+  let q = a * a;
+  let top = a * (-1.60960333262415e-2 + q * (-2.95459980854025e-3 + q * (-7.34990630326855e-4 +
+    q * (-5.69250639462346e-5 + q * (-2.10102402082508e-6 + q * (2.77068142495902e-8 +
+    q * -2.72614225801306e-10))))));
+  let bottom = -1.42647390514189e-2 + q * (-7.37332916720468e-3 + q * (-1.68282697438203e-3 +
+    q * (-2.13374055278905e-4 + q * -1.45660718464996e-5)));
+  return top / bottom;
+}`;
+
+/**
+ * `normal_cdf(x)` = ½ erfc(-x / √2) with a relative error of 1.2e-7 + 2^-24 · x² also where it is
+ * tiny. Chebyshev fit: Numerical Recipes, erfcc.
+ */
+export const NORMAL_CDF = `
+fn normal_cdf(x: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.35355339 * abs(x));
+  let fit = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 +
+    t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
+  let tail = 0.5 * t * exp(-0.5 * x * x + fit);
+  return select(tail, 1.0 - tail, x > 0.0);
+}`;
+
+/**
+ * `float_mod(a, b)`: what is left of a after whole multiples of b, with the sign of a; exact, as C's
+ * fmod. Long division of the significands, 8 bits a turn. b = 0 or infinite a give NaN.
+ */
+export const FLOAT_MOD = `
+fn float_mod(a: f32, b: f32) -> f32 {
+  let ia = bitcast<u32>(a) & 0x7fffffffu;
+  let ib = bitcast<u32>(b) & 0x7fffffffu;
+  let sign = bitcast<u32>(a) & 0x80000000u;
+  if (ia >= 0x7f800000u || ib > 0x7f800000u || ib < 0x00800000u) {
+    return bitcast<f32>(0x7fc00000u | sign);
+  }
+  if (ia < ib) { return a; }
+  let unit = (ib & 0x7fffffu) | 0x800000u;
+  var left = (ia >> 23u) - (ib >> 23u);
+  var r = ((ia & 0x7fffffu) | 0x800000u) % unit;
+  while (left > 0u && r > 0u) {
+    let step = min(left, 8u);
+    r = (r << step) % unit;
+    left -= step;
+  }
+  if (r == 0u) { return bitcast<f32>(sign); }
+  let shift = countLeadingZeros(r) - 8u;
+  let exponent = ib >> 23u;
+  if (exponent <= shift) { return bitcast<f32>(sign | (r << (exponent - 1u))); }
+  return bitcast<f32>(sign | ((exponent - shift) << 23u) | ((r << shift) & 0x7fffffu));
+}
+fn float_remainder(a: f32, b: f32) -> f32 {
+  let r = float_mod(a, b);
+  return select(r, r + b, r != 0.0 && (r < 0.0) != (b < 0.0));
+}`;

@@ -1,0 +1,43 @@
+/** What a row of the pointwise table says. */
+
+import type { NotDifferentiable } from "../op.ts";
+
+/** Scalars of an op, by name. */
+export type Scalars = Readonly<Record<string, number>>;
+
+/** A unary op. */
+export interface UnaryRow {
+  /** WGSL over `x` and the scalars. */
+  f: string;
+  /** The same for integers; default: `f` with whole numbers. */
+  integer?: string;
+  /** WGSL over `x`, `y`, `dy` and the scalars. */
+  dx: string | NotDifferentiable;
+  ref: (x: number, s: Scalars) => number;
+  /** `float`: integers become f32; `same`: any dtype stays; `bool`: any dtype gives bool. */
+  type?: "float" | "same" | "bool";
+  module?: string;
+  low?: number;
+  high?: number;
+  /** Points where the formula is delicate; forward only. */
+  extremes?: readonly number[];
+  /** Draw values away from each other and from kinks. */
+  distinct?: boolean;
+  scalars?: Scalars;
+}
+
+/** A binary op. */
+export interface BinaryRow {
+  f: string;
+  /** The same for integers, without the module; default: `f` with whole numbers. */
+  integer?: string;
+  da: string | NotDifferentiable;
+  db: string | NotDifferentiable;
+  ref: (a: number, b: number) => number;
+  /** `same`: the promoted dtype; `float`: f32 for integers; `bool`. */
+  type?: "same" | "float" | "bool";
+  module?: string;
+  lowA?: number;
+  lowB?: number;
+  distinct?: boolean;
+}
