@@ -9,62 +9,58 @@
 import type { PageResult } from "./shim.ts";
 
 const ROOT = new URL("../../", import.meta.url);
-/** Seconds after which the browser is given up. */
-const PATIENCE = 600;
-/** Folders whose tests run in the page. */
-const FOLDERS = [
-  "tests/engine",
-  "tests/engine/gpu",
-  "tests/nn",
-  "tests/nn/optim",
-  "tests/nn/models",
-];
+/** Seconds without a word from the browser after which it is given up. */
+const PATIENCE = 240;
+/** Folders whose tests run in pages. */
+const FOLDERS = ["tests/engine", "tests/nn"];
 /** What a page has no answer to. */
 const NEEDS_DENO =
-  /Deno\.(Command|readTextFile|makeTempDir|readFile|writeFile|env|serve|open|permissions|stat|remove|mkdir|build)\b/;
+  /\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+|from "node:|tests\/helpers\/source|pngjs/;
 
 /** Test files that need nothing of Deno but `Deno.test`. */
 export function pageTests(): string[] {
   const files: string[] = [];
-  for (const folder of FOLDERS) {
-    for (const { name, isFile } of Deno.readDirSync(new URL(`${folder}/`, ROOT))) {
-      if (!isFile || !name.endsWith("_test.ts")) continue;
+  const visit = (folder: string) => {
+    for (const { name, isDirectory } of Deno.readDirSync(new URL(`${folder}/`, ROOT))) {
       const path = `${folder}/${name}`;
-      if (!NEEDS_DENO.test(Deno.readTextFileSync(new URL(path, ROOT)))) files.push(path);
+      if (isDirectory) visit(path);
+      else if (name.endsWith("_test.ts")) {
+        if (!NEEDS_DENO.test(Deno.readTextFileSync(new URL(path, ROOT)))) files.push(path);
+      }
     }
-  }
+  };
+  FOLDERS.forEach(visit);
   return files.sort();
 }
 
-/** The module that the page runs. */
-function entry(files: readonly string[]): string {
-  const ops = [...Deno.readDirSync(new URL("engine/ops/", ROOT))].map((e) =>
-    `engine/ops/${e.name}`
-  );
-  const imports = [...ops, ...files].map((path) => `import "${new URL(path, ROOT).href}";`);
+/** The module of the page that runs one test file, alone as under `deno test`. */
+function entry(file: string): string {
   const at = (path: string) => JSON.stringify(new URL(path, ROOT).href);
-  return `import { runAll } from ${at("tests/browser/shim.ts")};
-import { init } from ${at("mod.ts")};
-${imports.join("\n")}
-const post = (path, body) => fetch(path, { method: "POST", body });
-try {
-  const result = await runAll(async () => (await init()).adapter, (line) => void post("/line", line));
-  await post("/result", JSON.stringify(result));
-} catch (error) {
-  await post("/broken", String(error?.stack ?? error));
-}
+  const listsOps = Deno.readTextFileSync(new URL(file, ROOT)).includes("readDirSync");
+  const ops = listsOps ? [...Deno.readDirSync(new URL("engine/ops/", ROOT))] : [];
+  return `import { report } from ${at("tests/browser/shim.ts")};
+import { init } from ${at("engine/mod.ts")};
+${ops.map(({ name }) => `import ${at(`engine/ops/${name}`)};`).join("\n")}
+await report(async () => {
+  await import(${at(file)});
+  return (await init()).adapter;
+});
 `;
 }
 
+/** Bundles a page a test file; gives the folder with `page0.js`, `page1.js`, … */
 async function bundle(folder: string, files: readonly string[]): Promise<string> {
-  await Deno.writeTextFile(`${folder}/entry.ts`, entry(files));
+  const names = files.map((_, i) => `page${i}.ts`);
+  for (const [i, file] of files.entries()) {
+    await Deno.writeTextFile(`${folder}/${names[i]}`, entry(file));
+  }
   const { code, stderr } = await new Deno.Command("deno", {
-    args: ["bundle", "--quiet", "--platform", "browser", "-o", "page.js", "entry.ts"]
-      .concat("--config", new URL("deno.json", ROOT).pathname),
+    args: ["bundle", "--quiet", "--platform", "browser", "--code-splitting", "--outdir", "out"]
+      .concat("--config", new URL("deno.json", ROOT).pathname, names),
     cwd: folder,
   }).output();
   if (code !== 0) throw new Error(`The bundle failed: ${new TextDecoder().decode(stderr)}`);
-  return await Deno.readTextFile(`${folder}/page.js`);
+  return `${folder}/out`;
 }
 
 const FLAGS = [
@@ -79,38 +75,44 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Serves the page, opens the browser on it and waits for its report. */
-async function runInBrowser(script: string, folder: string): Promise<PageResult> {
-  const { promise, resolve, reject } = Promise.withResolvers<PageResult>();
+/** Serves the pages, opens the browser on the first and waits until each has reported. */
+async function runInBrowser(
+  files: readonly string[],
+  { pages, profile }: { pages: string; profile: string },
+): Promise<PageResult[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<PageResult[]>();
+  const results: PageResult[] = [];
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const wait = () => {
+    clearTimeout(timer);
+    const message = `The browser was silent for ${PATIENCE} s in ${files[results.length]}`;
+    timer = setTimeout(() => reject(new Error(message)), PATIENCE * 1000);
+  };
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, async (request) => {
     const { pathname } = new URL(request.url);
-    if (pathname === "/page.js") {
+    if (pathname.endsWith(".js")) {
+      const script = await Deno.readTextFile(`${pages}/${pathname.slice(1)}`);
       return new Response(script, { headers: { "content-type": "text/javascript" } });
     }
     if (request.method === "POST") {
-      const text = await request.text();
-      if (pathname === "/result") resolve(JSON.parse(text));
-      else if (pathname === "/broken") reject(new Error(`The page broke: ${text}`));
-      else console.log(text);
-      return new Response();
+      wait();
+      results.push(await request.json());
+      console.log(line(files[results.length - 1]!, results.at(-1)!));
+      if (results.length === files.length) resolve(results);
+      return new Response(String(results.length));
     }
-    const html =
-      '<!doctype html><meta charset="utf-8"><script type="module" src="page.js"></script>';
+    // The page's own address says which script it runs: /0, /1, …
+    const html = `<!doctype html><meta charset="utf-8"><script type="module" src="/page${
+      pathname.slice(1)
+    }.js"></script>`;
     return new Response(html, { headers: { "content-type": "text/html" } });
   });
   const browser = new Deno.Command("chromium", {
-    args: [
-      ...FLAGS,
-      `--user-data-dir=${folder}/profile`,
-      `http://127.0.0.1:${server.addr.port}/`,
-    ],
+    args: [...FLAGS, `--user-data-dir=${profile}`, `http://127.0.0.1:${server.addr.port}/0`],
     stdout: "null",
     stderr: "null",
   }).spawn();
-  const timer = setTimeout(
-    () => reject(new Error(`The browser did not report within ${PATIENCE} s`)),
-    PATIENCE * 1000,
-  );
+  wait();
   browser.status.then(({ code }) => reject(new Error(`The browser ended with code ${code}`)));
   try {
     return await promise;
@@ -124,18 +126,28 @@ async function runInBrowser(script: string, folder: string): Promise<PageResult>
   }
 }
 
+function line(file: string, result: PageResult): string {
+  const ignored = result.ignored.length > 0 ? `, ${result.ignored.length} ignored` : "";
+  return `${file}: ${result.passed} passed, ${result.failures.length} failed${ignored} ` +
+    `(${result.seconds.toFixed(1)} s)`;
+}
+
 async function main(): Promise<number> {
   const files = pageTests();
   const folder = await Deno.makeTempDir();
   try {
-    console.log(`${files.length} test files in Chromium: ${files.join(" ")}`);
-    const result = await runInBrowser(await bundle(folder, files), folder);
-    for (const { name, message } of result.failures) console.log(`\n${name}\n${message}`);
-    console.log(
-      `\nAdapter ${result.adapter}, ${result.seconds.toFixed(0)} s, ${result.ignored} ignored`,
-    );
-    console.log(`${result.passed} passed, ${result.failures.length} failed`);
-    return result.failures.length === 0 ? 0 : 1;
+    const pages = await bundle(folder, files);
+    const results = await runInBrowser(files, { pages, profile: `${folder}/profile` });
+    const failures = results.flatMap((r) => r.failures);
+    const ignored = results.flatMap((r) => r.ignored);
+    for (const { name, message } of failures) console.log(`\n${name}\n${message}`);
+    if (ignored.length > 0) console.log("");
+    for (const { name, reason } of ignored) console.log(`ignored ${name}: ${reason}`);
+    const adapters = new Set(results.map((r) => r.adapter).filter((name) => name !== ""));
+    console.log(`\nAdapter ${[...adapters].join(", ")}, ${ignored.length} ignored`);
+    const passed = results.reduce((n, r) => n + r.passed, 0);
+    console.log(`${passed} passed, ${failures.length} failed`);
+    return failures.length === 0 ? 0 : 1;
   } finally {
     await Deno.remove(folder, { recursive: true }).catch(() => {});
   }
