@@ -6,12 +6,13 @@ export { debug, type DebugSettings, setDebug } from "./gpu/debug.ts";
 export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/device.ts";
 export type { MemoryInfo } from "./gpu/pool.ts";
 export { inModule } from "./check.ts";
+export { autocast, type AutocastOptions } from "./autocast.ts";
 export { noGrad } from "./autograd.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { memory, type Nested, readAll, synchronize } from "./read.ts";
 export { manualSeed, type RngState, rngState, setRngState } from "./rng.ts";
 export { keep, scope } from "./scope.ts";
-export { type Operand, type ReduceOptions, Tensor } from "./tensor.ts";
+export { type Operand, type ReduceOptions, type SortOptions, Tensor } from "./tensor.ts";
 export { collectedTensors } from "./tensor_base.ts";
 export {
   arange,
@@ -55,4 +56,26 @@ export {
   type SgdTensors,
   warpAffine,
 } from "./functions.ts";
+export {
+  type AdaptiveNumberTensors,
+  type AdaptiveRule,
+  adaptiveStep,
+  type AdaptiveTensors,
+  clipGradNorm,
+  type ClipGradNormOptions,
+  clipGradValue,
+} from "./functions_optim.ts";
+export {
+  batchNorm,
+  type BatchNormOptions,
+  groupNorm,
+  instanceNorm,
+  layerNorm,
+  normalize,
+  type NormalizeOptions,
+  type NormOptions,
+  rmsNorm,
+} from "./functions_norm.ts";
+export { embedding, oneHot, randperm } from "./functions_index.ts";
 export { type KernelTime, profile } from "./profile.ts";
+export { type ScaleRule, unscaleGradients, updateLossScale } from "./functions_amp.ts";

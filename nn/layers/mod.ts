@@ -5,6 +5,19 @@ export { ModuleList, Sequential } from "./container.ts";
 export { Conv2d, type Conv2dOptions } from "./conv.ts";
 export { Linear, type LinearOptions } from "./linear.ts";
 export {
+  BatchNorm1d,
+  BatchNorm2d,
+  type BatchNormOptions,
+  GroupNorm,
+  type GroupNormOptions,
+  InstanceNorm2d,
+  LayerNorm,
+  type LayerNormOptions,
+  RMSNorm,
+  SplitBatchNorm2d,
+  type SplitBatchNormOptions,
+} from "./norm.ts";
+export {
   AdaptiveAvgPool2d,
   AvgPool2d,
   type AvgPool2dOptions,
