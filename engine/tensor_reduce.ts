@@ -3,6 +3,7 @@
 import { apply } from "./apply.ts";
 import type { Op } from "./op.ts";
 import { linear, matmul } from "./ops/matmul.ts";
+import { argmax, argmin } from "./ops/arg_reduce.ts";
 import * as reductions from "./ops/reduce.ts";
 import { logSoftmax, softmax } from "./ops/softmax.ts";
 import { topk } from "./ops/topk.ts";
@@ -38,11 +39,11 @@ export abstract class TensorReduce extends TensorPointwise {
   }
   /** Position of the first largest element (i32), in the flattened tensor when dim is absent. */
   argmax(dim?: number, options?: ReduceOptions): Tensor {
-    return shrink(reductions.argmax, this, dim, options);
+    return shrink(argmax, this, dim, options);
   }
   /** Position of the first smallest element (i32), in the flattened tensor when dim is absent. */
   argmin(dim?: number, options?: ReduceOptions): Tensor {
-    return shrink(reductions.argmin, this, dim, options);
+    return shrink(argmin, this, dim, options);
   }
   /** The k largest (or smallest) along a dimension, best first, with positions (i32). */
   topk(

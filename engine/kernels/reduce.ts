@@ -70,30 +70,80 @@ fn combine(a: ${spec.accumulator}, x: ${spec.accumulator}) -> ${spec.accumulator
   });
 }
 
-/** Position of the largest or smallest element of each row of [outer, R, inner]; ties: the first. */
-export function argReduceKernel(spec: { input: DType; largest: boolean }): Kernel {
-  const { storage: stored, compute } = DTYPES[spec.input];
-  const element = stored === compute ? "b_x[at]" : `${compute}(b_x[at])`;
-  const beats = spec.largest ? "x > best" : "x < best";
+/** What varies between searches for an extreme. */
+export interface ArgReduceSpec {
+  readonly input: DType;
+  readonly largest: boolean;
+}
+
+/**
+ * Positions of the largest or smallest elements of x seen as [outer, R, inner]; the first of equal
+ * ones, and NaN before all. A thread owns one (o, i) and one of `splits` interleaved shares of R.
+ */
+export const argReduceKernel: (spec: ArgReduceSpec) => Kernel = memoized((spec: ArgReduceSpec) => {
+  const { compute, element, beats, module } = argParts(spec);
   return kernel({
     name: `arg${spec.largest ? "max" : "min"}_${spec.input}`,
     buffers: [
-      { name: "b_x", access: "read", type: stored },
+      { name: "b_x", access: "read", type: DTYPES[spec.input].storage },
       { name: "b_y", access: "write", type: "i32" },
     ],
-    params: { outputs: "u32", length: "u32", inner: "u32" },
-    module: compute === "f32" ? IS_NAN : "fn is_nan(x: " + compute + ") -> bool { return false; }",
-    body: `${linearThread("t", "p.outputs")}
-  var at = (t / p.inner) * p.length * p.inner + t % p.inner;
-  var best = ${element};
-  var arg = 0u;
-  for (var r = 0u; r < p.length; r++) {
-    let x = ${element};
+    params: ARG_PARAMS,
+    module,
+    body: `${linearThread("t", "p.outputs * p.splits")}
+  let o = t / p.splits;
+  let share = t % p.splits;
+  var at = (o / p.inner) * p.length * p.inner + o % p.inner + share * p.inner;
+  var best: ${compute} = ${element};
+  var arg = share;
+  for (var r = share; r < p.length; r += p.splits) {
+    let x: ${compute} = ${element};
     if (!is_nan(best) && (${beats} || is_nan(x))) { best = x; arg = r; }
-    at += p.inner;
+    at += p.splits * p.inner;
   }
   b_y[t] = i32(arg);`,
   });
+});
+
+/** The second pass: the best of the positions [outputs, splits] that the first one found. */
+export const argSharesKernel: (spec: ArgReduceSpec) => Kernel = memoized((spec: ArgReduceSpec) => {
+  const { compute, element, beats, module } = argParts(spec);
+  return kernel({
+    name: `arg${spec.largest ? "max" : "min"}_shares_${spec.input}`,
+    buffers: [
+      { name: "b_x", access: "read", type: DTYPES[spec.input].storage },
+      { name: "b_shares", access: "read", type: "i32" },
+      { name: "b_y", access: "write", type: "i32" },
+    ],
+    params: ARG_PARAMS,
+    module,
+    body: `${linearThread("o", "p.outputs")}
+  let start = (o / p.inner) * p.length * p.inner + o % p.inner;
+  var arg = b_shares[o * p.splits];
+  var at = start + u32(arg) * p.inner;
+  var best: ${compute} = ${element};
+  for (var s = 1u; s < p.splits; s++) {
+    let r = b_shares[o * p.splits + s];
+    at = start + u32(r) * p.inner;
+    let x: ${compute} = ${element};
+    let equal = x == best || (is_nan(x) && is_nan(best));
+    let better = !is_nan(best) && (${beats} || is_nan(x));
+    if (better || (equal && r < arg)) { best = x; arg = r; }
+  }
+  b_y[o] = arg;`,
+  });
+});
+
+const ARG_PARAMS = { outputs: "u32", length: "u32", inner: "u32", splits: "u32" } as const;
+
+function argParts({ input, largest }: ArgReduceSpec) {
+  const { storage, compute } = DTYPES[input];
+  return {
+    compute,
+    element: storage === compute ? "b_x[at]" : `${compute}(b_x[at])`,
+    beats: largest ? "x > best" : "x < best",
+    module: compute === "f32" ? IS_NAN : `fn is_nan(x: ${compute}) -> bool { return false; }`,
+  };
 }
 
 /** NaN by its bits: compilers fold `x != x`. */

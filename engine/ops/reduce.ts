@@ -4,12 +4,11 @@ import { DeviceArray, operand } from "../array.ts";
 import { type DType, DTYPES, isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
-import { argReduceKernel, IS_NAN, reduceKernel, type ReduceSpec } from "../kernels/reduce.ts";
-import { defineOp, type HostArray, notDifferentiable, type Op, type Sample } from "../op.ts";
+import { IS_NAN, reduceKernel, type ReduceSpec } from "../kernels/reduce.ts";
+import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { eachCoordinate, hostZeros } from "../reference.ts";
 import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
 import { copyOf, plain, pointwise } from "./launch_pointwise.ts";
-import { permuted } from "./movement.ts";
 
 /** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
 export interface ReduceAttrs {
@@ -22,7 +21,14 @@ const TARGET_THREADS = 4096;
 /** Elements of a share below which splitting costs more than it gains. */
 const MIN_SHARE = 128;
 
-function reducedShape(
+/** Shares that a reduction of `length` elements to each of `outputs` is cut into. */
+export function sharesOf(length: number, outputs: number): number {
+  const wanted = Math.ceil(TARGET_THREADS / Math.max(outputs, 1));
+  return Math.max(1, Math.min(wanted, Math.floor(length / MIN_SHARE)));
+}
+
+/** The shape that is left when `dims` are reduced. */
+export function reducedShape(
   shape: readonly number[],
   dims: readonly number[],
   keepdim = false,
@@ -33,7 +39,7 @@ function reducedShape(
 }
 
 /** x seen as [outer, R, inner] with the reduced dimensions, which are neighbours, in the middle. */
-function asMiddle(x: DeviceArray, dims: readonly number[]) {
+export function asMiddle(x: DeviceArray, dims: readonly number[]) {
   const at = dims[0] ?? 0;
   return {
     array: plain(x),
@@ -44,7 +50,7 @@ function asMiddle(x: DeviceArray, dims: readonly number[]) {
 }
 
 /** Sorted dimensions cut into runs of neighbours. */
-function neighbours(dims: readonly number[]): number[][] {
+export function neighbours(dims: readonly number[]): number[][] {
   const runs: number[][] = [];
   for (const d of dims) {
     const last = runs.at(-1);
@@ -108,8 +114,7 @@ function reduceRun(
 ): DeviceArray {
   const { array, outer, length, inner } = asMiddle(x, run.dims);
   const outputs = outer * inner;
-  const wanted = Math.ceil(TARGET_THREADS / Math.max(outputs, 1));
-  const splits = Math.max(1, Math.min(wanted, Math.floor(length / MIN_SHARE)));
+  const splits = sharesOf(length, outputs);
   const pass = (
     input: DeviceArray,
     size: { length: number; inner: number; splits: number },
@@ -155,7 +160,7 @@ function reduceRun(
 }
 
 /** `x` (a reduced gradient) seen at the shape before reduction. */
-function spread(
+export function spread(
   dy: DeviceArray,
   shape: readonly number[],
   dims: readonly number[],
@@ -166,7 +171,8 @@ function spread(
   return source.view(kept, strides).view(shape, broadcastStrides(kept, strides, shape));
 }
 
-function hostReduce(
+/** f of the elements that each output is made of. */
+export function hostReduce(
   x: HostArray,
   { dim, keepdim }: ReduceAttrs,
   f: (values: number[]) => number,
@@ -189,7 +195,8 @@ function hostReduce(
   return y;
 }
 
-const SHAPES: readonly Sample<ReduceAttrs>[] = [
+/** Cases for any reduction: one run of dimensions, several, and lengths that are cut into shares. */
+export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   { inputs: [{ shape: [7], distinct: true }], attrs: {} },
   { inputs: [{ shape: [3, 5], distinct: true }], attrs: { dim: 1 } },
   { inputs: [{ shape: [3, 5], distinct: true }], attrs: { dim: 0, keepdim: true } },
@@ -225,7 +232,7 @@ export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
     return [spread(dy!, shape, normalizeDims("sum", dim, shape.length))];
   },
   reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0))],
-  samples: [...SHAPES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
+  samples: [...REDUCE_SAMPLES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
 });
 
 /** y = sum of x over the dimensions divided by their size; floats only. */
@@ -268,7 +275,7 @@ export const mean: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
     [x],
     attrs,
   ) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0) / v.length)],
-  samples: SHAPES,
+  samples: REDUCE_SAMPLES,
 });
 
 function extreme(largest: boolean): Op<ReduceAttrs> {
@@ -342,7 +349,7 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
       [x],
       attrs,
     ) => [hostReduce(x!, attrs, (v) => extremeOf(v, largest), x!.dtype)],
-    samples: [...SHAPES, {
+    samples: [...REDUCE_SAMPLES, {
       inputs: [{ shape: [6], dtype: "i32", low: -9, high: -1 }],
       attrs: {},
       grad: false,
@@ -351,7 +358,7 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
 }
 
 /** Not Math.max(...values): a large array has more elements than a call takes arguments. */
-function extremeOf(values: readonly number[], largest: boolean): number {
+export function extremeOf(values: readonly number[], largest: boolean): number {
   return values.reduce((m, v) => largest ? Math.max(m, v) : Math.min(m, v));
 }
 
@@ -359,52 +366,3 @@ function extremeOf(values: readonly number[], largest: boolean): number {
 export const max: Op<ReduceAttrs> = extreme(true);
 /** Smallest element over the dimensions; NaN wins. */
 export const min: Op<ReduceAttrs> = extreme(false);
-
-function argExtreme(largest: boolean): Op<ReduceAttrs> {
-  const name = largest ? "argmax" : "argmin";
-  return defineOp<ReduceAttrs>({
-    name,
-    check([x], { dim, keepdim }) {
-      const dims = normalizeDims(name, dim, x!.shape.length);
-      if (dims.some((d) => x!.shape[d] === 0)) {
-        throw new RangeError(
-          `Cannot take the ${name} of ${show(x!.shape)}: it has no elements there`,
-        );
-      }
-      return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: "i32" }];
-    },
-    forward(_ctx, [x], { dim }, [out]) {
-      const dims = normalizeDims(name, dim, x!.shape.length);
-      const kept = x!.shape.map((_, d) => d).filter((d) => !dims.includes(d));
-      // Positions count in the order of the dimensions, so those apart are brought together.
-      const { array, outer, length, inner } = neighbours(dims).length === 1
-        ? asMiddle(x!, dims)
-        : asMiddle(permuted(x!, [...kept, ...dims]), dims.map((_, i) => kept.length + i));
-      const y = DeviceArray.empty(out!, name);
-      gpu().queue.launch({
-        kernel: argReduceKernel({ input: array.dtype, largest }),
-        buffers: [operand(array).binding, operand(y).binding],
-        params: { outputs: outer * inner, length, inner },
-        grid: linearGrid(outer * inner, gpu().limits.maxComputeWorkgroupsPerDimension),
-        cost: { flops: array.size, bytes: array.bytes + y.bytes },
-      });
-      return [y];
-    },
-    backward: notDifferentiable("gives positions, which are integers"),
-    reference: ([x], attrs) => [
-      hostReduce(x!, attrs, (v) => {
-        const best = extremeOf(v, largest);
-        return v.findIndex((e) => Object.is(e, best) || e === best);
-      }, "i32"),
-    ],
-    samples: [
-      ...SHAPES,
-      { inputs: [{ shape: [6], values: [1, 3, 3, 0, 0, 2] }], attrs: {} },
-    ],
-  });
-}
-
-/** Position (i32) of the first largest element; NaN counts as largest. */
-export const argmax: Op<ReduceAttrs> = argExtreme(true);
-/** Position (i32) of the first smallest element; NaN counts as smallest. */
-export const argmin: Op<ReduceAttrs> = argExtreme(false);

@@ -1,0 +1,93 @@
+/** Positions of the largest and smallest elements. */
+
+import { DeviceArray, operand } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+import { linearGrid } from "../kernels/kernel.ts";
+import { argReduceKernel, argSharesKernel } from "../kernels/reduce.ts";
+import { defineOp, notDifferentiable, type Op } from "../op.ts";
+import { normalizeDims, show } from "../shape.ts";
+import { permuted } from "./movement.ts";
+import {
+  asMiddle,
+  extremeOf,
+  hostReduce,
+  neighbours,
+  REDUCE_SAMPLES,
+  type ReduceAttrs,
+  reducedShape,
+  sharesOf,
+} from "./reduce.ts";
+
+function argExtreme(largest: boolean): Op<ReduceAttrs> {
+  const name = largest ? "argmax" : "argmin";
+  return defineOp<ReduceAttrs>({
+    name,
+    check([x], { dim, keepdim }) {
+      const dims = normalizeDims(name, dim, x!.shape.length);
+      if (dims.some((d) => x!.shape[d] === 0)) {
+        throw new RangeError(
+          `Cannot take the ${name} of ${show(x!.shape)}: it has no elements there`,
+        );
+      }
+      return [{ shape: reducedShape(x!.shape, dims, keepdim), dtype: "i32" }];
+    },
+    forward(_ctx, [x], { dim }, [out]) {
+      const dims = normalizeDims(name, dim, x!.shape.length);
+      const kept = x!.shape.map((_, d) => d).filter((d) => !dims.includes(d));
+      // Positions count in the order of the dimensions, so those apart are brought together.
+      const { array, outer, length, inner } = neighbours(dims).length === 1
+        ? asMiddle(x!, dims)
+        : asMiddle(permuted(x!, [...kept, ...dims]), dims.map((_, i) => kept.length + i));
+      const outputs = outer * inner;
+      const splits = sharesOf(length, outputs);
+      const spec = { input: array.dtype, largest };
+      const launch = (y: DeviceArray, shares?: DeviceArray) =>
+        gpu().queue.launch({
+          kernel: shares ? argSharesKernel(spec) : argReduceKernel(spec),
+          buffers: [array, ...(shares ? [shares] : []), y].map((a) => operand(a).binding),
+          params: { outputs, length, inner, splits },
+          grid: linearGrid(y.size, gpu().limits.maxComputeWorkgroupsPerDimension),
+          cost: { flops: array.size, bytes: array.bytes + y.bytes },
+        });
+      const y = DeviceArray.empty(out!, name);
+      if (splits === 1) {
+        launch(y);
+        return [y];
+      }
+      const shares = DeviceArray.empty({ shape: [outputs, splits], dtype: "i32" }, name);
+      launch(shares);
+      launch(y, shares);
+      return [y];
+    },
+    backward: notDifferentiable("gives positions, which are integers"),
+    reference: ([x], attrs) => [
+      hostReduce(x!, attrs, (v) => {
+        const best = extremeOf(v, largest);
+        return v.findIndex((e) => Object.is(e, best) || e === best);
+      }, "i32"),
+    ],
+    samples: [
+      ...REDUCE_SAMPLES,
+      { inputs: [{ shape: [6], values: [1, 3, 3, 0, 0, 2] }], attrs: {} },
+      { inputs: [{ shape: [5], values: [1, NaN, 3, NaN, -Infinity] }], attrs: {} },
+      // Ties and NaN in several shares.
+      { inputs: [{ shape: [2, 600], dtype: "i32", low: 0, high: 3 }], attrs: { dim: 1 } },
+      {
+        inputs: [{ shape: [600], values: Array.from({ length: 600 }, (_, i) => i % 299 / 9) }],
+        attrs: {},
+      },
+      {
+        inputs: [{
+          shape: [700],
+          values: Array.from({ length: 700 }, (_, i) => i === 401 || i === 500 ? NaN : i % 7),
+        }],
+        attrs: {},
+      },
+    ],
+  });
+}
+
+/** Position (i32) of the first largest element; NaN counts as largest. */
+export const argmax: Op<ReduceAttrs> = argExtreme(true);
+/** Position (i32) of the first smallest element; NaN counts as smallest. */
+export const argmin: Op<ReduceAttrs> = argExtreme(false);

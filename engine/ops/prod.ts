@@ -1,0 +1,136 @@
+/** Products over dimensions, and whether any or all elements are true. */
+
+import type { DeviceArray, Spec } from "../array.ts";
+import { DTYPES, isFloat } from "../dtype.ts";
+import { defineOp, notDifferentiable, type Op } from "../op.ts";
+import { normalizeDims } from "../shape.ts";
+import { pointwise } from "./launch_pointwise.ts";
+import {
+  hostReduce,
+  reduce,
+  REDUCE_SAMPLES,
+  type ReduceAttrs,
+  reducedShape,
+  spread,
+} from "./reduce.ts";
+
+/** y = product of x over the dimensions; integers multiply as i32 or u32, bool counts as i32. */
+export const prod: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
+  name: "prod",
+  check([x], { dim, keepdim }) {
+    const dims = normalizeDims("prod", dim, x!.shape.length);
+    return [{
+      shape: reducedShape(x!.shape, dims, keepdim),
+      dtype: x!.dtype === "bool" ? "i32" : x!.dtype,
+    }];
+  },
+  forward(ctx, [x], { dim }, [out]) {
+    ctx.save(x!);
+    return [
+      reduce(x!, {
+        name: "prod",
+        init: "1",
+        combine: "a * x",
+        dims: normalizeDims("prod", dim, x!.shape.length),
+        shape: out!.shape,
+        output: out!.dtype,
+      }),
+    ];
+  },
+  // The product of the others: of all non-zeros over x, of all non-zeros at the only zero, else 0.
+  backward(ctx, [dy], { dim }) {
+    const [x] = ctx.saved as [DeviceArray];
+    const dims = normalizeDims("prod", dim, x.shape.length);
+    const over = (name: string, map: string, combine: string, init: string) =>
+      spread(
+        reduce(x, { name, map, combine, init, dims, shape: dy!.shape, output: "f32" }),
+        x.shape,
+        dims,
+      );
+    return [
+      pointwise({
+        name: "prod_backward",
+        inputs: {
+          x,
+          dy: spread(dy!, x.shape, dims),
+          rest: over("prod_nonzero", "select(x, 1.0, x == 0.0)", "a * x", "1"),
+          zeros: over("count_zeros", "select(0.0, 1.0, x == 0.0)", "a + x", "0"),
+        },
+        expression: "prod_gradient(x, dy * rest, zeros)",
+        module: `
+fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
+  let at_zero = select(0.0, v, zeros == 1.0);
+  return select(select(0.0, v / x, zeros == 0.0), at_zero, x == 0.0);
+}`,
+        compute: "f32",
+        result: "f32",
+      }, { shape: x.shape, dtype: dy!.dtype }),
+    ];
+  },
+  reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a * b, 1))],
+  samples: [
+    ...REDUCE_SAMPLES.map((s) =>
+      // Long products must neither vanish nor overflow; their rounding shows as their condition.
+      s.grad === false
+        ? { ...s, inputs: [{ shape: s.inputs[0]!.shape, low: 0.95, high: 1.05 }], terms: 1 }
+        : s
+    ),
+    { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
+    {
+      inputs: [{ shape: [4, 3], values: [1, 2, 3, 0, 2, -3, 0, 0.5, 2, 0, 0, 0] }],
+      attrs: { dim: 1 },
+    },
+  ],
+});
+
+function truth(name: "any" | "all"): Op<ReduceAttrs> {
+  const any = name === "any";
+  return defineOp<ReduceAttrs>({
+    name,
+    check: ([x], { dim, keepdim }): Spec[] => [{
+      shape: reducedShape(x!.shape, normalizeDims(name, dim, x!.shape.length), keepdim),
+      dtype: "bool",
+    }],
+    forward(_ctx, [x], { dim }, [out]) {
+      const kind = DTYPES[x!.dtype].compute;
+      return [
+        reduce(x!, {
+          name,
+          init: any ? "0" : "1",
+          map: `select(${kind}(0), ${kind}(1), is_true(x))`,
+          combine: any ? "max(a, x)" : "min(a, x)",
+          // NaN is true; by its bits, because compilers may assume there is none.
+          module: isFloat(x!.dtype)
+            ? "fn is_true(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) != 0u; }"
+            : `fn is_true(x: ${kind}) -> bool { return x != ${kind}(0); }`,
+          dims: normalizeDims(name, dim, x!.shape.length),
+          shape: out!.shape,
+          output: "bool",
+        }),
+      ];
+    },
+    backward: notDifferentiable("gives bool"),
+    reference: (
+      [x],
+      attrs,
+    ) => [
+      hostReduce(x!, attrs, (v) =>
+        Number(
+          any ? v.some((e) => e !== 0) : v.every((e) => e !== 0),
+        ), "bool"),
+    ],
+    samples: [
+      ...REDUCE_SAMPLES,
+      { inputs: [{ shape: [3, 4], dtype: "bool", low: 0, high: 2 }], attrs: { dim: 1 } },
+      { inputs: [{ shape: [5, 2], dtype: "i32", low: -1, high: 2 }], attrs: { dim: 0 } },
+      { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
+      { inputs: [{ shape: [2, 3], values: [0, 0, 0, NaN, NaN, NaN] }], attrs: { dim: 1 } },
+      { inputs: [{ shape: [2, 3], values: [0, 0, 1e-30, -0, 0, -2] }], attrs: { dim: [1] } },
+    ],
+  });
+}
+
+/** True where some element is not 0; false of none. */
+export const any: Op<ReduceAttrs> = truth("any");
+/** True where no element is 0; true of none. */
+export const all: Op<ReduceAttrs> = truth("all");
