@@ -4,6 +4,7 @@ import { inArena, operand } from "./array.ts";
 import { failedChecks } from "./check.ts";
 import { DTYPES, hostView, type TypedArray } from "./dtype.ts";
 import { gpu } from "./gpu/device.ts";
+import { indexWindows, throwBadIndex } from "./index_flags.ts";
 import type { MemoryInfo } from "./gpu/pool.ts";
 import { contiguous } from "./ops/launch_pointwise.ts";
 import type { TensorBase } from "./tensor_base.ts";
@@ -15,6 +16,7 @@ export type Nested = number | boolean | readonly Nested[];
  * The elements of several tensors, in one wait for the GPU (in Deno at least 10 ms).
  *
  * @throws {GpuError} if any work so far failed on the GPU
+ * @throws {RangeError} if an indexing op met an index out of range since the last read
  * @throws {CheckError} if `LATHE_CHECK` found a difference or a NaN
  */
 export async function readAll(tensors: readonly TensorBase[]): Promise<TypedArray[]> {
@@ -26,7 +28,9 @@ export async function readAll(tensors: readonly TensorBase[]): Promise<TypedArra
       return { ...binding, byteEnd: first + a.bytes, skip: first - binding.byteOffset };
     });
     const { queue } = gpu();
-    const parts = await firstError(() => queue.read(windows));
+    const flags = indexWindows();
+    const parts = await firstError(() => queue.read([...windows, ...flags]));
+    if (flags.length > 0) throwBadIndex(parts.pop()!);
     await failedChecks();
     return parts.map((bytes, i) => {
       const { skip } = windows[i]!;
@@ -54,10 +58,13 @@ export function nest(flat: TypedArray, shape: readonly number[], bool: boolean):
  * Waits until the GPU has done all recorded work, and throws the first error of it.
  *
  * @throws {GpuError} if any work so far failed on the GPU
+ * @throws {RangeError} if an indexing op met an index out of range since the last read
  */
 export async function synchronize(): Promise<void> {
   const { queue } = gpu();
-  await firstError(() => queue.synchronize());
+  const flags = indexWindows();
+  if (flags.length === 0) await firstError(() => queue.synchronize());
+  else throwBadIndex((await firstError(() => queue.read(flags)))[0]!);
   await failedChecks();
 }
 

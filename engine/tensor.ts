@@ -14,10 +14,11 @@ import { nest, type Nested, readAll } from "./read.ts";
 import { broadcastShapes, sameShape, show } from "./shape.ts";
 import { setTensorFactory } from "./tensor_base.ts";
 import { combine, type Operand } from "./tensor_pointwise.ts";
-import { TensorReduce } from "./tensor_reduce.ts";
+import { TensorIndex } from "./tensor_index.ts";
 
 export { apply } from "./apply.ts";
 export type { Operand } from "./tensor_pointwise.ts";
+export type { SortOptions } from "./tensor_index.ts";
 export type { ReduceOptions } from "./tensor_reduce.ts";
 
 /**
@@ -33,7 +34,7 @@ export type { ReduceOptions } from "./tensor_reduce.ts";
  * console.log(await w.grad!.array()); // [[2, 4], [6, 8]]
  * ```
  */
-export class Tensor extends TensorReduce {
+export class Tensor extends TensorIndex {
   // ---- reading ----
 
   /**

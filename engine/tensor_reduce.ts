@@ -6,12 +6,16 @@ import { linear, matmul } from "./ops/matmul.ts";
 import { argmax, argmin } from "./ops/arg_reduce.ts";
 import * as reductions from "./ops/reduce.ts";
 import { logSoftmax, softmax } from "./ops/softmax.ts";
+import { sort } from "./ops/sort.ts";
 import { topk } from "./ops/topk.ts";
 import { normalizeDim } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import type { TensorBase } from "./tensor_base.ts";
 import { TensorPointwise } from "./tensor_pointwise.ts";
 import type { TensorShape } from "./tensor_shape.ts";
+
+/** The largest k for which scanning k times is thought quicker than sorting. */
+const SCANNED = 8;
 
 /** Options of a reduction. */
 export interface ReduceOptions {
@@ -53,7 +57,10 @@ export abstract class TensorReduce extends TensorPointwise {
     const { dim = -1, largest = true } = options;
     const at = normalizeDim("topk", dim, this.ndim);
     const last = at === this.ndim - 1;
-    const [values, indices] = apply(topk, [last ? this : this.transpose(at, -1)], { k, largest });
+    const x = last ? this : this.transpose(at, -1);
+    const [values, indices] = k > SCANNED && k <= this.shape[at]!
+      ? apply(sort, [x], { descending: largest }).map((t) => t.narrow(-1, 0, k))
+      : apply(topk, [x], { k, largest });
     return last
       ? { values: values!, indices: indices! }
       : { values: values!.transpose(at, -1), indices: indices!.transpose(at, -1) };

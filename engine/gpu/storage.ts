@@ -2,7 +2,11 @@
 
 import { gpu } from "./device.ts";
 import type { Gpu } from "./device.ts";
+import { BufferUsage } from "./flags.ts";
 import type { PooledBuffer } from "./pool.ts";
+
+/** Ids of buffers outside the pool count down from -1. */
+let nextOutside = -1;
 
 /** Owner of a GPU buffer; the buffer goes back to the pool with the last reference. */
 export class Storage {
@@ -36,6 +40,18 @@ export class Storage {
     const pooled = owner.pool.take(padded.byteLength, { label, hostWrite: true });
     if (padded.byteLength > 0) owner.device.queue.writeBuffer(pooled.buffer, 0, padded);
     return new Storage(owner, pooled, padded.byteLength, label);
+  }
+
+  /**
+   * Zeros outside the pool, for state of the engine's own that `memory()` does not count. Lives as
+   * long as the device.
+   */
+  static outside(bytes: number, label: string): Storage {
+    const owner = gpu();
+    const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
+    const buffer = owner.device.createBuffer({ label, size: bytes, usage });
+    const pooled = { id: nextOutside--, buffer, bytes, lastBatch: 0 };
+    return new Storage(owner, pooled, bytes, label);
   }
 
   /**

@@ -8,36 +8,37 @@
 import { DTYPES } from "../dtype.ts";
 import type { DType } from "../dtype.ts";
 import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { bitsOf, keyModule } from "./sort.ts";
 
-/** Builds the kernel; values and i32 positions are [rows, k]. */
+/** Builds the kernel; values and i32 positions are [rows, k]. NaN counts as the largest. */
 export function topkKernel(spec: { dtype: DType; largest: boolean }): Kernel {
-  const { storage, compute } = DTYPES[spec.dtype];
-  const better = spec.largest ? ">" : "<";
+  const bits = bitsOf(spec.dtype);
   return kernel({
     name: `topk_${spec.largest ? "largest" : "smallest"}_${spec.dtype}`,
     buffers: [
-      { name: "x", access: "read", type: storage },
-      { name: "values", access: "write", type: storage },
+      { name: "x", access: "read", type: bits },
+      { name: "values", access: "write", type: bits },
       { name: "indices", access: "write", type: "i32" },
     ],
     params: { rows: "u32", C: "u32", k: "u32" },
+    // The best element has the smallest key.
+    module: keyModule(spec.dtype, spec.largest),
     body: `${linearThread("row", "p.rows")}
   let first = row * p.C;
-  var last_value = ${compute}(0);
+  var last_key = 0u;
   var last_index = -1;
   for (var j = 0u; j < p.k; j++) {
-    var best = ${compute}(0);
+    var best = 0u;
     var arg = -1;
     for (var c = 0u; c < p.C; c++) {
-      let v = ${compute}(x[first + c]);
+      let key = key_of(x[first + c]);
       // After what was taken: worse, or equal and further on.
-      let open = last_index < 0 || v ${spec.largest ? "<" : ">"} last_value ||
-        (v == last_value && i32(c) > last_index);
-      if (open && (arg < 0 || v ${better} best)) { best = v; arg = i32(c); }
+      let open = last_index < 0 || key > last_key || (key == last_key && i32(c) > last_index);
+      if (open && (arg < 0 || key < best)) { best = key; arg = i32(c); }
     }
-    values[row * p.k + j] = ${storage}(best);
+    values[row * p.k + j] = x[first + u32(arg)];
     indices[row * p.k + j] = arg;
-    last_value = best;
+    last_key = best;
     last_index = arg;
   }`,
   });

@@ -8,6 +8,7 @@ import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
+import { hostOrder } from "./sort.ts";
 
 /** Attributes of {@linkcode topk}. */
 export interface TopkAttrs {
@@ -59,9 +60,8 @@ export const topk: Op<TopkAttrs> = defineOp<TopkAttrs>({
     const shape = [...x!.shape.slice(0, -1), k];
     const [values, indices] = [hostZeros(shape, x!.dtype), hostZeros(shape, "i32")];
     for (let row = 0; row < x!.data.length / C; row++) {
-      const order = Array.from({ length: C }, (_, c) => c);
+      const order = hostOrder(x!, row * C, { C, descending: largest });
       const at = (c: number) => x!.data[row * C + c]!;
-      order.sort((a, b) => (largest ? at(b) - at(a) : at(a) - at(b)) || a - b);
       for (let j = 0; j < k; j++) {
         values.data[row * k + j] = at(order[j]!);
         indices.data[row * k + j] = order[j]!;
@@ -78,6 +78,12 @@ export const topk: Op<TopkAttrs> = defineOp<TopkAttrs>({
       grad: false,
       terms: 1,
     },
+    ...[true, false].map((largest) => ({
+      inputs: [{ shape: [1, 6], values: [2, NaN, -Infinity, 1, NaN, 0] }],
+      attrs: { k: 5, largest },
+      grad: false,
+      terms: 1,
+    })),
     {
       inputs: [{ shape: [3, 4], dtype: "i32", low: -5, high: 5 }],
       attrs: { k: 2, largest: true },

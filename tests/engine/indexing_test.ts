@@ -1,0 +1,259 @@
+/** Indexing and sorting beyond the generated tests: errors, order of writers, sizes, nonzero, randperm. */
+
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  embedding,
+  full,
+  init,
+  manualSeed,
+  memory,
+  oneHot,
+  randn,
+  randperm,
+  readAll,
+  scope,
+  synchronize,
+  tensor,
+  zeros,
+} from "../../engine/mod.ts";
+
+await init();
+
+function ids(values: number[], shape = [values.length]) {
+  return tensor(values, { dtype: "i32", shape });
+}
+
+Deno.test("gather(), scatter(), scatterAdd() work along any dimension", async () => {
+  const x = tensor([[1, 2, 3], [4, 5, 6]]);
+  const index = ids([0, 1, 1], [1, 3]);
+  assertEquals(await x.gather(0, index).array(), [[1, 5, 6]]);
+  const src = tensor([[10, 20, 30]]);
+  assertEquals(await x.scatter(0, index, src).array(), [[10, 2, 3], [4, 20, 30]]);
+  assertEquals(await x.scatterAdd(0, index, src).array(), [[11, 2, 3], [4, 25, 36]]);
+  assertEquals(await x.gather(-1, ids([2, 0], [2, 1])).array(), [[3], [4]]);
+  const twice = ids([0, 0, 0], [1, 3]);
+  assertEquals(await zeros([1, 2]).scatter(1, twice, src).array(), [[30, 0]], "the last one wins");
+});
+
+Deno.test("the gradient of scatter() reaches what was not overwritten", async () => {
+  const x = tensor([1, 2, 3], { requiresGrad: true });
+  const src = tensor([10, 20, 30], { requiresGrad: true });
+  const y = x.scatter(0, ids([2, 0, 2]), src);
+  assertEquals(await y.array(), [20, 2, 30]);
+  y.mul(tensor([1, 2, 4])).sum().backward();
+  assertEquals(await x.grad!.array(), [0, 2, 0]);
+  assertEquals(await src.grad!.array(), [0, 1, 4]);
+});
+
+Deno.test("indexSelect() and indexAdd() take slices of any dimension", async () => {
+  const x = tensor([[1, 2, 3], [4, 5, 6]]);
+  assertEquals(await x.indexSelect(1, ids([2, 0, 2])).array(), [[3, 1, 3], [6, 4, 6]]);
+  assertEquals(await x.indexSelect(0, ids([1])).array(), [[4, 5, 6]]);
+  const add = tensor([[1, 10], [2, 20]]);
+  assertEquals(await x.indexAdd(1, ids([2, 2]), add).array(), [[1, 2, 14], [4, 5, 28]]);
+  assertEquals(await x.indexAdd(1, ids([0, 1]), add, { alpha: -2 }).array(), [[-1, -18, 3], [
+    0,
+    -35,
+    6,
+  ]]);
+});
+
+Deno.test("embedding() adds gradients of equal ids and gives the padding row none", async () => {
+  const weight = tensor([[1, 2], [3, 4], [5, 6]], { requiresGrad: true });
+  const y = embedding(ids([2, 0, 2, 1], [2, 2]), weight, { paddingIdx: -3 });
+  assertEquals(await y.array(), [[[5, 6], [1, 2]], [[5, 6], [3, 4]]]);
+  y.mul(tensor([[[1], [2]], [[3], [4]]])).sum().backward();
+  assertEquals(await weight.grad!.array(), [[0, 0], [4, 4], [4, 4]]);
+});
+
+Deno.test("embedding() of 3000 ids in 5000 rows has the gradient of a loop", async () => {
+  manualSeed(3);
+  const [V, D, K] = [5000, 5, 3000];
+  const values = Int32Array.from({ length: K }, (_, k) => (k * k * 7919) % 977);
+  const weight = randn([V, D], { requiresGrad: true });
+  const dy = randn([K, D]);
+  embedding(tensor(values), weight).mul(dy).sum().backward();
+  const [got, seed] = await readAll([weight.grad!, dy]);
+  const want = new Float32Array(V * D);
+  // The same order of additions in f32: equal to the bit.
+  values.forEach((v, k) => {
+    for (let d = 0; d < D; d++) {
+      want[v * D + d] = Math.fround(want[v * D + d]! + seed![k * D + d]!);
+    }
+  });
+  assertEquals(got, want);
+});
+
+Deno.test("a bad index gives NaN and is thrown at the next read, once", async () => {
+  const x = tensor([1, 2, 3]);
+  const y = x.gather(0, ids([1, 3]));
+  await assertRejects(
+    () => x.data(),
+    RangeError,
+    "Cannot gather with index 3: indices must be 0 to 2",
+  );
+  assertEquals(await y.array(), [2, NaN]);
+  x.indexSelect(0, ids([-1]));
+  await assertRejects(
+    () => synchronize(),
+    RangeError,
+    "Cannot indexSelect with index -1: indices must be 0 to 2",
+  );
+  await synchronize();
+  const z = zeros([2]).scatterAdd(0, ids([0, 5, 1, -7]), full([4], 1));
+  await assertRejects(() => z.data(), RangeError, "Cannot scatterAdd with index");
+  assertEquals(await z.array(), [1, 1]);
+  zeros([2]).scatter(0, ids([2]), full([1], 1));
+  await assertRejects(() => synchronize(), RangeError, "Cannot scatter with index 2");
+  const w = zeros([4, 2], { requiresGrad: true });
+  embedding(ids([4]), w);
+  await assertRejects(() => synchronize(), RangeError, "Cannot indexSelect with index 4");
+  const hot = oneHot(ids([1, 2, -1]), 2);
+  await assertRejects(() => hot.data(), RangeError, "Cannot oneHot with index");
+  assertEquals(await hot.array(), [[0, 1], [0, 0], [0, 0]]);
+  const whole = tensor([5, 6], { dtype: "i32" }).gather(0, ids([2, 1]));
+  await assertRejects(() => synchronize(), RangeError, "Cannot gather with index 2");
+  assertEquals(await whole.array(), [0, 6]);
+});
+
+Deno.test("indexing throws for shapes and dtypes before it computes", () => {
+  const x = zeros([2, 3]);
+  assertThrows(
+    () => x.gather(1, zeros([2, 3])),
+    TypeError,
+    'Cannot gather with an index of dtype f32: it must be i32 or u32; convert it with to("i32")',
+  );
+  assertThrows(
+    () => x.gather(1, ids([0, 0, 0], [3, 1])),
+    TypeError,
+    "Cannot gather [2, 3] by [3, 1]: the index must have as many dimensions, and be no larger",
+  );
+  assertThrows(() => x.gather(1, ids([0])), TypeError, "Cannot gather [2, 3] by [1]");
+  assertThrows(() => x.gather(2, ids([0])), RangeError);
+  assertThrows(
+    () => x.scatterAdd(1, ids([0, 0], [2, 1]), zeros([1, 1])),
+    TypeError,
+    "Cannot scatterAdd [1, 1] into [2, 3] by [2, 1]",
+  );
+  assertThrows(
+    () => x.scatter(1, ids([0, 0], [2, 1]), ids([0, 0], [2, 1])),
+    TypeError,
+    "Cannot scatter i32 into f32: the dtypes must be equal",
+  );
+  assertThrows(() => x.indexSelect(0, ids([0], [1, 1])), TypeError, "Cannot indexSelect [2, 3]");
+  assertThrows(
+    () => x.indexAdd(0, ids([0]), zeros([2, 3])),
+    TypeError,
+    "Cannot indexAdd [2, 3] into [2, 3]: the source must be [1, 3]",
+  );
+  assertThrows(() => zeros([0]).gather(0, ids([0])), RangeError, "along a dimension of size 0");
+  assertThrows(() => embedding(ids([0]), zeros([3])), TypeError, "it must be [V, D]");
+  assertThrows(
+    () => embedding(ids([0]), x, { paddingIdx: 2 }),
+    RangeError,
+    "Cannot embed with paddingIdx 2: it must be -2 to 1",
+  );
+  assertThrows(() => oneHot(ids([0]), 0), RangeError, "Cannot oneHot 0 classes");
+  assertThrows(() => randperm(-1), RangeError, "Cannot permute -1 numbers");
+  assertThrows(() => x.maskedFill(x, 1), TypeError, "it must be bool");
+});
+
+Deno.test("oneHot() and maskedFill()", async () => {
+  assertEquals(await oneHot(ids([1, 0, 2, 1], [2, 2]), 3).array(), [[[0, 1, 0], [1, 0, 0]], [[
+    0,
+    0,
+    1,
+  ], [0, 1, 0]]]);
+  const x = tensor([[1, 2], [3, 4]], { requiresGrad: true });
+  const y = x.maskedFill(tensor([true, false]), -Infinity);
+  assertEquals(await y.array(), [[-Infinity, 2], [-Infinity, 4]]);
+  y.softmax(1).mul(3).sum().backward();
+  assertEquals(await x.grad!.array(), [[0, 0], [0, 0]]);
+  const whole = ids([1, 2]).maskedFill(tensor([false, true]), 7);
+  assertEquals([whole.dtype, await whole.array()], ["i32", [1, 7]]);
+});
+
+Deno.test("sort() of many rows and of long rows equals the host's stable sort", async () => {
+  manualSeed(5);
+  for (const shape of [[3, 1000], [1, 4097], [70, 33], [20000]]) {
+    const x = randn(shape).mul(3).round();
+    const { values, indices } = x.sort({ descending: true });
+    const [data, v, i] = await readAll([x, values, indices]);
+    const C = shape.at(-1)!;
+    const want = new Int32Array(x.size);
+    for (let first = 0; first < x.size; first += C) {
+      const order = Array.from({ length: C }, (_, c) => c);
+      order.sort((a, b) => data![first + b]! - data![first + a]! || a - b);
+      want.set(order, first);
+    }
+    assertEquals(i, want, `${shape}`);
+    assertEquals(v, Float32Array.from(want, (c, j) => data![j - j % C + c]!), `${shape}`);
+  }
+});
+
+Deno.test("sort() works along any dimension, and its gradient goes back", async () => {
+  const x = tensor([[3, 1], [1, 5], [2, 4]], { requiresGrad: true });
+  const { values, indices } = x.sort({ dim: 0 });
+  assertEquals(await values.array(), [[1, 1], [2, 4], [3, 5]]);
+  assertEquals(await indices.array(), [[1, 0], [2, 2], [0, 1]]);
+  values.mul(tensor([[1], [10], [100]])).sum().backward();
+  assertEquals(await x.grad!.array(), [[100, 1], [1, 100], [10, 10]]);
+  assertEquals(await tensor([2, NaN, 1]).argsort().array(), [2, 0, 1]);
+  assertEquals(await tensor([2, NaN, 1]).argsort({ descending: true }).array(), [1, 0, 2]);
+  assertEquals(await tensor(4).sort().values.array(), 4);
+});
+
+Deno.test("nonzero() gives coordinates in row-major order", async () => {
+  const x = tensor([[0, 1, 0], [2, 0, NaN]]);
+  const found = await x.nonzero();
+  assertEquals([found.dtype, await found.array()], ["i32", [[0, 1], [1, 0], [1, 2]]]);
+  assertEquals((await zeros([3, 2]).nonzero()).shape, [0, 2]);
+  assertEquals((await tensor(5).nonzero()).shape, [1, 0]);
+  assertEquals((await zeros([0]).nonzero()).shape, [0, 1]);
+  assertEquals(await tensor([true, false, true]).nonzero().then((t) => t.array()), [[0], [2]]);
+  // Three levels of prefix sums, on a strided view.
+  const n = 300001;
+  const values = Int32Array.from({ length: 2 * n }, (_, i) => i % 2 === 1 ? 1 : Number(i % 14 < 4));
+  const view = tensor(values).slice(0, 0, 2 * n, 2);
+  const want: number[] = [];
+  for (let i = 0; i < n; i++) if (values[2 * i]) want.push(i);
+  assertEquals(await (await view.nonzero()).data(), Int32Array.from(want));
+});
+
+Deno.test("nonzero() finds what was there when it was called, and leaves nothing behind", async () => {
+  const x = tensor([0, 1, 1]);
+  await x.data();
+  const before = memory().liveBytes;
+  const pending = x.nonzero();
+  x.fill_(1);
+  const found = await pending;
+  assertEquals(await found.array(), [[1], [2]]);
+  found.dispose();
+  assertEquals(memory().liveBytes, before);
+});
+
+Deno.test("randperm() is a permutation, every order about equally often, by seed", async () => {
+  manualSeed(11);
+  const [a, b] = await readAll([randperm(1000), randperm(1000)]);
+  assertEquals(Int32Array.from(a!).sort(), Int32Array.from({ length: 1000 }, (_, i) => i));
+  assert(a!.some((v, i) => v !== b![i]));
+  manualSeed(11);
+  assertEquals(await randperm(1000).data(), a);
+  assertEquals((await randperm(0).data()).length, 0);
+  // 6 orders of 3, 1200 draws: a count has mean 200, deviation 12.9; 5 deviations.
+  const counts = new Map<string, number>();
+  const all = await readAll(scope(() => Array.from({ length: 1200 }, () => randperm(3))));
+  for (const order of all) counts.set(order.join(), (counts.get(order.join()) ?? 0) + 1);
+  assertEquals(counts.size, 6);
+  for (const [order, count] of counts) assert(Math.abs(count - 200) < 65, `${order}: ${count}`);
+});
+
+Deno.test("topk() gives the same by scanning and by sorting, NaN as the largest", async () => {
+  const x = tensor([[4, 1, NaN, 7, 7, -2, 0, 5, 3, 6], [0, 9, 8, 7, 6, 5, 4, 3, 2, 1]]);
+  for (const largest of [true, false]) {
+    const [few, many] = [x.topk(8, { largest }), x.topk(9, { largest })];
+    assertEquals(await many.indices.narrow(1, 0, 8).array(), await few.indices.array());
+    assertEquals(await many.values.narrow(1, 0, 8).array(), await few.values.array());
+  }
+  assertEquals((await x.topk(9).indices.array() as number[][])[0], [2, 3, 4, 9, 7, 0, 8, 1, 6]);
+});
