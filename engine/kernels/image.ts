@@ -2,6 +2,7 @@
 
 import { type Kernel, kernel, linearThread } from "./kernel.ts";
 import { CALL_PARAMS, PHILOX, RNG_BUFFER } from "./philox.ts";
+import { WHOLE } from "./trig.ts";
 
 /** y[i] = byte i of x, little-endian words, times `scale`; a thread owns a word. */
 export function unpackBytesKernel(): Kernel {
@@ -211,7 +212,7 @@ export function randomMapsKernel(): Kernel {
       shear: "f32",
       ...CALL_PARAMS,
     },
-    module: `${PHILOX}
+    module: `${PHILOX}${WHOLE}
 fn within(w: u32, low: f32, high: f32) -> f32 { return low + (high - low) * unit(w); }`,
     body: `${linearThread("i", "p.count")}
   let a = draw(2u * i, p.call_lo, p.call_hi);
@@ -222,11 +223,12 @@ fn within(w: u32, low: f32, high: f32) -> f32 { return low + (high - low) * unit
   let k = within(a[3], p.scale_low, p.scale_high);
   let s = within(b[0], -p.shear, p.shear);
   let side = select(1.0, -1.0, unit(b[1]) < p.flip);
-  let tan_s = sin(s) / cos(s);
-  let m00 = (cos(r) - sin(r) * tan_s) / k;
-  let m01 = (cos(r) * tan_s + sin(r)) / k;
-  let m10 = -sin(r) / k;
-  let m11 = cos(r) / k;
+  let tan_s = tangent(s);
+  let turn = reduced_trig(r);
+  let m00 = (turn.y - turn.x * tan_s) / k;
+  let m01 = (turn.y * tan_s + turn.x) / k;
+  let m10 = -turn.x / k;
+  let m11 = turn.y / k;
   let o = i * 6u;
   m[o] = side * m00;
   m[o + 1u] = m01;

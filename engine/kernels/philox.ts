@@ -7,9 +7,11 @@
 
 import { DTYPES } from "../dtype.ts";
 import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { LOG1P } from "./special.ts";
+import { QUARTER } from "./trig.ts";
 
 /** WGSL: `philox(counter, key)` and `uniform01(u32)` in (0, 1]; `rng` must be bound as array<u32>. */
-export const PHILOX = `
+export const PHILOX = `${LOG1P}${QUARTER}
 fn mulhi(a: u32, b: u32) -> u32 {
   let al = a & 0xffffu; let ah = a >> 16u;
   let bl = b & 0xffffu; let bh = b >> 16u;
@@ -45,9 +47,13 @@ fn unit(w: u32) -> f32 { return f32(w >> 8u) * 5.9604644775390625e-8; }
 fn unit_open(w: u32) -> f32 { return f32((w >> 8u) + 1u) * 5.9604644775390625e-8; }
 // Two normal deviates from two words (Box-Muller).
 fn normal2(a: u32, b: u32) -> vec2<f32> {
-  let r = sqrt(-2.0 * log(unit_open(a)));
-  let t = 6.283185307179586 * unit(b);
-  return vec2<f32>(r * cos(t), r * sin(t));
+  // unit_open(a) - 1 is exact, and log_1_plus is right where log of a number near 1 is not.
+  let r = sqrt(-2.0 * log_1_plus(unit_open(a) - 1.0));
+  // Whole quarter turns are split off exactly, before there is a π.
+  let turns = unit(b);
+  let q = round(4.0 * turns);
+  let v = turned(u32(q), 6.283185307179586 * (turns - 0.25 * q));
+  return vec2<f32>(r * v.y, r * v.x);
 }`;
 
 /** Buffer declaration of the generator's state. */

@@ -10,6 +10,7 @@
 import { erf } from "../host_math.ts";
 import { IS_NAN } from "../kernels/reduce.ts";
 import { ASIN, ATAN, ERF, EXPM1, FLOAT_MOD, HYPERBOLIC, LOG1P, TANH } from "../kernels/special.ts";
+import { TRIG } from "../kernels/trig.ts";
 import { notDifferentiable } from "../op.ts";
 import { ACTIVATIONS } from "./activation_table.ts";
 import type { BinaryRow, UnaryRow } from "./pointwise_row.ts";
@@ -73,9 +74,29 @@ export const UNARY = {
   },
   square: { f: "x * x", dx: "2.0 * dy * x", ref: (x) => x * x },
   reciprocal: { f: "1.0 / x", dx: "-dy * y * y", ref: (x) => 1 / x, low: 0.2, high: 3 },
-  sin: { f: "sin(x)", dx: "dy * cos(x)", ref: Math.sin },
-  cos: { f: "cos(x)", dx: "-dy * sin(x)", ref: Math.cos },
-  tan: { f: "tan(x)", dx: "dy * (1.0 + y * y)", ref: Math.tan, low: -1.2, high: 1.2 },
+  sin: {
+    f: "sine(x)",
+    dx: "dy * cosine(x)",
+    ref: Math.sin,
+    module: TRIG,
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+  },
+  cos: {
+    f: "cosine(x)",
+    dx: "-dy * sine(x)",
+    ref: Math.cos,
+    module: TRIG,
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+  },
+  tan: {
+    f: "tangent(x)",
+    dx: "dy * (1.0 + y * y)",
+    ref: Math.tan,
+    module: TRIG,
+    low: -1.2,
+    high: 1.2,
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+  },
   asin: {
     f: "arc_sin(x)",
     dx: "dy * inverseSqrt((1.0 - x) * (1.0 + x))",

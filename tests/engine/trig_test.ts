@@ -1,0 +1,81 @@
+/** Bounds on the elementary functions, over the whole range that they are stated for, on any adapter. */
+
+import { assert } from "@std/assert";
+import { tensor } from "../../engine/creation.ts";
+import { init } from "../../engine/gpu/device.ts";
+import type { Tensor } from "../../engine/tensor.ts";
+import { Draw } from "../helpers/draw.ts";
+
+await init();
+
+/** Numbers of every size below 32,768, and the floats around multiples of π/4. */
+function angles(): Float32Array {
+  const draw = new Draw("angles");
+  const values = Array.from({ length: 6000 }, (_, i) => {
+    const size = 2 ** (15 - 40 * draw.uniform());
+    return i % 2 === 0 ? size : -size;
+  });
+  for (let n = 1; n < 41720; n += n < 200 ? 1 : 97) {
+    const near = Math.fround(n * Math.PI / 4);
+    if (near > 32767) break;
+    values.push(near, near * (1 + 2 ** -23), near * (1 - 2 ** -23));
+  }
+  return Float32Array.from([0, ...values]);
+}
+
+/** Distance between floats around `y`. */
+function ulp(y: number): number {
+  return 2 ** (Math.max(Math.floor(Math.log2(Math.abs(y) || 1e-45)), -126) - 23);
+}
+
+interface Bound {
+  readonly ulps: number;
+  /** Errors below this are right at any size of the result. */
+  readonly absolute?: number;
+}
+
+/** Fails at the worst element over the bound. */
+async function assertWithin(
+  [name, x, y]: readonly [string, Float32Array, Tensor],
+  want: (x: number) => number,
+  { ulps, absolute = 0 }: Bound,
+): Promise<void> {
+  const got = await y.data();
+  let worst = 0;
+  let message = "";
+  x.forEach((v, i) => {
+    const expected = want(v);
+    const off = Math.abs(Number(got[i]) - expected);
+    const allowed = Math.max(ulps * ulp(expected), absolute);
+    if (off / allowed <= worst) return;
+    worst = off / allowed;
+    message = `${name}(${v}) is ${got[i]}, not ${expected}: ${off / ulp(expected)} ulp`;
+  });
+  assert(!x.some((_, i) => Number.isNaN(got[i])), `${name} gives NaN`);
+  assert(worst <= 1, message);
+  assert(worst > 0.1, `the bound of ${name} is too wide: the worst is ${worst} of it`);
+}
+
+for (
+  const [name, bound] of [
+    ["sin", { ulps: 2, absolute: 2 ** -36 }],
+    ["cos", { ulps: 2, absolute: 2 ** -36 }],
+    ["tan", { ulps: 5, absolute: 2 ** -35 }],
+  ] as const
+) {
+  Deno.test(`${name}() keeps its bound up to 32,768`, async () => {
+    const x = angles();
+    using t = tensor(x);
+    using y = t[name]();
+    await assertWithin([name, x, y], Math[name], bound);
+  });
+}
+
+Deno.test("sin(), cos() and tan() of infinity and NaN are NaN", async () => {
+  using x = tensor([Infinity, -Infinity, NaN]);
+  for (const name of ["sin", "cos", "tan"] as const) {
+    using y = x[name]();
+    const data = await y.data();
+    assert(data.every(Number.isNaN), `${name} gives ${data}`);
+  }
+});
