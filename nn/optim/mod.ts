@@ -1,5 +1,9 @@
 /** @file Optimizers, learning rates, early stopping. */
 
+export { clipGradNorm, type ClipGradNormOptions, clipGradValue } from "../../engine/mod.ts";
+export { Adagrad, type AdagradOptions } from "./adagrad.ts";
+export { Adam, type AdamOptions, AdamW } from "./adam.ts";
+export { AdaptiveOptimizer } from "./adaptive.ts";
 export {
   EarlyStopping,
   type EarlyStoppingOptions,
@@ -29,4 +33,5 @@ export {
   type ReduceLROnPlateauOptions,
   type ReduceLROnPlateauState,
 } from "./reduce_on_plateau.ts";
+export { RMSprop, type RMSpropOptions } from "./rmsprop.ts";
 export { SGD, type SGDOptions } from "./sgd.ts";

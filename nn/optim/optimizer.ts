@@ -209,10 +209,17 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
       if (!param) return [`state of parameter ${index}, and there are ${params.length}`];
       return Object.entries(values).flatMap(([name, value]) => {
         if (!this.stateNames.includes(name)) return [`parameter ${index} has an unknown ${name}`];
-        const [want, got] = [param.shape, value.shape].map((shape) => `[${shape.join(", ")}]`);
+        const [want, got] = [this.stateShape(param, name), value.shape].map((shape) =>
+          `[${shape.join(", ")}]`
+        );
         return got === want ? [] : [`${name} of parameter ${index} is ${got}, and must be ${want}`];
       });
     });
+  }
+
+  /** Shape of the state `name` of a parameter: the parameter's. */
+  protected stateShape(param: Tensor, _name: string): readonly number[] {
+    return param.shape;
   }
 
   /** Index of each parameter over all groups. */

@@ -1,0 +1,113 @@
+import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { gpu } from "../../engine/gpu/device.ts";
+import { ADAPTIVE_HYPER, adaptiveStates } from "../../engine/kernels/adaptive.ts";
+import { type AdaptiveRule, adaptiveStep, init, readAll, tensor, zeros } from "../../engine/mod.ts";
+import { Draw } from "../helpers/draw.ts";
+
+const info = await init();
+
+const RULES: readonly AdaptiveRule[] = [
+  { name: "adam", decoupled: true, amsgrad: true },
+  { name: "rmsprop", centered: true, momentum: true },
+  { name: "adagrad" },
+];
+
+const HYPER = {
+  adam: [0.1, 0.9, 0.99, 0.1, 0.01, Math.log(0.9), Math.log(0.99), 1e-6, 0.01],
+  rmsprop: [0.1, 0.9, 0.1, 1e-6, 0.01, 0.5],
+  adagrad: [0.1, 0.01, 1e-6, 0.01],
+} as const;
+
+/** Runs `fn` as if the adapter were a GPU, where several parameters share a dispatch. */
+function asHardware<T>(fn: () => T): T {
+  const open = info as { software: boolean };
+  const before = open.software;
+  open.software = false;
+  try {
+    return fn();
+  } finally {
+    open.software = before;
+  }
+}
+
+Deno.test("adaptiveStep() gives the same bits to many parameters at once and to each alone", async () => {
+  const sizes = [1, 255, 0, 257, 513];
+  for (const rule of RULES) {
+    const states = adaptiveStates(rule);
+    const draw = new Draw("adaptive at once");
+    const start = sizes.map((size) => Array.from({ length: size }, () => draw.uniform()));
+    const make = () => ({
+      steps: tensor(sizes.map((_, i) => i)),
+      factors: zeros([sizes.length, 2]),
+      entries: start.map((values, index) => ({
+        param: tensor(Float32Array.from(values)),
+        grad: tensor(Float32Array.from(values, (v) => Math.sin(9 * v))),
+        states: Array.from({ length: states }, (_, s) =>
+          // Mean squares above the square of the mean, as they always are.
+          tensor(Float32Array.from(values, (v) => s === 0 ? 1 + v : 0.5 * v))),
+        index,
+      })),
+    });
+    const [together, alone] = [make(), make()];
+    using hyper = tensor([...HYPER[rule.name]]);
+    using active = tensor(sizes.map(() => 1));
+    const { stats } = gpu().queue;
+    const before = stats.dispatches;
+    asHardware(() => adaptiveStep(rule, together.entries, { hyper, active, ...together }));
+    const dispatches = stats.dispatches - before;
+    const counts = rule.name === "rmsprop" ? 0 : 1;
+    const room = gpu().limits.maxStorageBuffersPerShaderStage - 1 - counts;
+    const most = Math.min(8, Math.floor(room / (2 + states)));
+    assertEquals(dispatches, counts + Math.ceil(sizes.length / most));
+    adaptiveStep(rule, alone.entries, { hyper, active, ...alone });
+    const params = await readAll([...together.entries, ...alone.entries].map((e) => e.param));
+    assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
+    assertNotEquals([...params[3]!], start[3]!.map(Math.fround));
+    for (const { steps, factors, entries } of [together, alone]) {
+      if (counts) assertEquals([...await steps.data()], sizes.map((_, i) => i + 1));
+      for (const t of [steps, factors, ...entries.flatMap((e) => [e.param, e.grad, ...e.states])]) {
+        t.dispose();
+      }
+    }
+  }
+});
+
+Deno.test("adaptiveStep() counts steps only where a step is taken", async () => {
+  using hyper = tensor([...HYPER.adagrad]);
+  using active = tensor([0, 1]);
+  using steps = tensor([4, 4]);
+  using factors = zeros([2, 2]);
+  adaptiveStep({ name: "adagrad" }, [], { hyper, active, steps, factors });
+  assertEquals(await steps.array(), [4, 5]);
+});
+
+Deno.test("adaptiveStep() throws for arrays its kernel would misread, and changes nothing", async () => {
+  const rule = { name: "rmsprop", centered: false, momentum: false } as const;
+  using hyper = tensor([...HYPER.rmsprop]);
+  using square = tensor([[1, 2], [3, 4]]);
+  using turned = square.transpose(0, 1);
+  using four = zeros([4]);
+  using five = zeros([5]);
+  using short = tensor([0.5, 0]);
+  const step = (param: typeof four, state: typeof four, grad = param) =>
+    adaptiveStep(rule, [{ param, grad, states: [state], index: 0 }], { hyper });
+  assertThrows(() => step(turned, square), TypeError, "must be contiguous");
+  assertThrows(() => step(four, four, five), TypeError, "[5]");
+  assertThrows(() => step(four, five), TypeError, "must be f32 of one shape");
+  assertThrows(
+    () => adaptiveStep(rule, [], { hyper: short }),
+    TypeError,
+    `the ${ADAPTIVE_HYPER.rmsprop.length} numbers lr, alpha`,
+  );
+  assertThrows(
+    () => adaptiveStep({ name: "adagrad" }, [], { hyper: four }),
+    TypeError,
+    "they must be f32 [n], [n] and [n, 2]",
+  );
+  assertThrows(
+    () => adaptiveStep(rule, [{ param: four, grad: four, states: [], index: 0 }], { hyper }),
+    TypeError,
+    "Cannot step by rmsprop with 0 states: it has 1",
+  );
+  assertEquals(await square.array(), [[1, 2], [3, 4]]);
+});
