@@ -35,12 +35,12 @@ const PARAMS: Readonly<Record<string, Param["type"]>> = {
 
 /** What varies between the text of convolution kernels. */
 export interface ConvSpec {
+  /** Type of inputs and outputs; sums are f32. Shares of dW are always f32. */
+  readonly dtype: "f32" | "f16";
   /** False when no read can fall into the padding. */
   readonly padded: boolean;
   /** Adds bias[o] (forward). */
   readonly bias?: boolean;
-  /** True when both strides are 1 (dX needs no division then). */
-  readonly unitStride?: boolean;
   /** True when K is cut into shares that are stored apart (dW). */
   readonly shares?: boolean;
 }
@@ -59,17 +59,30 @@ function counters(outer: string, mid: string, inner: string, midSize: string, in
   };
 }
 
+/** WGSL of an element as f32. */
+function asF32(value: string, { dtype }: ConvSpec): string {
+  return dtype === "f32" ? value : `f32(${value})`;
+}
+
+/** WGSL of an f32 value as it is stored. */
+function stored(value: string, { dtype }: ConvSpec): string {
+  return dtype === "f32" ? value : `f16(${value})`;
+}
+
 /** WGSL that reads X for column j at base row/column plus the walk's offsets. */
-function readInput(j: number, padded: boolean): string {
-  if (!padded) return `x[u32(x_base${j} + k_off)]`;
+function readInput(j: number, spec: ConvSpec): string {
+  if (!spec.padded) return asF32(`x[u32(x_base${j} + k_off)]`, spec);
   return `read_x(x_h${j} + k_h, x_w${j} + k_w, x_base${j} + k_off)`;
 }
 
-const READ_X = `
+function readX(spec: ConvSpec): string {
+  if (!spec.padded) return "";
+  return `
 fn read_x(h: i32, w: i32, at: i32) -> f32 {
   let inside = u32(h) < p.H && u32(w) < p.W;
-  return select(0.0, x[u32(select(0, at, inside))], inside);
+  return select(0.0, ${asF32("x[u32(select(0, at, inside))]", spec)}, inside);
 }`;
+}
 
 /** Y = W * X (+ bias). M = O, N = batch·OH·OW, K = C·KH·KW. */
 export const convForwardKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(buildForward);
@@ -81,13 +94,13 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   const problem: GemmProblem = {
     name: ["conv2d", spec.padded && "padded", spec.bias && "bias"].filter(Boolean).join("_"),
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "w", access: "read", type: "f32" },
-      ...(spec.bias ? [{ name: "bias", access: "read", type: "f32" } as const] : []),
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
+      { name: "w", access: "read", type: spec.dtype },
+      ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
+      { name: "y", access: "write", type: spec.dtype },
     ],
     params: PARAMS,
-    module: spec.padded ? READ_X : "",
+    module: readX(spec),
     walk: {
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32;
@@ -97,7 +110,7 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
     },
     a: {
       prepare: (i, m) => `  let w_row${i} = (batch * p.O + ${m}) * p.K;`,
-      load: (i) => `w[w_row${i} + k]`,
+      load: (i) => asF32(`w[w_row${i} + k]`, spec),
     },
     b: {
       prepare: (j, n) =>
@@ -107,43 +120,76 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   let x_h${j} = i32((q_${j} / p.OW) * p.stride_h) - p.pad_h;
   let x_w${j} = i32((q_${j} % p.OW) * p.stride_w) - p.pad_w;
   let x_base${j} = i32((b_${j} * p.groups + batch) * p.C * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
-      load: (j) => readInput(j, spec.padded),
+      load: (j) => readInput(j, spec),
     },
     prepareStore: (j) =>
       `    let y_base${j} = (b_${j} * p.groups + batch) * p.O * p.OH * p.OW + q_${j};`,
-    store: ({ j, m, value }) =>
-      `y[y_base${j} + ${m} * p.OH * p.OW] = ${value}${
-        spec.bias ? ` + bias[batch * p.O + ${m}]` : ""
-      };`,
+    store: ({ j, m, value }) => {
+      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec)}` : "";
+      return `y[y_base${j} + ${m} * p.OH * p.OW] = ${stored(value + bias, spec)};`;
+    },
   };
   return gemmKernel(problem, tile);
 }
 
-/** dX = Wᵀ * dY. M = C, N = batch·H·W, K = O·KH·KW. */
+/** Params of the input's gradient; a phase is one residue of the position modulo the stride. */
+const PHASE: Readonly<Record<string, Param["type"]>> = {
+  C: "u32",
+  O: "u32",
+  groups: "u32",
+  H: "u32",
+  W: "u32",
+  OH: "u32",
+  OW: "u32",
+  KH: "u32",
+  KW: "u32",
+  // First position of the phase, and the distance of positions.
+  h0: "u32",
+  w0: "u32",
+  stride_h: "u32",
+  stride_w: "u32",
+  // Positions and kernel taps of the phase.
+  PH: "u32",
+  PW: "u32",
+  TH: "u32",
+  TW: "u32",
+  // First tap and the distance of taps.
+  kh0: "u32",
+  kw0: "u32",
+  kh_step: "u32",
+  kw_step: "u32",
+  // Output that the first tap reads at the first position, and the step back from tap to tap.
+  oh0: "i32",
+  ow0: "i32",
+  oh_step: "i32",
+  ow_step: "i32",
+};
+
+/**
+ * dX = Wᵀ * dY at the positions of one phase. M = C, N = batch·PH·PW, K = O·TH·TW.
+ *
+ * Position ih meets tap kh only where ih + pad - kh·dilation is a multiple of the stride, so positions
+ * with one residue meet one arithmetic progression of taps, and outputs follow without a division.
+ */
 export const convInputGradKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(buildInputGrad);
 
-function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
-  const walk = counters("ko", "kh", "kw", "p.KH", "p.KW");
-  const offsets = `k_h = i32(kh * p.dil_h); k_w = i32(kw * p.dil_w);
-    k_off = i32(ko * p.OH * p.OW); k_row = ko * p.C * p.KH * p.KW + kh * p.KW + kw;`;
-  const position = spec.unitStride
-    ? `  let oh = h; let ow = w;
-  let inside = u32(oh) < p.OH && u32(ow) < p.OW;`
-    : `  let sh = i32(p.stride_h); let sw = i32(p.stride_w);
-  let oh = h / sh; let ow = w / sw;
-  let inside = h >= 0 && w >= 0 && oh * sh == h && ow * sw == w && u32(oh) < p.OH && u32(ow) < p.OW;`;
+function buildInputGrad(_spec: ConvSpec, tile: Tile): Kernel {
+  const walk = counters("ko", "th", "tw", "p.TH", "p.TW");
+  const offsets = `k_h = i32(th) * p.oh_step; k_w = i32(tw) * p.ow_step;
+    k_off = i32(ko * p.OH * p.OW);
+    k_row = (ko * p.C * p.KH + p.kh0 + th * p.kh_step) * p.KW + p.kw0 + tw * p.kw_step;`;
   return gemmKernel({
-    name: spec.unitStride ? "conv2d_dx_unit" : "conv2d_dx",
+    name: "conv2d_dx",
     buffers: [
       { name: "dy", access: "read", type: "f32" },
       { name: "w", access: "read", type: "f32" },
       { name: "dx", access: "write", type: "f32" },
     ],
-    params: PARAMS,
+    params: PHASE,
     module: `
 fn read_dy(h: i32, w: i32, base: i32) -> f32 {
-${position}
-  return select(0.0, dy[u32(select(0, base + oh * i32(p.OW) + ow, inside))], inside);
+  let inside = u32(h) < p.OH && u32(w) < p.OW;
+  return select(0.0, dy[u32(select(0, base + h * i32(p.OW) + w, inside))], inside);
 }`,
     walk: {
       start: `${walk.start}
@@ -159,15 +205,18 @@ ${position}
     b: {
       prepare: (j, n) =>
         `  let n_${j} = ${n};
-  let b_${j} = n_${j} / (p.H * p.W);
-  let q_${j} = n_${j} % (p.H * p.W);
-  let y_h${j} = i32(q_${j} / p.W) + p.pad_h;
-  let y_w${j} = i32(q_${j} % p.W) + p.pad_w;
+  let b_${j} = n_${j} / (p.PH * p.PW);
+  let q_${j} = n_${j} % (p.PH * p.PW);
+  let i_${j} = q_${j} / p.PW;
+  let j_${j} = q_${j} % p.PW;
+  let y_h${j} = i32(i_${j}) + p.oh0;
+  let y_w${j} = i32(j_${j}) + p.ow0;
   let y_base${j} = i32((b_${j} * p.groups + batch) * p.O * p.OH * p.OW);`,
       load: (j) => `read_dy(y_h${j} - k_h, y_w${j} - k_w, y_base${j} + k_off)`,
     },
     prepareStore: (j) =>
-      `    let x_base${j} = (b_${j} * p.groups + batch) * p.C * p.H * p.W + q_${j};`,
+      `    let x_base${j} = ((b_${j} * p.groups + batch) * p.C * p.H + p.h0 + i_${j} * p.stride_h) * p.W +
+      p.w0 + j_${j} * p.stride_w;`,
     store: ({ j, m, value }) => `dx[x_base${j} + ${m} * p.H * p.W] = ${value};`,
   }, tile);
 }
@@ -185,12 +234,12 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
   return gemmKernel({
     name: spec.padded ? "conv2d_dw_padded" : "conv2d_dw",
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
-      { name: "x", access: "read", type: "f32" },
+      { name: "dy", access: "read", type: spec.dtype },
+      { name: "x", access: "read", type: spec.dtype },
       { name: "dw", access: "write", type: "f32" },
     ],
     params: PARAMS,
-    module: spec.padded ? READ_X : "",
+    module: readX(spec),
     walk: {
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32; var k_row: u32;
@@ -200,7 +249,7 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
     },
     a: {
       prepare: (i, m) => `  let y_row${i} = (batch * p.O + ${m}) * p.OH * p.OW;`,
-      load: (i) => `dy[y_row${i} + k_row]`,
+      load: (i) => asF32(`dy[y_row${i} + k_row]`, spec),
     },
     b: {
       prepare: (j, n) =>
@@ -209,7 +258,7 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
   let x_h${j} = i32((q_${j} / p.KW) * p.dil_h) - p.pad_h;
   let x_w${j} = i32((q_${j} % p.KW) * p.dil_w) - p.pad_w;
   let x_base${j} = i32((batch * p.C + n_${j} / (p.KH * p.KW)) * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
-      load: (j) => readInput(j, spec.padded),
+      load: (j) => readInput(j, spec),
     },
     store: ({ m, n, value }) =>
       `dw[((split * p.groups + batch) * p.O + ${m}) * p.N + ${n}] = ${value};`,

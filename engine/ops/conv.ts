@@ -1,6 +1,7 @@
 /** Two-dimensional convolution of NCHW tensors and its gradients. */
 
-import { DeviceArray, operand } from "../array.ts";
+import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import {
   convForwardKernel,
@@ -112,6 +113,11 @@ function product(
   return y;
 }
 
+/** The dtype of a checked input. */
+function floatOf({ dtype }: Spec): "f32" | "f16" {
+  return dtype === "f16" ? "f16" : "f32";
+}
+
 function isPadded(attrs: ConvAttrs): boolean {
   return attrs.padding[0] > 0 || attrs.padding[1] > 0;
 }
@@ -121,8 +127,10 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   name: "conv2d",
   check([x, w, bias], attrs) {
     for (const input of [x!, w!, ...(bias ? [bias] : [])]) {
-      if (input.dtype !== "f32") {
-        throw new TypeError(`Cannot conv2d dtype ${input.dtype}: inputs must be f32`);
+      if (!isFloat(input.dtype) || input.dtype !== x!.dtype) {
+        throw new TypeError(
+          `Cannot conv2d dtypes ${x!.dtype} and ${input.dtype}: all must be the same float`,
+        );
       }
     }
     if (x!.shape.length !== 4 || w!.shape.length !== 4) {
@@ -171,7 +179,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
           "than the kernel",
       );
     }
-    return [{ shape: [s.B, O, s.OH, s.OW], dtype: "f32" }];
+    return [{ shape: [s.B, O, s.OH, s.OW], dtype: x!.dtype }];
   },
   forward(ctx, [x, w, bias], attrs, [out]) {
     const inputs = [plain(x!), plain(w!)];
@@ -180,7 +188,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     if (s.C === 0) return [fill(out!, 0)];
     return [
       product(convForwardKernel, {
-        spec: { padded: isPadded(attrs), bias: bias !== undefined },
+        spec: { dtype: floatOf(out!), padded: isPadded(attrs), bias: bias !== undefined },
         size: { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: attrs.groups },
         attrs,
         sizes: s,
@@ -197,6 +205,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     const dx = ctx.needs[0]
       ? product(convInputGradKernel, {
         spec: {
+          dtype: floatOf(xs),
           padded: isPadded(attrs),
           unitStride: attrs.stride[0] === 1 && attrs.stride[1] === 1,
         },
@@ -210,7 +219,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     const dw = ctx.needs[1]
       ? addShares(
         product(convWeightGradKernel, {
-          spec: { padded: isPadded(attrs), shares: true },
+          spec: { dtype: floatOf(xs), padded: isPadded(attrs), shares: true },
           size: { M: s.O, N: s.C * s.KH * s.KW, K: s.B * s.OH * s.OW, batch: attrs.groups },
           attrs,
           sizes: s,
