@@ -4,7 +4,7 @@
  *
  * Bounds, for |x| <= 32,768: sine and cosine within 2 ulp or 2^-36, tangent within 5 ulp or 2^-35,
  * whichever is more. Beyond 32,768 the adapter's own functions answer. Infinity and NaN give NaN.
- * `tests/engine/trig_test.ts` checks it.
+ * `tests/engine/elementary_test.ts` checks it.
  *
  * Sources: argument reduction in parts by Cody and Waite, "Software Manual for the Elementary
  * Functions", 1980; polynomials of Cephes (`sinf`, `cosf`), S. L. Moshier.

@@ -9,7 +9,17 @@
 
 import { erf } from "../host_math.ts";
 import { IS_NAN } from "../kernels/reduce.ts";
-import { ASIN, ATAN, ERF, EXPM1, FLOAT_MOD, HYPERBOLIC, LOG1P, TANH } from "../kernels/special.ts";
+import {
+  ASIN,
+  ATAN,
+  ERF,
+  EXPM1,
+  FLOAT_MOD,
+  HYPERBOLIC,
+  LOG,
+  LOG1P,
+  TANH,
+} from "../kernels/special.ts";
 import { TRIG } from "../kernels/trig.ts";
 import { notDifferentiable } from "../op.ts";
 import { ACTIVATIONS } from "./activation_table.ts";
@@ -47,14 +57,23 @@ export const UNARY = {
     extremes: [-0.999, -0.3, -1e-6, 0, 1e-30, 1e-6, 0.41, 0.42, 1e30],
   },
   log2: {
-    f: "log2(x)",
+    f: "binary_log(x)",
     dx: "dy / (x * 0.69314718056)",
     ref: Math.log2,
+    module: LOG,
     low: 0.1,
     high: 4,
     extremes: [1e-30, 1, 1024, 1e30],
   },
-  log: { f: "log(x)", dx: "dy / x", ref: Math.log, low: 0.1, high: 4, extremes: [1e-30, 1e30] },
+  log: {
+    f: "natural_log(x)",
+    dx: "dy / x",
+    ref: Math.log,
+    module: LOG,
+    low: 0.1,
+    high: 4,
+    extremes: [1e-30, 0.9999, 1, 1.0001, 1e30],
+  },
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
   // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink. */
   rootOrZero: {
@@ -206,10 +225,16 @@ export const BINARY = {
     ref: (a, b) => a ** b,
     type: "float",
     lowA: 0.2,
-    // pow() of a negative base is undefined in WGSL; C's rule is wanted.
+    // pow() of a negative base is undefined in WGSL; C's rule is wanted. Of small whole exponents it
+    // loses 20 ulp, so those are products.
     module: `
 fn power(a: f32, b: f32) -> f32 {
   if (b == 0.0) { return 1.0; }
+  if (b == 1.0) { return a; }
+  if (b == 2.0) { return a * a; }
+  if (b == 3.0) { return a * a * a; }
+  if (b == 0.5) { return sqrt(a); }
+  if (b == -1.0) { return 1.0 / a; }
   let m = pow(abs(a), b);
   if (a >= 0.0) { return m; }
   if (b != trunc(b)) { return bitcast<f32>(0x7fc00000u | u32(b < 0.0)); }
