@@ -176,7 +176,7 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
       : Math.min(limits[name], value);
   }
   const about = adapter?.info ?? device.adapterInfo;
-  const description = about?.description || about?.device || "unknown adapter";
+  const description = about ? adapterName(about) : "unknown adapter";
   const software = (about as { isFallbackAdapter?: boolean } | undefined)?.isFallbackAdapter ===
       true || /llvmpipe|lavapipe|swiftshader|software/i.test(description);
   const subgroups = await probeSubgroups(device);
@@ -199,6 +199,18 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
     );
   }
   return info;
+}
+
+/** The adapter's name; browsers tell vendor and architecture only. */
+export function adapterName(about: {
+  readonly description: string;
+  readonly device?: string;
+  readonly vendor: string;
+  readonly architecture: string;
+}): string {
+  const { description, device, vendor, architecture } = about;
+  return description || device || [vendor, architecture].filter((w) => w).join(" ") ||
+    "unknown adapter";
 }
 
 /** Asks for the adapter's own limits and each wanted feature that it grants. */

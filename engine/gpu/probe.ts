@@ -3,6 +3,7 @@
  * since a name in a feature list promises less than a right answer. `deno task doctor` prints it.
  */
 
+import { adapterName } from "./device.ts";
 import { BufferUsage, MapMode } from "./flags.ts";
 
 /** What trying a feature gave. */
@@ -36,7 +37,7 @@ export async function adapterFacts(): Promise<AdapterFacts | null> {
   return {
     vendor: info.vendor,
     architecture: info.architecture,
-    description: info.description,
+    description: adapterName(info),
     features: new Set<string>(adapter.features as unknown as Iterable<string>),
     subgroupMinSize: info.subgroupMinSize ?? 0,
     subgroupMaxSize: info.subgroupMaxSize ?? 0,

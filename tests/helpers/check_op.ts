@@ -78,14 +78,15 @@ export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; co
   for (const [s, sample] of op.samples.entries()) {
     if (!op.reference) break;
     const where = `sample ${s} ${sample.inputs.map((i) => show(i.shape)).join(" ")}`;
+    const before = expected.length;
     try {
       counts.samples++;
       scope(() => {
-        const before = expected.length;
         checkSample(op, sample, { name: `${op.name} ${s}`, where, expected, counts });
         return expected.slice(before).map((e) => e.got);
       });
     } catch (error) {
+      expected.length = before; // the scope has freed them
       problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
     }
   }
