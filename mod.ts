@@ -14,3 +14,4 @@
 
 export * from "./engine/mod.ts";
 export * as nn from "./nn/mod.ts";
+export { GradScaler, type GradScalerOptions } from "./nn/optim/grad_scaler.ts";

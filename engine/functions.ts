@@ -233,8 +233,14 @@ export interface SgdTensors {
  * One step of SGD over all entries, in place and in as few dispatches as the adapter's bindings
  * allow. `hyper` is f32 [lr, momentum, dampening, weightDecay, nesterov, first]: the last two are 0
  * or 1; `first` makes the momentum buffers start as the gradient.
+ *
+ * @param options `skip`: u32 [1] on the GPU; nothing changes where it is not 0, as after an overflow
  */
-export function sgdStep(entries: readonly SgdTensors[], hyper: Tensor): void {
+export function sgdStep(
+  entries: readonly SgdTensors[],
+  hyper: Tensor,
+  options: { skip?: Tensor } = {},
+): void {
   inArena(() => {
     sgdInto(
       entries.map((e) => ({
@@ -243,6 +249,7 @@ export function sgdStep(entries: readonly SgdTensors[], hyper: Tensor): void {
         buffer: e.buffer?.device,
       })),
       hyper.device,
+      { skip: options.skip?.device },
     );
     return [];
   });

@@ -32,6 +32,8 @@ export interface AdaptiveNumberTensors {
   readonly active?: Tensor;
   /** Room for what follows from the step counts, f32 [n, 2]. */
   readonly factors?: Tensor;
+  /** u32 [1]: nothing changes where it is not 0, as after an overflow. */
+  readonly skip?: Tensor;
 }
 
 /**
@@ -60,6 +62,7 @@ export function adaptiveStep(
         steps: numbers.steps?.device,
         active: numbers.active?.device,
         factors: numbers.factors?.device,
+        skip: numbers.skip?.device,
       },
     );
     return [];

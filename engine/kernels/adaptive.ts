@@ -92,16 +92,23 @@ function updateText(rule: AdaptiveRule, i: number): string {
     ${step}`;
 }
 
-/** Builds the kernel for `count` parameters. */
-export const adaptiveKernel: (spec: { rule: AdaptiveRule; count: number }) => Kernel = memoized(
-  buildAdaptive,
-);
+/** What varies between the kernels. */
+export interface AdaptiveSpec {
+  readonly rule: AdaptiveRule;
+  readonly count: number;
+  /** Binds a flag; the dispatch changes nothing where it is not 0. */
+  readonly skip: boolean;
+}
 
-function buildAdaptive({ rule, count }: { rule: AdaptiveRule; count: number }): Kernel {
+/** Builds the kernel for `count` parameters. */
+export const adaptiveKernel: (spec: AdaptiveSpec) => Kernel = memoized(buildAdaptive);
+
+function buildAdaptive({ rule, count, skip }: AdaptiveSpec): Kernel {
   const states = adaptiveStates(rule);
   const steps = countsSteps(rule);
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
   if (steps) buffers.push({ name: "factors", access: "read", type: "f32" });
+  if (skip) buffers.push({ name: "skip", access: "read", type: "u32" });
   const params: Record<string, Param["type"]> = {};
   const updates: string[] = [];
   const cases: string[] = [];
@@ -129,12 +136,12 @@ fn update${i}(e: u32) {
   }
   const variant = Object.entries(rule).filter(([, on]) => on === true).map(([name]) => `_${name}`);
   return kernel({
-    name: `${rule.name}${variant.join("")}_x${count}`,
+    name: `${rule.name}${variant.join("")}${skip ? "_skip" : ""}_x${count}`,
     buffers,
     params: { ...params, groups: "u32" },
     module: updates.join("\n"),
     body: `  let group = wid.y * nwg.x + wid.x;
-  if (group >= p.groups) { return; }
+  if (group >= p.groups${skip ? " || skip[0] != 0u" : ""}) { return; }
   ${cases.join("\n  else ")}`,
   });
 }
@@ -145,11 +152,13 @@ fn update${i}(e: u32) {
  *
  * Adam: lr / (1 - beta1^t) and 1 / sqrt(1 - beta2^t); Adagrad: lr / (1 + (t - 1)·lrDecay).
  */
-export const countStepsKernel: (spec: { name: "adam" | "adagrad" }) => Kernel = memoized(
-  buildCountSteps,
-);
+export const countStepsKernel: (
+  spec: { name: "adam" | "adagrad"; skip: boolean },
+) => Kernel = memoized(buildCountSteps);
 
-function buildCountSteps({ name }: { name: "adam" | "adagrad" }): Kernel {
+function buildCountSteps(
+  { name, skip }: { name: "adam" | "adagrad"; skip: boolean },
+): Kernel {
   const factors = name === "adam"
     ? `  factors[2u * i] = hyper[0] / one_minus_exp(t * hyper[5]);
   factors[2u * i + 1u] = inverseSqrt(one_minus_exp(t * hyper[6]));`
@@ -161,6 +170,7 @@ function buildCountSteps({ name }: { name: "adam" | "adagrad" }): Kernel {
       { name: "active_of", access: "read", type: "f32" },
       { name: "steps", access: "write", type: "f32" },
       { name: "factors", access: "write", type: "f32" },
+      ...(skip ? [{ name: "skip", access: "read", type: "u32" } as const] : []),
     ],
     params: { count: "u32" },
     // 1 - exp(x) for x <= 0: the series where exp(x) is close to 1 (next term below 2^-24 of the sum).
@@ -174,7 +184,11 @@ fn one_minus_exp(x: f32) -> f32 {
 }`
       : "",
     body: `${linearThread("i", "p.count")}
-  let t = steps[i] + select(0.0, 1.0, active_of[i] != 0.0);
+${
+      skip
+        ? "  if (skip[0] != 0u) { return; }\n"
+        : ""
+    }  let t = steps[i] + select(0.0, 1.0, active_of[i] != 0.0);
   steps[i] = t;
 ${factors}`,
   });

@@ -26,11 +26,20 @@ export const SGD_HYPER = [
   "first",
 ] as const;
 
-/** Builds the kernel for `count` parameters. */
-export const sgdKernel: (spec: { count: number; momentum: boolean }) => Kernel = memoized(buildSgd);
+/** What varies between SGD kernels. */
+export interface SgdSpec {
+  readonly count: number;
+  readonly momentum: boolean;
+  /** Binds a flag; the dispatch changes nothing where it is not 0. */
+  readonly skip: boolean;
+}
 
-function buildSgd(spec: { count: number; momentum: boolean }): Kernel {
+/** Builds the kernel for `count` parameters. */
+export const sgdKernel: (spec: SgdSpec) => Kernel = memoized(buildSgd);
+
+function buildSgd(spec: SgdSpec): Kernel {
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
+  if (spec.skip) buffers.push({ name: "skip", access: "read", type: "u32" });
   const params: Record<string, Param["type"]> = {};
   const updates: string[] = [];
   const cases: string[] = [];
@@ -58,7 +67,7 @@ ${step}
     cases.push(`${test}{ let e = (group - p.first${i}) * ${SGD_BLOCK}u + lid.x; ${lanes} }`);
   }
   return kernel({
-    name: `sgd${spec.momentum ? "_momentum" : ""}_x${spec.count}`,
+    name: `sgd${spec.momentum ? "_momentum" : ""}${spec.skip ? "_skip" : ""}_x${spec.count}`,
     buffers,
     params: { ...params, groups: "u32" },
     module: `
@@ -67,7 +76,7 @@ struct Hyper {
 }
 ${updates.join("\n")}`,
     body: `  let group = wid.y * nwg.x + wid.x;
-  if (group >= p.groups) { return; }
+  if (group >= p.groups${spec.skip ? " || skip[0] != 0u" : ""}) { return; }
   let h = Hyper(hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5]);
   ${cases.join("\n  else ")}`,
   });

@@ -35,6 +35,8 @@ export interface AdaptiveNumbers {
   readonly steps?: DeviceArray;
   readonly active?: DeviceArray;
   readonly factors?: DeviceArray;
+  /** u32 [1]: nothing changes where it is not 0. */
+  readonly skip?: DeviceArray;
 }
 
 /**
@@ -50,12 +52,14 @@ export function adaptiveInto(
   const { limits, queue, info } = gpu();
   check(rule, entries, numbers);
   const states = adaptiveStates(rule);
-  const fixed = [numbers.hyper, ...(countsSteps(rule) ? [numbers.factors!] : [])];
+  const skipped = numbers.skip ? [numbers.skip] : [];
+  const skip = skipped.length > 0;
+  const fixed = [numbers.hyper, ...(countsSteps(rule) ? [numbers.factors!] : []), ...skipped];
   if (rule.name !== "rmsprop") {
     const { hyper, active, steps, factors } = numbers;
     queue.launch({
-      kernel: countStepsKernel({ name: rule.name }),
-      buffers: [hyper, active!, steps!, factors!].map((a) => operand(a).binding),
+      kernel: countStepsKernel({ name: rule.name, skip }),
+      buffers: [hyper, active!, steps!, factors!, ...skipped].map((a) => operand(a).binding),
       params: { count: steps!.size },
       grid: linearGrid(steps!.size, limits.maxComputeWorkgroupsPerDimension),
       cost: { flops: steps!.size * 20, bytes: steps!.size * 20 },
@@ -83,7 +87,7 @@ export function adaptiveInto(
     const y = Math.ceil(groups / limits.maxComputeWorkgroupsPerDimension);
     const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
-      kernel: adaptiveKernel({ rule, count: part.length }),
+      kernel: adaptiveKernel({ rule, count: part.length, skip }),
       buffers: [
         ...fixed.map((a) => operand(a).binding),
         ...part.flatMap((e) => [e.grad, e.param, ...e.states].map((a) => operand(a).binding)),

@@ -19,13 +19,20 @@ export interface SgdEntry {
  * Updates every entry; `hyper` is f32 [6] in the order of `SGD_HYPER`. One dispatch updates as many
  * parameters as the adapter binds buffers for.
  *
+ * @param options `skip`: u32 [1]; nothing changes where it is not 0
  * @throws {TypeError} if dtypes, shapes or layouts do not fit; nothing is updated then
  */
-export function sgdInto(entries: readonly SgdEntry[], hyper: DeviceArray): void {
+export function sgdInto(
+  entries: readonly SgdEntry[],
+  hyper: DeviceArray,
+  { skip }: { skip?: DeviceArray } = {},
+): void {
   const { limits, queue, info } = gpu();
   const momentum = entries.some((e) => e.buffer);
   check(entries, hyper);
-  const room = Math.floor((limits.maxStorageBuffersPerShaderStage - 1) / (momentum ? 3 : 2));
+  const fixed = skip ? [hyper, skip] : [hyper];
+  const free = limits.maxStorageBuffersPerShaderStage - fixed.length;
+  const room = Math.floor(free / (momentum ? 3 : 2));
   // Software Vulkan runs every branch of the choice between parameters under a mask: 15 parameters a
   // dispatch took 9.4 ms a step where one a dispatch takes 6.0 (AlexNet, 1.8 M parameters, 2026-11).
   const most = info.software ? 1 : Math.max(1, Math.min(room, SGD_MOST));
@@ -45,9 +52,9 @@ export function sgdInto(entries: readonly SgdEntry[], hyper: DeviceArray): void 
     const y = Math.max(1, Math.ceil(groups / side));
     const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
-      kernel: sgdKernel({ count: part.length, momentum }),
+      kernel: sgdKernel({ count: part.length, momentum, skip: skip !== undefined }),
       buffers: [
-        operand(hyper).binding,
+        ...fixed.map((a) => operand(a).binding),
         ...part.flatMap((e) =>
           [e.grad, e.param, ...(e.buffer ? [e.buffer] : [])].map((a) => operand(a).binding)
         ),

@@ -10,7 +10,13 @@ import {
   zeros,
 } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
-import { type BaseOptions, Optimizer, type OptimizerState, type ParamGroup } from "./optimizer.ts";
+import {
+  type BaseOptions,
+  Optimizer,
+  type OptimizerState,
+  type ParamGroup,
+  type StepOptions,
+} from "./optimizer.ts";
 
 /** Numbers of a group in GPU memory. */
 interface GroupNumbers {
@@ -41,7 +47,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
     return 0;
   }
 
-  override step(): void {
+  override step({ skip }: StepOptions = {}): void {
     for (const group of this.paramGroups) {
       const names = this.arrays(group);
       const entries: AdaptiveTensors[] = [];
@@ -59,6 +65,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
         active: numbers.active.with(active),
         steps: numbers.steps,
         factors: numbers.factors,
+        skip,
       });
     }
   }

@@ -27,6 +27,7 @@ export {
   type ParamGroup,
   type ParamInput,
   type ParamState,
+  type StepOptions,
 } from "./optimizer.ts";
 export {
   ReduceLROnPlateau,
@@ -35,3 +36,4 @@ export {
 } from "./reduce_on_plateau.ts";
 export { RMSprop, type RMSpropOptions } from "./rmsprop.ts";
 export { SGD, type SGDOptions } from "./sgd.ts";
+export { GradScaler, type GradScalerOptions, type GradScalerState } from "./grad_scaler.ts";

@@ -32,6 +32,12 @@ export type ParamInput<O extends object> =
 /** State of one parameter, by name. */
 export type ParamState = Record<string, Tensor>;
 
+/** Options of {@linkcode Optimizer.step}. */
+export interface StepOptions {
+  /** u32 [1] on the GPU: the step changes nothing where it is not 0. */
+  skip?: Tensor;
+}
+
 /** What {@linkcode Optimizer.stateDict} gives; `saveCheckpoint` takes it as it is. */
 export interface OptimizerState {
   /** State by the parameter's index over all groups. */
@@ -108,8 +114,12 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
    */
   protected abstract check(options: O): void;
 
-  /** Updates every parameter that has a gradient. Nothing is recorded and nothing is read back. */
-  abstract step(): void;
+  /**
+   * Updates every parameter that has a gradient. Nothing is recorded and nothing is read back.
+   *
+   * @param options `skip`: u32 [1] on the GPU; nothing changes where it is not 0. `GradScaler` passes it.
+   */
+  abstract step(options?: StepOptions): void;
 
   /** Writes options that changed to GPU memory. `step` does it too; schedulers call it. */
   abstract writeOptions(): void;

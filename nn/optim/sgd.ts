@@ -2,7 +2,13 @@
 
 import { keep, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
-import { checkNotNegative, Optimizer, type ParamGroup, type ParamInput } from "./optimizer.ts";
+import {
+  checkNotNegative,
+  Optimizer,
+  type ParamGroup,
+  type ParamInput,
+  type StepOptions,
+} from "./optimizer.ts";
 
 /** Options of {@linkcode SGD}. */
 export interface SGDOptions {
@@ -69,12 +75,12 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
-  override step(): void {
+  override step({ skip }: StepOptions = {}): void {
     for (const group of this.paramGroups) {
       const { first, later } = this.#entries(group);
       const hyper = this.#hyperOf(group);
-      if (first.length > 0) sgdStep(first, hyper.first.with(numbers(group, true)));
-      if (later.length > 0) sgdStep(later, hyper.later.with(numbers(group, false)));
+      if (first.length > 0) sgdStep(first, hyper.first.with(numbers(group, true)), { skip });
+      if (later.length > 0) sgdStep(later, hyper.later.with(numbers(group, false)), { skip });
     }
   }
 
