@@ -3,13 +3,25 @@
 import { apply } from "./apply.ts";
 import type { DType } from "./dtype.ts";
 import * as move from "./ops/movement.ts";
+import * as arrange from "./ops/rearrange.ts";
 import { cast } from "./ops/select.ts";
-import { normalizeDim } from "./shape.ts";
+import { normalizeDim, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import { TensorBase } from "./tensor_base.ts";
 
 /** Sizes or dimensions as a list or one by one. */
 export type Sizes = readonly number[] | readonly [readonly number[]];
+
+/** Options of padding. */
+export interface PadOptions {
+  /**
+   * What stands in the padding: a `constant` (default), the elements mirrored at the border without
+   * it (`reflect`), the border itself (`replicate`), or the elements from the other end (`circular`).
+   */
+  mode?: "constant" | "reflect" | "replicate" | "circular";
+  /** The constant; default 0. */
+  value?: number;
+}
 
 /** Shape methods of a tensor. */
 export abstract class TensorShape extends TensorBase {
@@ -80,6 +92,118 @@ export abstract class TensorShape extends TensorBase {
     const shape = this.shape.filter((_, i) => i !== d);
     return this.narrow(d, at, 1).reshape(shape);
   }
+  /** The whole tensor repeated so many times along each dimension; more sizes add dimensions in front. */
+  repeat(...times: Sizes): Tensor {
+    const counts = sizes(times);
+    const lead = counts.length - this.ndim;
+    if (lead < 0 || counts.some((n) => !Number.isInteger(n) || n < 0)) {
+      throw new TypeError(
+        `Cannot repeat ${show(this.shape)} ${show(counts)} times: give a whole number >= 0 for ` +
+          `each of its ${this.ndim} dimensions`,
+      );
+    }
+    const shape = [...Array<number>(lead).fill(1), ...this.shape];
+    return this.reshape(shape.flatMap((s) => [1, s]))
+      .expand(shape.flatMap((s, d) => [counts[d]!, s]))
+      .reshape(shape.map((s, d) => s * counts[d]!));
+  }
+  /** Parts of `size` along dim (the last may be smaller), or parts of the given sizes; views. */
+  split(size: number | readonly number[], dim = 0): Tensor[] {
+    const d = normalizeDim("split", dim, this.ndim);
+    const total = this.shape[d] ?? 0;
+    if (typeof size === "number" && !(Number.isInteger(size) && size > 0)) {
+      throw new RangeError(`Cannot split into parts of ${size}: it must be a whole number > 0`);
+    }
+    const parts = typeof size !== "number" ? size : Array.from(
+      { length: Math.max(1, Math.ceil(total / size)) },
+      (_, i) => Math.min(size, total - i * size),
+    );
+    if (parts.reduce((n, s) => n + s, 0) !== total || parts.some((s) => s < 0)) {
+      throw new TypeError(
+        `Cannot split ${show(this.shape)} into ${show(parts)} along dimension ${d}: the parts ` +
+          `must sum to ${total}`,
+      );
+    }
+    let start = 0;
+    return parts.map((length) => this.narrow(d, (start += length) - length, length));
+  }
+  /** At most `count` parts of equal size along dim, the last one smaller if need be; views. */
+  chunk(count: number, dim = 0): Tensor[] {
+    if (!Number.isInteger(count) || count < 1) {
+      throw new RangeError(`Cannot chunk into ${count} parts: it must be a whole number > 0`);
+    }
+    const d = normalizeDim("chunk", dim, this.ndim);
+    return this.split(Math.max(1, Math.ceil((this.shape[d] ?? 0) / count)), d);
+  }
+  /** The tensors along dim, without the dimension; views. */
+  unbind(dim = 0): Tensor[] {
+    const d = normalizeDim("unbind", dim, this.ndim);
+    return Array.from({ length: this.shape[d] ?? 0 }, (_, i) => this.select(d, i));
+  }
+  /**
+   * With elements added at both ends: [before, after] of the last dimension, then of the one before
+   * it, and so on. Negative numbers take elements away (mode `constant`).
+   *
+   * @throws {RangeError} if `reflect` pads by the size or more, or `circular` by more than the size
+   */
+  pad(pads: readonly number[], options: PadOptions = {}): Tensor {
+    const { mode = "constant", value = 0 } = options;
+    if (pads.length % 2 !== 0 || pads.length > 2 * this.ndim || !pads.every(Number.isInteger)) {
+      throw new TypeError(
+        `Cannot pad ${show(this.shape)} by ${show(pads)}: give two whole numbers a dimension, ` +
+          "last dimension first",
+      );
+    }
+    const before = this.shape.map((_, d) => pads[2 * (this.ndim - 1 - d)] ?? 0);
+    const after = this.shape.map((_, d) => pads[2 * (this.ndim - 1 - d) + 1] ?? 0);
+    let x = this as unknown as Tensor;
+    if (mode !== "constant") {
+      this.shape.forEach((s, d) => {
+        if (before[d] || after[d]) {
+          checkPadding(mode, [before[d]!, after[d]!], { shape: this.shape, size: s });
+          x = padDimension(x, mode, { dim: d, before: before[d]!, after: after[d]! });
+        }
+      });
+      return x;
+    }
+    this.shape.forEach((s, d) => {
+      const [from, to] = [Math.max(0, -before[d]!), s - Math.max(0, -after[d]!)];
+      if (from > 0 || to < s) x = x.narrow(d, from, to - from);
+    });
+    const attrs = {
+      before: before.map((n) => Math.max(0, n)),
+      after: after.map((n) => Math.max(0, n)),
+      value,
+    };
+    return apply(arrange.padConstant, [x], attrs)[0]!;
+  }
+  /** The order of elements reversed along dimensions. */
+  flip(...dims: Sizes): Tensor {
+    return apply(arrange.flip, [this], { dims: sizes(dims) })[0]!;
+  }
+  /** Moved by `shifts` along `dims`, around the end; without dims as if flattened. */
+  roll(shifts: number | readonly number[], dims?: number | readonly number[]): Tensor {
+    const by = typeof shifts === "number" ? [shifts] : shifts;
+    if (dims === undefined) {
+      return apply(arrange.roll, [this.reshape(-1)], { shifts: by, dims: [0] })[0]!
+        .reshape(this.shape);
+    }
+    const along = typeof dims === "number" ? [dims] : dims;
+    return apply(arrange.roll, [this], { shifts: by, dims: along })[0]!;
+  }
+  /** Last two dimensions on and below a diagonal (0 is the main one, 1 the one above it), else 0. */
+  tril(diagonal = 0): Tensor {
+    return apply(arrange.tril, [this], { diagonal })[0]!;
+  }
+  /** Last two dimensions on and above a diagonal (0 is the main one, 1 the one above it), else 0. */
+  triu(diagonal = 0): Tensor {
+    return apply(arrange.triu, [this], { diagonal })[0]!;
+  }
+  /** Elements with equal indices along two dimensions (or `offset` apart), as the last one; a view. */
+  diagonal(options: { offset?: number; dim1?: number; dim2?: number } = {}): Tensor {
+    const { offset = 0, dim1 = 0, dim2 = 1 } = options;
+    return apply(arrange.diagonal, [this], { offset, dim1, dim2 })[0]!;
+  }
   /** Row-major in memory: the tensor itself, or a copy. */
   contiguous(): Tensor {
     return this.device.contiguous ? this as unknown as Tensor : this.clone();
@@ -96,4 +220,46 @@ export abstract class TensorShape extends TensorBase {
 
 function sizes(list: Sizes): readonly number[] {
   return Array.isArray(list[0]) ? list[0] : list as readonly number[];
+}
+
+type BorderMode = Exclude<PadOptions["mode"], "constant" | undefined>;
+
+function checkPadding(
+  mode: BorderMode,
+  pads: readonly number[],
+  of: { shape: readonly number[]; size: number },
+): void {
+  const { shape, size } = of;
+  const most = mode === "reflect" ? size - 1 : mode === "circular" ? size : Infinity;
+  if (pads.some((n) => n < 0 || n > most) || size === 0) {
+    throw new RangeError(
+      `Cannot pad ${show(shape)} by ${show(pads)} in mode ${mode}: a dimension of size ${size} ` +
+        (size === 0 ? "has nothing to repeat" : `takes 0 to ${most}`),
+    );
+  }
+}
+
+/** One dimension longer by elements of the tensor itself. */
+function padDimension(
+  x: Tensor,
+  mode: BorderMode,
+  pad: { dim: number; before: number; after: number },
+): Tensor {
+  const { dim, before, after } = pad;
+  const size = x.shape[dim]!;
+  const border = (start: number, count: number) => {
+    if (mode === "replicate") {
+      return x.narrow(dim, start, 1).expand(x.shape.map((_, d) => d === dim ? count : -1));
+    }
+    const part = x.narrow(dim, start, count);
+    return mode === "reflect" ? part.flip(dim) : part;
+  };
+  const first = mode === "reflect" ? 1 : mode === "circular" ? size - before : 0;
+  const last = mode === "reflect" ? size - 1 - after : mode === "circular" ? 0 : size - 1;
+  const parts = [
+    ...(before > 0 ? [border(first, before)] : []),
+    x,
+    ...(after > 0 ? [border(last, after)] : []),
+  ];
+  return apply(move.cat, parts, { dim })[0]!;
 }
