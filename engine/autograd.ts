@@ -47,8 +47,17 @@ export function isRecording(): boolean {
  * ```
  */
 export function noGrad<T>(fn: () => T): T {
+  return withRecording(false, fn);
+}
+
+/** Runs `fn` with recording on, inside `noGrad` too. Restores the mode as {@linkcode noGrad} does. */
+export function enableGrad<T>(fn: () => T): T {
+  return withRecording(true, fn);
+}
+
+function withRecording<T>(mode: boolean, fn: () => T): T {
   const before = recording;
-  recording = false;
+  recording = mode;
   let result: T;
   try {
     result = fn();
@@ -201,22 +210,23 @@ export interface Root {
 /**
  * Walks back from `roots`, newest node first, and hands each leaf its gradient.
  *
- * @param collect gradients to keep on the way, by edge; leaves then collect nothing
+ * @param collect gradients to keep on the way, by edge; leaves then collect nothing, and an edge for
+ *   which it returns true is not walked through
  */
 export function walkBack(
   roots: readonly Root[],
   options: {
     retainGraph: boolean;
-    collect?: (edge: Edge, grad: DeviceArray) => void;
+    collect?: (edge: Edge, grad: DeviceArray) => boolean | void;
   },
 ): void {
   const pending = new Map<Node, (DeviceArray | null)[]>();
   const queue: Node[] = [];
   const deliver = (edge: Edge, grad: DeviceArray) => {
-    options.collect?.(edge, grad);
-    if ("leaf" in edge) {
+    const stop = options.collect?.(edge, grad) === true;
+    if (stop || "leaf" in edge) {
       if (options.collect) grad.release();
-      else edge.leaf.accumulate(grad);
+      else (edge as { leaf: GradientSink }).leaf.accumulate(grad);
       return;
     }
     let slots = pending.get(edge.node);

@@ -59,7 +59,7 @@ export function afterOp<A>(
   attrs: A,
 ): void {
   const mode = debug().check;
-  if (mode === "off") return;
+  if (mode === "off" || mode === "anomaly") return;
   const compared = mode === "reference";
   if (compared && (!op.reference || op.discontinuous?.(attrs))) return;
   pending.push({
@@ -77,7 +77,8 @@ export function afterBackward(
   gradients: readonly (DeviceArray | null)[],
   where: string,
 ): void {
-  if (debug().check !== "nan") return;
+  const mode = debug().check;
+  if (mode !== "nan" && mode !== "anomaly") return;
   pending.push({
     what: `Gradient of ${name}${whereText(where)}`,
     role: "input",

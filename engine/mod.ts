@@ -7,7 +7,8 @@ export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/devi
 export type { MemoryInfo } from "./gpu/pool.ts";
 export { inModule } from "./check.ts";
 export { autocast, type AutocastOptions } from "./autocast.ts";
-export { noGrad } from "./autograd.ts";
+export { enableGrad, noGrad } from "./autograd.ts";
+export { checkpoint, detectAnomaly, grad, type GradOptions } from "./functions_autograd.ts";
 export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
 export { memory, type Nested, readAll, synchronize } from "./read.ts";
 export { manualSeed, type RngState, rngState, setRngState } from "./rng.ts";

@@ -18,10 +18,13 @@ export function traceCall(call: Call): void {
   listener?.(call);
 }
 
-/** Runs `fn` and hands each op that it runs to `listen`, in order. */
+/** Runs `fn` and hands each op that it runs to `listen`, in order, and to the listeners around it. */
 export function trace<T>(fn: () => T, listen: (call: Call) => void): T {
   const outer = listener;
-  listener = listen;
+  listener = (call) => {
+    listen(call);
+    outer?.(call);
+  };
   try {
     return fn();
   } finally {

@@ -10,8 +10,8 @@
  * | | nan | the first op with a NaN or Inf in its output is thrown at the next `await`, with module and op |
  */
 
-/** How ops are checked while they run. */
-export type CheckMode = "off" | "reference" | "nan";
+/** How ops are checked while they run; `anomaly` looks at gradients alone, for `detectAnomaly`. */
+export type CheckMode = "off" | "reference" | "nan" | "anomaly";
 
 /** The switches; `setDebug` changes them at run time. */
 export interface DebugSettings {

@@ -1,0 +1,302 @@
+/** Gradients besides `backward`: of chosen tensors, with recomputed activations, checked for NaN. */
+
+import type { DeviceArray } from "./array.ts";
+import {
+  addAndRelease,
+  type Edge,
+  enableGrad,
+  isRecording,
+  Node,
+  noGrad,
+  ownGradient,
+  type Root,
+  walkBack,
+} from "./autograd.ts";
+import { failedChecks, inModule, modulePath } from "./check.ts";
+import { isFloat } from "./dtype.ts";
+import { debug, setDebug } from "./gpu/debug.ts";
+import type { BackwardRule, Op } from "./op.ts";
+import { cast } from "./ops/select.ts";
+import { rngState, setRngState } from "./rng.ts";
+import { scope } from "./scope.ts";
+import { sameShape, show } from "./shape.ts";
+import { startOf, Tensor } from "./tensor.ts";
+import { trace, traceCall } from "./trace.ts";
+
+/** Options of {@linkcode grad}. */
+export interface GradOptions {
+  /** The gradient each output starts from; 1 for outputs of one element. */
+  gradOutputs?: readonly (Tensor | null)[];
+  /** Keeps what the graph saved, for another walk; default false. */
+  retainGraph?: boolean;
+  /** Gives null for inputs that no output depends on, instead of throwing; default false. */
+  allowUnused?: boolean;
+}
+
+/** Sums of the gradients that arrive at chosen edges. */
+class Collector {
+  readonly #places = new Map<object, Map<number, number>>();
+  readonly sums: (DeviceArray | null)[] = [];
+
+  /** Number of the edge; the same edge has the same number. */
+  add(edge: Edge): number {
+    const [owner, output] = keyOf(edge);
+    const outputs = this.#places.get(owner) ?? new Map<number, number>();
+    this.#places.set(owner, outputs);
+    const known = outputs.get(output);
+    if (known !== undefined) return known;
+    outputs.set(output, this.sums.length);
+    return this.sums.push(null) - 1;
+  }
+
+  /** Adds a gradient if its edge was chosen; true if so. */
+  collect(edge: Edge, grad: DeviceArray): boolean {
+    const [owner, output] = keyOf(edge);
+    const place = this.#places.get(owner)?.get(output);
+    if (place === undefined) return false;
+    const before = this.sums[place];
+    this.sums[place] = before ? addAndRelease(before, grad.alias()) : grad.alias();
+    return true;
+  }
+}
+
+function keyOf(edge: Edge): [object, number] {
+  return "node" in edge ? [edge.node, edge.output] : [edge.leaf, 0];
+}
+
+/**
+ * d (Σ outputs · gradOutputs) / d input for each input, without touching any tensor's `grad`. Inputs may
+ * be leaves or computed tensors.
+ *
+ * @throws {TypeError} if an output or input requires no gradient, a gradOutput is missing or mis-shaped,
+ *   or no output depends on an input (unless allowUnused)
+ *
+ * @example
+ * ```ts
+ * import { grad, init, tensor } from "../mod.ts";
+ * await init();
+ * const x = tensor([1, 2, 3], { requiresGrad: true });
+ * const [dx] = grad(x.square().sum(), x);
+ * console.log(await dx!.array(), x.grad); // [2, 4, 6] null
+ * ```
+ */
+export function grad(
+  outputs: Tensor | readonly Tensor[],
+  inputs: Tensor | readonly Tensor[],
+  options: GradOptions = {},
+): (Tensor | null)[] {
+  const from = outputs instanceof Tensor ? [outputs] : outputs;
+  const to = inputs instanceof Tensor ? [inputs] : inputs;
+  const { gradOutputs = [], retainGraph = false, allowUnused = false } = options;
+  if (gradOutputs.length > from.length) {
+    throw new TypeError(
+      `Cannot take gradients of ${from.length} outputs with ${gradOutputs.length} gradOutputs: ` +
+        "give at most one each",
+    );
+  }
+  to.forEach((t, i) => {
+    if (t.requiresGrad) return;
+    throw new TypeError(`Cannot take the gradient of input ${i}: it requires no gradient`);
+  });
+  const collector = new Collector();
+  const places = to.map((t) => collector.add(t.edge()));
+  const roots: Root[] = from.map((t, i) => ({
+    edge: t.edge(),
+    grad: startOf(t, gradOutputs[i] ?? undefined),
+  }));
+  walkBack(roots, {
+    retainGraph,
+    collect(edge, array) {
+      collector.collect(edge, array);
+    },
+  });
+  const unused = places.findIndex((place) => collector.sums[place] === null);
+  if (unused >= 0 && !allowUnused) {
+    for (const sum of collector.sums) sum?.release();
+    throw new TypeError(
+      `Cannot take the gradient of input ${unused} ${show(to[unused]!.shape)}: no output depends ` +
+        "on it; allowUnused gives null for it",
+    );
+  }
+  const results = places.map((place) => {
+    const sum = collector.sums[place];
+    return sum ? new Tensor(ownGradient(sum.alias())) : null;
+  });
+  for (const sum of collector.sums) sum?.release();
+  return results;
+}
+
+/**
+ * fn(...inputs) without keeping what its backward needs: backward runs fn again, drawing the same
+ * random numbers, and frees it at once. Trades one more forward pass for memory.
+ *
+ * Gradients reach the inputs and every other tensor that fn uses, such as a module's parameters. fn
+ * must be a function of its inputs: what else it changes (batch statistics) is changed twice, and it
+ * must not use a tensor that is freed by then.
+ *
+ * @throws {TypeError} if fn is async or returns something else than tensors
+ *
+ * Source: Chen et al., "Training deep nets with sublinear memory cost", 2016,
+ * https://arxiv.org/abs/1604.06174
+ *
+ * @example
+ * ```ts
+ * import { checkpoint, init, randn } from "../mod.ts";
+ * await init();
+ * const x = randn([4, 8], { requiresGrad: true });
+ * checkpoint((t) => t!.exp().tanh().square(), x).sum().backward();
+ * console.log(x.grad!.shape); // [4, 8]
+ * ```
+ */
+export function checkpoint<T extends Tensor | readonly Tensor[]>(
+  fn: (...inputs: Tensor[]) => T,
+  ...inputs: Tensor[]
+): T {
+  if (!isRecording()) return fn(...inputs);
+  const start = rngState();
+  const where = modulePath();
+  const used = new Set<Tensor>();
+  const made = new Set<Tensor>();
+  const result = scope(() =>
+    noGrad(() =>
+      trace(() => fn(...inputs), (call) => {
+        for (const t of call.inputs) if (t.requiresGrad) used.add(t);
+        for (const t of call.outputs) made.add(t);
+      })
+    )
+  );
+  const list = listOf(result);
+  for (const t of list) if (t.requiresGrad) used.add(t);
+  const others = [...used].filter((t) => !inputs.includes(t));
+  if (used.size === 0) return result;
+
+  const rule: BackwardRule<unknown> = (ctx, grads) => {
+    const now = rngState();
+    try {
+      setRngState(start);
+      return scope(() => {
+        const leaves = inputs.map((_, i) =>
+          new Tensor(ctx.saved[i]!.alias(), { requiresGrad: ctx.needs[i] })
+        );
+        const again = listOf(inPath(where, () => enableGrad(() => fn(...leaves))));
+        return gradients(again, grads, [
+          ...leaves.map((t, i) => ctx.needs[i] ? t.edge() : null),
+          ...others.map((t) => t.edge()),
+        ]);
+      });
+    } finally {
+      setRngState(now);
+    }
+  };
+  const node = new Node(asOp(rule), {
+    attrs: null,
+    edges: [
+      ...inputs.map((t) => t.requiresGrad ? t.edge() : null),
+      ...others.map((t) => t.edge()),
+    ],
+    inputs: [...inputs, ...others].map((t) => t.device),
+    outputs: list.map(({ shape, dtype }) => ({ shape, dtype })),
+    saved: inputs.map((t) => t.device.alias()),
+  });
+  const wrapped = list.map((t, output) => {
+    if (!isFloat(t.dtype)) return t;
+    const wrapper = new Tensor(t.device.alias(), { source: { node, output } });
+    traceCall({
+      op: cast as Op<unknown>,
+      attrs: { dtype: t.dtype },
+      inputs: [t],
+      outputs: [wrapper],
+    });
+    if (made.has(t)) t.dispose();
+    return wrapper;
+  });
+  return (result instanceof Tensor ? wrapped[0] : wrapped) as unknown as T;
+}
+
+function listOf(result: unknown): readonly Tensor[] {
+  const list = result instanceof Tensor ? [result] : result;
+  if (!Array.isArray(list) || !list.every((t) => t instanceof Tensor)) {
+    throw new TypeError("Cannot checkpoint: the function must return a tensor or an array of them");
+  }
+  return list;
+}
+
+/** Gradients at `edges` of the recomputed outputs, walking no further than them. */
+function gradients(
+  outputs: readonly Tensor[],
+  grads: readonly DeviceArray[],
+  edges: readonly (Edge | null)[],
+): (DeviceArray | null)[] {
+  if (
+    outputs.length !== grads.length ||
+    outputs.some((t, i) => !sameShape(t.shape, grads[i]!.shape))
+  ) {
+    throw new Error(
+      "Cannot run backward through checkpoint: the function returned other shapes than at first",
+    );
+  }
+  const collector = new Collector();
+  const places = edges.map((edge) => edge && collector.add(edge));
+  const roots: Root[] = outputs.flatMap((t, i) =>
+    t.requiresGrad ? [{ edge: t.edge(), grad: grads[i]!.alias() }] : []
+  );
+  walkBack(roots, {
+    retainGraph: false,
+    collect(edge, array) {
+      if (collector.collect(edge, array)) return true;
+      if ("leaf" in edge) {
+        throw new Error(
+          "Cannot run backward through checkpoint: the function used a tensor that it did not use " +
+            "at first",
+        );
+      }
+    },
+  });
+  return places.map((place) => place === null ? null : collector.sums[place]!);
+}
+
+function inPath<T>(path: string, fn: () => T): T {
+  return path === "" ? fn() : inModule(path, fn);
+}
+
+/** A record for the tape alone: it is run by `checkpoint`, not by `apply`. */
+function asOp(backward: BackwardRule<unknown>): Op<unknown> {
+  return {
+    name: "checkpoint",
+    check: () => [],
+    forward: () => [],
+    backward,
+    reference: null,
+    samples: [],
+  };
+}
+
+/**
+ * Runs `fn` and throws if a backward pass inside gave a gradient that is not finite, naming the op,
+ * the module it ran in and the element. Forward values may be NaN or Inf (a mask of -Inf). Copies
+ * every gradient: for the search for a fault, not for training.
+ *
+ * @throws {CheckError} at the first gradient, in the order of backward, with a NaN or Inf
+ *
+ * @example
+ * ```ts
+ * import { detectAnomaly, init, tensor } from "../mod.ts";
+ * await init();
+ * const x = tensor([0, 1], { requiresGrad: true });
+ * await detectAnomaly(() => x.sqrt().sum().backward())
+ *   .catch((error) => console.log(error.message)); // Gradient of sqrt: input 0 [2] is Infinity at [0], …
+ * ```
+ */
+export async function detectAnomaly<T>(fn: () => T | Promise<T>): Promise<T> {
+  const before = debug().check;
+  if (before !== "nan") setDebug({ check: "anomaly" });
+  try {
+    const result = await fn();
+    await failedChecks();
+    return result;
+  } finally {
+    setDebug({ check: before });
+    // Copies are left if fn threw.
+    await failedChecks().catch(() => {});
+  }
+}
