@@ -39,7 +39,7 @@ export interface ConvSpec {
   readonly dtype: "f32" | "f16";
   /** False when no read can fall into the padding. */
   readonly padded: boolean;
-  /** Adds bias[o] (forward). */
+  /** Adds bias[o] (forward), or bias[c] (dX as a transposed convolution). */
   readonly bias?: boolean;
   /** True when K is cut into shares that are stored apart (dW). */
   readonly shares?: boolean;
@@ -173,23 +173,25 @@ const PHASE: Readonly<Record<string, Param["type"]>> = {
  */
 export const convInputGradKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoized(buildInputGrad);
 
-function buildInputGrad(_spec: ConvSpec, tile: Tile): Kernel {
+function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
   const walk = counters("ko", "th", "tw", "p.TH", "p.TW");
   const offsets = `k_h = i32(th) * p.oh_step; k_w = i32(tw) * p.ow_step;
     k_off = i32(ko * p.OH * p.OW);
     k_row = (ko * p.C * p.KH + p.kh0 + th * p.kh_step) * p.KW + p.kw0 + tw * p.kw_step;`;
   return gemmKernel({
-    name: "conv2d_dx",
+    name: spec.bias ? "conv2d_dx_bias" : "conv2d_dx",
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
-      { name: "w", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: spec.dtype },
+      { name: "w", access: "read", type: spec.dtype },
+      ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
+      { name: "dx", access: "write", type: spec.dtype },
     ],
     params: PHASE,
     module: `
 fn read_dy(h: i32, w: i32, base: i32) -> f32 {
   let inside = u32(h) < p.OH && u32(w) < p.OW;
-  return select(0.0, dy[u32(select(0, base + h * i32(p.OW) + w, inside))], inside);
+  let v = ${asF32("dy[u32(select(0, base + h * i32(p.OW) + w, inside))]", spec)};
+  return select(0.0, v, inside);
 }`,
     walk: {
       start: `${walk.start}
@@ -200,7 +202,7 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
     },
     a: {
       prepare: (i, m) => `  let w_row${i} = (batch * p.O * p.C + ${m}) * p.KH * p.KW;`,
-      load: (i) => `w[w_row${i} + k_row]`,
+      load: (i) => asF32(`w[w_row${i} + k_row]`, spec),
     },
     b: {
       prepare: (j, n) =>
@@ -217,7 +219,10 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
     prepareStore: (j) =>
       `    let x_base${j} = ((b_${j} * p.groups + batch) * p.C * p.H + p.h0 + i_${j} * p.stride_h) * p.W +
       p.w0 + j_${j} * p.stride_w;`,
-    store: ({ j, m, value }) => `dx[x_base${j} + ${m} * p.H * p.W] = ${value};`,
+    store: ({ j, m, value }) => {
+      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.C + ${m}]`, spec)}` : "";
+      return `dx[x_base${j} + ${m} * p.H * p.W] = ${stored(value + bias, spec)};`;
+    },
   }, tile);
 }
 

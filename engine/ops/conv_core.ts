@@ -1,0 +1,356 @@
+/**
+ * The three products of a convolution, Y = W * X, dX and dW, by the tiled core or, where every channel
+ * is a group of its own, by kernels for that. Convolution and its transpose are made of them.
+ */
+
+import { DeviceArray, operand, type Spec } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+import {
+  convForwardKernel,
+  convInputGradKernel,
+  type ConvSpec,
+  convWeightGradKernel,
+} from "../kernels/conv.ts";
+import {
+  depthwiseForwardKernel,
+  depthwiseInputGradKernel,
+  depthwiseWeightGradKernel,
+} from "../kernels/depthwise.ts";
+import type { Tile } from "../kernels/gemm.ts";
+import { type Kernel, linearGrid } from "../kernels/kernel.ts";
+import { run } from "../op.ts";
+import { contiguousStrides } from "../shape.ts";
+import { fill } from "./fill.ts";
+import { type GemmPlan, type GemmSize, launchGemm, planGemm } from "./gemm_plan.ts";
+import { sum } from "./reduce.ts";
+
+/** How a window slides, as pairs [height, width]. */
+export interface Window {
+  readonly stride: readonly [number, number];
+  /** Zeros above and to the left. */
+  readonly padding: readonly [number, number];
+  readonly dilation: readonly [number, number];
+  readonly groups: number;
+}
+
+/** Which kernels run; `auto` is depthwise where each input channel is a group. Tests force one. */
+let forced: "auto" | "core" = "auto";
+
+/** Makes every convolution inside `fn` use the tiled core, for tests and benchmarks. */
+export function onTiledCore<T>(fn: () => T): T {
+  const before = forced;
+  forced = "core";
+  try {
+    return fn();
+  } finally {
+    forced = before;
+  }
+}
+
+/** Sizes of a convolution of x [B, C·groups, H, W] by w [O·groups, C, KH, KW] to y [.., OH, OW]. */
+interface Sizes {
+  readonly B: number;
+  readonly C: number;
+  readonly O: number;
+  readonly H: number;
+  readonly W: number;
+  readonly OH: number;
+  readonly OW: number;
+  readonly KH: number;
+  readonly KW: number;
+}
+
+interface Shapes {
+  readonly x: readonly number[];
+  readonly w: readonly number[];
+  readonly y: readonly number[];
+}
+
+function sizesOf({ x, w, y }: Shapes, { groups }: Window): Sizes {
+  const [B, , H, W] = x as [number, number, number, number];
+  const [O, C, KH, KW] = w as [number, number, number, number];
+  return { B, C, O: O / groups, H, W, OH: y[2]!, OW: y[3]!, KH, KW };
+}
+
+function windowParams(s: Sizes, at: Window): Record<string, number> {
+  return {
+    C: s.C,
+    O: s.O,
+    groups: at.groups,
+    H: s.H,
+    W: s.W,
+    OH: s.OH,
+    OW: s.OW,
+    KH: s.KH,
+    KW: s.KW,
+    stride_h: at.stride[0],
+    stride_w: at.stride[1],
+    pad_h: at.padding[0],
+    pad_w: at.padding[1],
+    dil_h: at.dilation[0],
+    dil_w: at.dilation[1],
+  };
+}
+
+/** True if a window can reach outside of x. */
+function isPadded(s: Sizes, { stride, padding, dilation }: Window): boolean {
+  return padding[0] > 0 || padding[1] > 0 ||
+    (s.OH - 1) * stride[0] + (s.KH - 1) * dilation[0] >= s.H ||
+    (s.OW - 1) * stride[1] + (s.KW - 1) * dilation[1] >= s.W;
+}
+
+/** The dtype of a checked input. */
+function floatOf({ dtype }: Spec): "f32" | "f16" {
+  return dtype === "f16" ? "f16" : "f32";
+}
+
+function isDepthwise(s: Sizes): boolean {
+  return forced === "auto" && s.C === 1;
+}
+
+interface Product {
+  readonly size: GemmSize;
+  readonly plan: GemmPlan;
+  readonly spec: ConvSpec;
+  readonly arrays: readonly DeviceArray[];
+  readonly params: Readonly<Record<string, number>>;
+}
+
+/** One product on the tiled core; the last array is the output. */
+function onCore(build: (spec: ConvSpec, tile: Tile) => Kernel, product: Product): void {
+  const { size, plan, spec, arrays, params } = product;
+  launchGemm(build(spec, plan.tile), {
+    size,
+    plan,
+    buffers: arrays.map((a) => operand(a).binding),
+    params,
+    cost: {
+      flops: 2 * size.batch * size.M * size.N * size.K,
+      bytes: arrays.reduce((n, a) => n + a.bytes, 0),
+    },
+  });
+}
+
+function launchDepthwise(
+  kernel: Kernel,
+  arrays: readonly DeviceArray[],
+  { count, params, flops }: { count: number; params: Record<string, number>; flops: number },
+): void {
+  gpu().queue.launch({
+    kernel,
+    buffers: arrays.map((a) => operand(a).binding),
+    params: { count, ...params },
+    grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
+  });
+}
+
+function depthwiseParams(s: Sizes, at: Window): Record<string, number> {
+  return { ...windowParams(s, at), B: s.B, mult: s.O };
+}
+
+/** Y = W * X + bias in the shape `shape`; inputs are plain. */
+export function convForward(
+  { x, w, bias }: { x: DeviceArray; w: DeviceArray; bias?: DeviceArray },
+  at: Window,
+  shape: readonly number[],
+): DeviceArray {
+  const s = sizesOf({ x: x.shape, w: w.shape, y: shape }, at);
+  const dtype = floatOf(x);
+  if (s.C === 0) return fill({ shape, dtype }, 0);
+  const y = DeviceArray.empty({ shape, dtype }, "conv2d");
+  const arrays = [x, w, ...(bias ? [bias] : []), y];
+  if (isDepthwise(s)) {
+    launchDepthwise(depthwiseForwardKernel({ dtype, bias: bias !== undefined }), arrays, {
+      count: y.size,
+      params: depthwiseParams(s, at),
+      flops: 2 * y.size * s.KH * s.KW,
+    });
+    return y;
+  }
+  const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
+  onCore(convForwardKernel, {
+    size,
+    plan: { ...planGemm(size), splits: 1 },
+    spec: { dtype, padded: isPadded(s, at), bias: bias !== undefined },
+    arrays,
+    params: windowParams(s, at),
+  });
+  return y;
+}
+
+/** Positions and taps with one residue modulo the stride, along one dimension. */
+interface Phase {
+  /** First position and number of positions, `stride` apart. */
+  readonly first: number;
+  readonly positions: number;
+  /** First tap, number of taps and their distance. */
+  readonly tap: number;
+  readonly taps: number;
+  readonly tapStep: number;
+  /** Output that the first tap meets at the first position, and the step back from tap to tap. */
+  readonly output: number;
+  readonly outputStep: number;
+}
+
+/** The phases that have positions, for a dimension of `size` and a kernel of `kernel`. */
+export function phases({ size, kernel, stride, padding, dilation }: {
+  size: number;
+  kernel: number;
+  stride: number;
+  padding: number;
+  dilation: number;
+}): Phase[] {
+  const { tapStep, outputStep } = tapSteps(stride, dilation);
+  const list: Phase[] = [];
+  for (let residue = 0; residue < stride; residue++) {
+    const first = (((residue - padding) % stride) + stride) % stride;
+    if (first >= size) continue;
+    let tap = 0;
+    while (tap < tapStep && (tap * dilation) % stride !== residue) tap++;
+    const taps = tap < tapStep && tap < kernel ? Math.ceil((kernel - tap) / tapStep) : 0;
+    list.push({
+      first,
+      positions: Math.ceil((size - first) / stride),
+      tap,
+      taps,
+      tapStep,
+      output: taps > 0 ? (first + padding - tap * dilation) / stride : 0,
+      outputStep,
+    });
+  }
+  return list;
+}
+
+/** Distance of the taps that meet one position, and of the outputs they meet it in. */
+function tapSteps(stride: number, dilation: number): { tapStep: number; outputStep: number } {
+  let [a, b] = [stride, dilation];
+  while (b > 0) [a, b] = [b, a % b];
+  return { tapStep: stride / a, outputStep: dilation / a };
+}
+
+/** dX of the shape `shape`, plus a bias where there is one; inputs are plain. */
+export function convInputGrad(
+  { dy, w, bias }: { dy: DeviceArray; w: DeviceArray; bias?: DeviceArray },
+  at: Window,
+  shape: readonly number[],
+): DeviceArray {
+  const s = sizesOf({ x: shape, w: w.shape, y: dy.shape }, at);
+  const dtype = floatOf(dy);
+  const dx = DeviceArray.empty({ shape, dtype }, "conv2d dx");
+  const arrays = [dy, w, ...(bias ? [bias] : []), dx];
+  if (isDepthwise(s)) {
+    const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
+    launchDepthwise(depthwiseInputGradKernel({ dtype, bias: bias !== undefined }), arrays, {
+      count: dx.size,
+      params: {
+        ...depthwiseParams(s, at),
+        kh_step: h!.tapStep,
+        kw_step: v!.tapStep,
+        oh_step: h!.outputStep,
+        ow_step: v!.outputStep,
+      },
+      flops: 2 * dy.size * s.KH * s.KW,
+    });
+    return dx;
+  }
+  const along = (d: 0 | 1, size: number, kernel: number) =>
+    phases({
+      size,
+      kernel,
+      stride: at.stride[d],
+      padding: at.padding[d],
+      dilation: at.dilation[d],
+    });
+  for (const h of along(0, s.H, s.KH)) {
+    for (const v of along(1, s.W, s.KW)) {
+      const size = {
+        M: s.C,
+        N: s.B * h.positions * v.positions,
+        K: s.O * h.taps * v.taps,
+        batch: at.groups,
+      };
+      onCore(convInputGradKernel, {
+        size,
+        plan: { ...planGemm(size), splits: 1 },
+        spec: { dtype, padded: true, bias: bias !== undefined },
+        arrays,
+        params: {
+          C: s.C,
+          O: s.O,
+          groups: at.groups,
+          H: s.H,
+          W: s.W,
+          OH: s.OH,
+          OW: s.OW,
+          KH: s.KH,
+          KW: s.KW,
+          h0: h.first,
+          w0: v.first,
+          stride_h: at.stride[0],
+          stride_w: at.stride[1],
+          PH: h.positions,
+          PW: v.positions,
+          TH: Math.max(h.taps, 1),
+          TW: Math.max(v.taps, 1),
+          kh0: h.tap,
+          kw0: v.tap,
+          kh_step: h.tapStep,
+          kw_step: v.tapStep,
+          oh0: h.output,
+          ow0: v.output,
+          oh_step: h.outputStep,
+          ow_step: v.outputStep,
+        },
+      });
+    }
+  }
+  return dx;
+}
+
+/** Threads a depthwise weight gradient aims at, and positions of a share that are worth a thread. */
+const DEPTHWISE_THREADS = 4096;
+const LEAST_SHARE = 64;
+
+/** dW of the shape `shape`; dy and x are plain. */
+export function convWeightGrad(
+  { dy, x }: { dy: DeviceArray; x: DeviceArray },
+  at: Window,
+  shape: readonly number[],
+): DeviceArray {
+  const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
+  if (isDepthwise(s)) {
+    const weights = s.O * at.groups * s.KH * s.KW;
+    const positions = s.OH * s.OW;
+    const worth = Math.min(Math.floor(s.B * positions / LEAST_SHARE), positions);
+    const splits = Math.max(1, Math.min(Math.ceil(DEPTHWISE_THREADS / weights), worth));
+    const shares = DeviceArray.empty({ shape: [...shape, splits], dtype: "f32" }, "conv2d dw");
+    launchDepthwise(depthwiseWeightGradKernel({ dtype: floatOf(x) }), [dy, x, shares], {
+      count: shares.size,
+      params: {
+        ...depthwiseParams(s, at),
+        splits,
+        step_h: Math.floor(splits / s.OW),
+        step_w: splits % s.OW,
+      },
+      flops: 2 * dy.size * s.KH * s.KW,
+    });
+    return splits === 1
+      ? shares.view(shape, contiguousStrides(shape))
+      : run(sum, [shares], { dim: shape.length });
+  }
+  const size = { M: s.O, N: s.C * s.KH * s.KW, K: s.B * s.OH * s.OW, batch: at.groups };
+  const plan = planGemm(size);
+  const { splits } = plan;
+  const shares = DeviceArray.empty({ shape: [splits, ...shape], dtype: "f32" }, "conv2d dw");
+  onCore(convWeightGradKernel, {
+    size,
+    plan,
+    spec: { dtype: floatOf(x), padded: isPadded(s, at), shares: true },
+    arrays: [dy, x, shares],
+    params: windowParams(s, at),
+  });
+  return splits === 1
+    ? shares.view(shape, contiguousStrides(shape))
+    : run(sum, [shares], { dim: 0 });
+}
