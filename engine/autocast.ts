@@ -64,6 +64,10 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "argmax",
   "argmin",
   "topk",
+  "dropout",
+  "maxPool2d",
+  "avgPool2d",
+  "adaptiveAvgPool2d",
 ]);
 
 /** Ops whose inputs must have one dtype: the widest of them. */

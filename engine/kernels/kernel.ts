@@ -71,6 +71,16 @@ export function memoized<P extends unknown[]>(
   };
 }
 
+/** WGSL of a stored float as f32, in which kernels compute. */
+export function asF32(value: string, dtype: "f32" | "f16"): string {
+  return dtype === "f32" ? value : `f32(${value})`;
+}
+
+/** WGSL of an f32 as a float is stored. */
+export function fromF32(value: string, dtype: "f32" | "f16"): string {
+  return dtype === "f32" ? value : `f16(${value})`;
+}
+
 /** Threads of a one-dimensional workgroup. */
 export const LINEAR = 64;
 

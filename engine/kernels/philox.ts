@@ -6,7 +6,7 @@
  */
 
 import { DTYPES } from "../dtype.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
 import { LOG1P } from "./special.ts";
 import { QUARTER } from "./trig.ts";
 
@@ -111,16 +111,21 @@ ${
  * Dropout: y = x / (1 - rate) where the draw keeps the element, else 0. The backward pass runs the
  * same kernel on dy with the same call number. A thread owns four elements.
  */
-export function dropoutKernel(): Kernel {
+export function dropoutKernel({ dtype }: { dtype: "f32" | "f16" }): Kernel {
   const lines = [0, 1, 2, 3].map((v) =>
-    `  if (e + ${v}u < p.count) { y[e + ${v}u] = select(0.0, x[e + ${v}u] * p.scale, unit(w[${v}]) >= p.rate); }`
+    `  if (e + ${v}u < p.count) { y[e + ${v}u] = ${
+      fromF32(
+        `select(0.0, ${asF32(`x[e + ${v}u]`, dtype)} * p.scale, unit(w[${v}]) >= p.rate)`,
+        dtype,
+      )
+    }; }`
   );
   return kernel({
     name: "dropout",
     buffers: [
       RNG_BUFFER,
-      { name: "x", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: dtype },
+      { name: "y", access: "write", type: dtype },
     ],
     params: { count: "u32", threads: "u32", rate: "f32", scale: "f32", ...CALL_PARAMS },
     module: PHILOX,

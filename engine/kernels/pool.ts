@@ -6,7 +6,12 @@
  */
 
 import { IS_NAN } from "./reduce.ts";
-import { type Kernel, kernel, linearThread, type Param } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread, type Param } from "./kernel.ts";
+
+/** What varies between the text of pooling kernels: the stored type; sums are f32. */
+export interface PoolSpec {
+  readonly dtype: "f32" | "f16";
+}
 
 const WINDOW: Readonly<Record<string, Param["type"]>> = {
   count: "u32",
@@ -44,12 +49,12 @@ fn last_window(i: i32, pad: i32, stride: i32, windows: u32) -> i32 {
 }`;
 
 /** y = largest element of each window, and its position ih·W + iw; ties: the first; NaN wins. */
-export function maxPoolKernel(): Kernel {
+export function maxPoolKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "max_pool2d",
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: dtype },
+      { name: "y", access: "write", type: dtype },
       { name: "arg", access: "write", type: "u32" },
     ],
     params: { ...WINDOW, lowest: "f32" },
@@ -65,23 +70,23 @@ export function maxPoolKernel(): Kernel {
       let iw = ow * p.stride_w - p.pad_w + kw * p.dil_w;
       if (u32(iw) >= p.W) { continue; }
       let at = u32(ih) * p.W + u32(iw);
-      let v = x[plane * p.H * p.W + at];
+      let v = ${asF32("x[plane * p.H * p.W + at]", dtype)};
       if (!found || v > best || is_nan(v)) { best = v; place = at; found = true; }
     }
   }
-  y[t] = best;
+  y[t] = ${fromF32("best", dtype)};
   arg[t] = place;`,
   });
 }
 
 /** dx: adds dy of the windows whose largest element this is. */
-export function maxPoolBackwardKernel(): Kernel {
+export function maxPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "max_pool2d_backward",
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
+      { name: "dy", access: "read", type: dtype },
       { name: "arg", access: "read", type: "u32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dx", access: "write", type: dtype },
     ],
     params: WINDOW,
     module: COVERING,
@@ -94,10 +99,10 @@ export function maxPoolBackwardKernel(): Kernel {
   for (var oh = first_window(ih, p.pad_h, (i32(p.KH) - 1) * p.dil_h, p.stride_h); oh <= h1; oh++) {
     for (var ow = w0; ow <= w1; ow++) {
       let o = (plane * p.OH + u32(oh)) * p.OW + u32(ow);
-      if (arg[o] == place) { total += dy[o]; }
+      if (arg[o] == place) { total += ${asF32("dy[o]", dtype)}; }
     }
   }
-  dx[t] = total;`,
+  dx[t] = ${fromF32("total", dtype)};`,
   });
 }
 
@@ -109,12 +114,12 @@ fn extent(start: i32, k: i32, size: u32, pad: i32) -> i32 {
 }`;
 
 /** y = mean of each window. */
-export function avgPoolKernel(): Kernel {
+export function avgPoolKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "avg_pool2d",
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: dtype },
+      { name: "y", access: "write", type: dtype },
     ],
     params: { ...WINDOW, include_pad: "u32" },
     module: DIVISOR,
@@ -124,20 +129,21 @@ export function avgPoolKernel(): Kernel {
   var total = 0.0;
   for (var ih = max(h0, 0); ih < min(h0 + i32(p.KH), i32(p.H)); ih++) {
     for (var iw = max(w0, 0); iw < min(w0 + i32(p.KW), i32(p.W)); iw++) {
-      total += x[(plane * p.H + u32(ih)) * p.W + u32(iw)];
+      total += ${asF32("x[(plane * p.H + u32(ih)) * p.W + u32(iw)]", dtype)};
     }
   }
-  y[t] = total / f32(extent(h0, i32(p.KH), p.H, p.pad_h) * extent(w0, i32(p.KW), p.W, p.pad_w));`,
+  let size = extent(h0, i32(p.KH), p.H, p.pad_h) * extent(w0, i32(p.KW), p.W, p.pad_w);
+  y[t] = ${fromF32("total / f32(size)", dtype)};`,
   });
 }
 
 /** dx: each window gives every element it holds its share. */
-export function avgPoolBackwardKernel(): Kernel {
+export function avgPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "avg_pool2d_backward",
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: dtype },
+      { name: "dx", access: "write", type: dtype },
     ],
     params: { ...WINDOW, include_pad: "u32" },
     module: DIVISOR + COVERING,
@@ -150,10 +156,12 @@ export function avgPoolBackwardKernel(): Kernel {
     let rows = extent(oh * p.stride_h - p.pad_h, i32(p.KH), p.H, p.pad_h);
     for (var ow = w_first; ow <= w1; ow++) {
       let columns = extent(ow * p.stride_w - p.pad_w, i32(p.KW), p.W, p.pad_w);
-      total += dy[(plane * p.OH + u32(oh)) * p.OW + u32(ow)] / f32(rows * columns);
+      total += ${
+      asF32("dy[(plane * p.OH + u32(oh)) * p.OW + u32(ow)]", dtype)
+    } / f32(rows * columns);
     }
   }
-  dx[t] = total;`,
+  dx[t] = ${fromF32("total", dtype)};`,
   });
 }
 
@@ -173,12 +181,12 @@ fn window_end(o: u32, size: u32, windows: u32) -> u32 {
 }`;
 
 /** y = mean over the adaptive window. */
-export function adaptiveAvgPoolKernel(): Kernel {
+export function adaptiveAvgPoolKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "adaptive_avg_pool2d",
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: dtype },
+      { name: "y", access: "write", type: dtype },
     ],
     params: ADAPTIVE,
     module: ADAPTIVE_WINDOW,
@@ -187,19 +195,21 @@ export function adaptiveAvgPoolKernel(): Kernel {
   let w0 = window_start(u32(ow), p.W, p.OW); let w1 = window_end(u32(ow), p.W, p.OW);
   var total = 0.0;
   for (var ih = h0; ih < h1; ih++) {
-    for (var iw = w0; iw < w1; iw++) { total += x[(plane * p.H + ih) * p.W + iw]; }
+    for (var iw = w0; iw < w1; iw++) { total += ${
+      asF32("x[(plane * p.H + ih) * p.W + iw]", dtype)
+    }; }
   }
-  y[t] = total / f32((h1 - h0) * (w1 - w0));`,
+  y[t] = ${fromF32("total / f32((h1 - h0) * (w1 - w0))", dtype)};`,
   });
 }
 
 /** dx: each adaptive window that holds the element gives it its share. */
-export function adaptiveAvgPoolBackwardKernel(): Kernel {
+export function adaptiveAvgPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "adaptive_avg_pool2d_backward",
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: dtype },
+      { name: "dx", access: "write", type: dtype },
     ],
     params: ADAPTIVE,
     module: ADAPTIVE_WINDOW,
@@ -212,9 +222,9 @@ export function adaptiveAvgPoolBackwardKernel(): Kernel {
     let rows = window_end(oh, p.H, p.OH) - window_start(oh, p.H, p.OH);
     for (var ow = o_w0; ow < o_w1; ow++) {
       let columns = window_end(ow, p.W, p.OW) - window_start(ow, p.W, p.OW);
-      total += dy[(plane * p.OH + oh) * p.OW + ow] / f32(rows * columns);
+      total += ${asF32("dy[(plane * p.OH + oh) * p.OW + ow]", dtype)} / f32(rows * columns);
     }
   }
-  dx[t] = total;`,
+  dx[t] = ${fromF32("total", dtype)};`,
   });
 }

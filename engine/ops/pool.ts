@@ -1,6 +1,7 @@
 /** Pooling of NCHW tensors: largest, mean, and mean to a given output size. */
 
 import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import {
@@ -10,6 +11,7 @@ import {
   avgPoolKernel,
   maxPoolBackwardKernel,
   maxPoolKernel,
+  type PoolSpec,
 } from "../kernels/pool.ts";
 import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
@@ -38,7 +40,7 @@ function pooledSize(size: number, attrs: PoolAttrs, d: 0 | 1): number {
 }
 
 function checkPool(name: string, x: Spec, attrs: PoolAttrs): Spec {
-  if (x.dtype !== "f32") throw new TypeError(`Cannot ${name} dtype ${x.dtype}: it must be f32`);
+  if (!isFloat(x.dtype)) throw new TypeError(`Cannot ${name} dtype ${x.dtype}: it must be a float`);
   if (x.shape.length !== 4) {
     throw new TypeError(`Cannot ${name} ${show(x.shape)}: it must be [N, C, H, W]`);
   }
@@ -59,7 +61,12 @@ function checkPool(name: string, x: Spec, attrs: PoolAttrs): Spec {
       }: the output would be empty`,
     );
   }
-  return { shape: [B, C, OH, OW], dtype: "f32" };
+  return { shape: [B, C, OH, OW], dtype: x.dtype };
+}
+
+/** The dtype of a checked input. */
+function specOf({ dtype }: Spec): PoolSpec {
+  return { dtype: dtype === "f16" ? "f16" : "f32" };
 }
 
 function windowParams(x: Spec, y: Spec, attrs: PoolAttrs): Record<string, number> {
@@ -160,14 +167,14 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
     const y = DeviceArray.empty(out!, "maxPool2d");
     const arg = DeviceArray.empty({ shape: out!.shape, dtype: "u32" }, "maxPool2d positions");
     const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
-    launch(maxPoolKernel(), [plain(x!), y, arg], y.size, params);
+    launch(maxPoolKernel(specOf(x!)), [plain(x!), y, arg], y.size, params);
     ctx.save(arg);
     return [y];
   },
   backward(ctx, [dy], attrs) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "maxPool2d dx");
     launch(
-      maxPoolBackwardKernel(),
+      maxPoolBackwardKernel(specOf(dx)),
       [plain(dy!), ctx.saved[0]!, dx],
       dx.size,
       windowParams(dx, dy!, attrs),
@@ -185,13 +192,13 @@ export const avgPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
   forward(_ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "avgPool2d");
     const params = { ...windowParams(x!, y, attrs), include_pad: Number(attrs.countIncludePad) };
-    launch(avgPoolKernel(), [plain(x!), y], y.size, params);
+    launch(avgPoolKernel(specOf(x!)), [plain(x!), y], y.size, params);
     return [y];
   },
   backward(ctx, [dy], attrs) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "avgPool2d dx");
     const params = { ...windowParams(dx, dy!, attrs), include_pad: Number(attrs.countIncludePad) };
-    launch(avgPoolBackwardKernel(), [plain(dy!), dx], dx.size, params);
+    launch(avgPoolBackwardKernel(specOf(dx)), [plain(dy!), dx], dx.size, params);
     return [dx];
   },
   reference: ([x], attrs) => [
@@ -218,9 +225,9 @@ export interface AdaptiveAttrs {
 export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
   name: "adaptiveAvgPool2d",
   check([x], { size }) {
-    if (x!.dtype !== "f32" || x!.shape.length !== 4) {
+    if (!isFloat(x!.dtype) || x!.shape.length !== 4) {
       throw new TypeError(
-        `Cannot adaptiveAvgPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] f32`,
+        `Cannot adaptiveAvgPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] floats`,
       );
     }
     if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
@@ -228,16 +235,21 @@ export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
         `Cannot adaptiveAvgPool2d ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
       );
     }
-    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: "f32" }];
+    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];
   },
   forward(_ctx, [x], _attrs, [out]) {
     const y = DeviceArray.empty(out!, "adaptiveAvgPool2d");
-    launch(adaptiveAvgPoolKernel(), [plain(x!), y], y.size, planeParams(x!, y));
+    launch(adaptiveAvgPoolKernel(specOf(x!)), [plain(x!), y], y.size, planeParams(x!, y));
     return [y];
   },
   backward(ctx, [dy]) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "adaptiveAvgPool2d dx");
-    launch(adaptiveAvgPoolBackwardKernel(), [plain(dy!), dx], dx.size, planeParams(dx, dy!));
+    launch(
+      adaptiveAvgPoolBackwardKernel(specOf(dx)),
+      [plain(dy!), dx],
+      dx.size,
+      planeParams(dx, dy!),
+    );
     return [dx];
   },
   reference: ([x], { size }) => {

@@ -1,6 +1,7 @@
 /** Random fills and dropout. The numbers are a function of (seed, call, element) alone. */
 
 import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { type Distribution, dropoutKernel, randomKernel } from "../kernels/philox.ts";
@@ -74,8 +75,8 @@ export const dropout: Op<DropoutAttrs> = defineOp<DropoutAttrs>({
     if (!(p >= 0 && p < 1)) {
       throw new RangeError(`Cannot drop out with p = ${p}: it must be at least 0 and below 1`);
     }
-    if (x!.dtype !== "f32") {
-      throw new TypeError(`Cannot drop out elements of dtype ${x!.dtype}: it must be f32`);
+    if (!isFloat(x!.dtype)) {
+      throw new TypeError(`Cannot drop out elements of dtype ${x!.dtype}: it must be a float`);
     }
     return [{ shape: x!.shape, dtype: x!.dtype }];
   },
@@ -90,7 +91,7 @@ function runDropout(x: DeviceArray, { p, call }: DropoutAttrs): DeviceArray {
   const y = DeviceArray.empty(x, "dropout");
   const threads = Math.ceil(x.size / 4);
   gpu().queue.launch({
-    kernel: dropoutKernel(),
+    kernel: dropoutKernel({ dtype: x.dtype === "f16" ? "f16" : "f32" }),
     buffers: [operand(rngArray()).binding, operand(source).binding, operand(y).binding],
     params: { count: x.size, threads, rate: p, scale: 1 / (1 - p), ...callParams(call) },
     grid: linearGrid(threads, gpu().limits.maxComputeWorkgroupsPerDimension),

@@ -1,6 +1,7 @@
 /** Softmax and its logarithm over the last dimension. */
 
 import { DeviceArray, operand } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { softmaxBackwardKernel, softmaxKernel } from "../kernels/softmax.ts";
@@ -8,6 +9,10 @@ import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
+
+function floatOf({ dtype }: DeviceArray): "f32" | "f16" {
+  return dtype === "f16" ? "f16" : "f32";
+}
 
 function define(log: boolean): Op<Record<never, never>> {
   const name = log ? "logSoftmax" : "softmax";
@@ -17,19 +22,19 @@ function define(log: boolean): Op<Record<never, never>> {
   return defineOp<Record<never, never>>({
     name,
     check([x]) {
-      if (x!.dtype !== "f32") {
-        throw new TypeError(`Cannot ${name} dtype ${x!.dtype}: it must be f32`);
+      if (!isFloat(x!.dtype)) {
+        throw new TypeError(`Cannot ${name} dtype ${x!.dtype}: it must be a float`);
       }
       if (x!.shape.length === 0 || x!.shape.at(-1) === 0) {
         throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs a dimension with elements`);
       }
-      return [{ shape: x!.shape, dtype: "f32" }];
+      return [{ shape: x!.shape, dtype: x!.dtype }];
     },
     forward(ctx, [x]) {
       const source = plain(x!);
       const y = DeviceArray.empty(x!, name);
       gpu().queue.launch({
-        kernel: softmaxKernel({ log }),
+        kernel: softmaxKernel({ log, dtype: floatOf(y) }),
         buffers: [operand(source).binding, operand(y).binding],
         params: rows(y),
         grid: grid(y),
@@ -42,7 +47,7 @@ function define(log: boolean): Op<Record<never, never>> {
       const [y] = ctx.saved as [DeviceArray];
       const dx = DeviceArray.empty(y, `${name}_backward`);
       gpu().queue.launch({
-        kernel: softmaxBackwardKernel({ log }),
+        kernel: softmaxBackwardKernel({ log, dtype: floatOf(y) }),
         buffers: [operand(y).binding, operand(plain(dy!)).binding, operand(dx).binding],
         params: rows(y),
         grid: grid(y),
