@@ -2,7 +2,7 @@
  * Depthwise convolution: every input channel makes `mult` output channels with windows of its own.
  *
  *   forward  Y[b, o, oh, ow] = bias[o] + sum over (kh, kw) of W[o, kh, kw] · X[b, o / mult, ih, iw]
- *   dX       a thread owns an input element and adds up the outputs that read it
+ *   dX       an input element adds up the outputs that read it
  *   dW       a thread owns a weight and one of `splits` interleaved shares of the positions
  *
  * with ih = oh·stride - pad + kh·dilation. A product of one row on the tiled core would leave seven of
@@ -48,10 +48,16 @@ const PARAMS: Readonly<Record<string, Param["type"]>> = {
   dil_w: "i32",
 };
 
-/** Y; a thread owns an output element. */
+/** Columns of a row that a thread owns, `across` apart: neighbouring threads read neighbours. */
+export const DEPTHWISE_COLUMNS = 4;
+
+const COLUMNS = Array.from({ length: DEPTHWISE_COLUMNS }, (_, j) => j);
+
+/** Y; a thread owns columns of an output row. */
 export const depthwiseForwardKernel: (spec: DepthwiseSpec) => Kernel = memoized(buildForward);
 
 function buildForward(spec: DepthwiseSpec): Kernel {
+  const lines = (line: (j: number) => string) => COLUMNS.map(line).join("\n");
   return kernel({
     name: spec.bias ? "depthwise_conv2d_bias" : "depthwise_conv2d",
     buffers: [
@@ -60,39 +66,59 @@ function buildForward(spec: DepthwiseSpec): Kernel {
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
       { name: "y", access: "write", type: spec.dtype },
     ],
-    params: PARAMS,
+    params: { ...PARAMS, across: "u32" },
+    module: readInside("x", "p.H", "p.W", spec),
     body: `${linearThread("t", "p.count")}
-  let plane = t / (p.OH * p.OW);
-  let h0 = i32((t / p.OW) % p.OH) * p.stride_h - p.pad_h;
-  let w0 = i32(t % p.OW) * p.stride_w - p.pad_w;
+  let row = t / p.across;
+  let plane = row / p.OH;
   let o = plane % (p.groups * p.mult);
   let x_base = (plane / p.mult) * p.H * p.W;
+  let w0 = i32(t % p.across) * p.stride_w - p.pad_w;
+  let step = i32(p.across) * p.stride_w;
   var tap = o * p.KH * p.KW;
-  var total = ${spec.bias ? asF32("bias[o]", spec) : "0.0"};
-  var ih = h0;
+  let bias_value = ${spec.bias ? asF32("bias[o]", spec) : "0.0"};
+${lines((j) => `  var c${j} = bias_value;`)}
+  var ih = i32(row % p.OH) * p.stride_h - p.pad_h;
   for (var kh = 0u; kh < p.KH; kh++) {
-    let row = x_base + u32(ih) * p.W;
     var iw = w0;
     for (var kw = 0u; kw < p.KW; kw++) {
-      let inside = u32(ih) < p.H && u32(iw) < p.W;
-      let v = select(0.0, ${asF32("x[select(x_base, row + u32(iw), inside)]", spec)}, inside);
-      total = fma(${asF32("w[tap]", spec)}, v, total);
+      let a = ${asF32("w[tap]", spec)};
+${lines((j) => `      c${j} = fma(a, read_inside(x_base, ih, iw + ${j} * step), c${j});`)}
       tap += 1u;
       iw += p.dil_w;
     }
     ih += p.dil_h;
   }
-  y[t] = ${stored("total", spec)};`,
+  let ow = t % p.across;
+${
+      lines((j) =>
+        `  if (ow + ${j}u * p.across < p.OW) { y[row * p.OW + ow + ${j}u * p.across] = ${
+          stored(`c${j}`, spec)
+        }; }`
+      )
+    }`,
   });
+}
+
+/** Reads `name` at a row and column of a plane; 0 outside. */
+function readInside(name: string, rows: string, columns: string, spec: DepthwiseSpec): string {
+  return `
+fn read_inside(base: u32, h: i32, w: i32) -> f32 {
+  let inside = u32(h) < ${rows} && u32(w) < ${columns};
+  let v = ${asF32(`${name}[base + select(0u, u32(h) * ${columns} + u32(w), inside)]`, spec)};
+  return select(0.0, v, inside);
+}`;
 }
 
 /**
  * dX. Tap kh meets position ih where ih + pad - kh·dilation is a multiple of the stride; such taps are
- * `kh_step` apart, and the output moves back by `oh_step` from one to the next.
+ * `kh_step` apart, and the output moves back by `oh_step` from one to the next. A thread owns columns
+ * of an input row; `across` is a multiple of the stride, so that they meet the same taps.
  */
 export const depthwiseInputGradKernel: (spec: DepthwiseSpec) => Kernel = memoized(buildInputGrad);
 
 function buildInputGrad(spec: DepthwiseSpec): Kernel {
+  const lines = (line: (j: number) => string) => COLUMNS.map(line).join("\n");
   return kernel({
     name: spec.bias ? "depthwise_conv2d_dx_bias" : "depthwise_conv2d_dx",
     buffers: [
@@ -101,8 +127,15 @@ function buildInputGrad(spec: DepthwiseSpec): Kernel {
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
       { name: "dx", access: "write", type: spec.dtype },
     ],
-    params: { ...PARAMS, kh_step: "i32", kw_step: "i32", oh_step: "i32", ow_step: "i32" },
-    module: `
+    params: {
+      ...PARAMS,
+      across: "u32",
+      kh_step: "i32",
+      kw_step: "i32",
+      oh_step: "i32",
+      ow_step: "i32",
+    },
+    module: `${readInside("dy", "p.OH", "p.OW", spec)}
 fn first_tap(at: i32, stride: i32, dil: i32, step: i32) -> i32 {
   for (var k = 0; k < step; k++) {
     if ((at - k * dil) % stride == 0) { return k; }
@@ -110,36 +143,41 @@ fn first_tap(at: i32, stride: i32, dil: i32, step: i32) -> i32 {
   return 0x7fffffff;
 }`,
     body: `${linearThread("t", "p.count")}
-  let plane = t / (p.H * p.W);
-  let at_h = i32((t / p.W) % p.H) + p.pad_h;
-  let at_w = i32(t % p.W) + p.pad_w;
+  let row = t / p.across;
+  let iw = t % p.across;
+  let plane = row / p.H;
+  let at_h = i32(row % p.H) + p.pad_h;
+  let at_w = i32(iw) + p.pad_w;
   let first_h = first_tap(at_h, p.stride_h, p.dil_h, p.kh_step);
   let first_w = first_tap(at_w, p.stride_w, p.dil_w, p.kw_step);
-  var total = ${spec.bias ? asF32("bias[plane % p.groups]", spec) : "0.0"};
+  let bias_value = ${spec.bias ? asF32("bias[plane % p.groups]", spec) : "0.0"};
+${lines((j) => `  var c${j} = bias_value;`)}
   if (first_h < i32(p.KH) && first_w < i32(p.KW)) {
     let oh0 = (at_h - first_h * p.dil_h) / p.stride_h;
     let ow0 = (at_w - first_w * p.dil_w) / p.stride_w;
+    let step = i32(p.across) / p.stride_w;
     for (var m = 0u; m < p.mult; m++) {
       let y_base = (plane * p.mult + m) * p.OH * p.OW;
       let w_base = ((plane % p.groups) * p.mult + m) * p.KH * p.KW;
       var oh = oh0;
       for (var kh = first_h; kh < i32(p.KH); kh += p.kh_step) {
-        let y_row = y_base + u32(oh) * p.OW;
-        let w_row = w_base + u32(kh) * p.KW;
         var ow = ow0;
         for (var kw = first_w; kw < i32(p.KW); kw += p.kw_step) {
-          let inside = u32(oh) < p.OH && u32(ow) < p.OW;
-          let v = select(0.0, ${
-      asF32("dy[select(y_base, y_row + u32(ow), inside)]", spec)
-    }, inside);
-          total = fma(${asF32("w[w_row + u32(kw)]", spec)}, v, total);
+          let a = ${asF32("w[w_base + u32(kh) * p.KW + u32(kw)]", spec)};
+${lines((j) => `          c${j} = fma(a, read_inside(y_base, oh, ow + ${j} * step), c${j});`)}
           ow -= p.ow_step;
         }
         oh -= p.oh_step;
       }
     }
   }
-  dx[t] = ${stored("total", spec)};`,
+${
+      lines((j) =>
+        `  if (iw + ${j}u * p.across < p.W) { dx[row * p.W + iw + ${j}u * p.across] = ${
+          stored(`c${j}`, spec)
+        }; }`
+      )
+    }`,
   });
 }
 

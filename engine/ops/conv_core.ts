@@ -12,6 +12,7 @@ import {
   convWeightGradKernel,
 } from "../kernels/conv.ts";
 import {
+  DEPTHWISE_COLUMNS,
   depthwiseForwardKernel,
   depthwiseInputGradKernel,
   depthwiseWeightGradKernel,
@@ -161,9 +162,10 @@ export function convForward(
   const y = DeviceArray.empty({ shape, dtype }, "conv2d");
   const arrays = [x, w, ...(bias ? [bias] : []), y];
   if (isDepthwise(s)) {
+    const across = Math.ceil(s.OW / DEPTHWISE_COLUMNS);
     launchDepthwise(depthwiseForwardKernel({ dtype, bias: bias !== undefined }), arrays, {
-      count: y.size,
-      params: depthwiseParams(s, at),
+      count: y.size / s.OW * across,
+      params: { ...depthwiseParams(s, at), across },
       flops: 2 * y.size * s.KH * s.KW,
     });
     return y;
@@ -241,10 +243,13 @@ export function convInputGrad(
   const arrays = [dy, w, ...(bias ? [bias] : []), dx];
   if (isDepthwise(s)) {
     const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
+    const columns = DEPTHWISE_COLUMNS * at.stride[1];
+    const across = Math.ceil(s.W / columns) * at.stride[1];
     launchDepthwise(depthwiseInputGradKernel({ dtype, bias: bias !== undefined }), arrays, {
-      count: dx.size,
+      count: dx.size / s.W * across,
       params: {
         ...depthwiseParams(s, at),
+        across,
         kh_step: h!.tapStep,
         kw_step: v!.tapStep,
         oh_step: h!.outputStep,
