@@ -55,6 +55,7 @@ export {
   randomAffineMaps,
   sgdStep,
   type SgdTensors,
+  type Sides,
   warpAffine,
 } from "./functions.ts";
 export {
@@ -67,6 +68,13 @@ export {
   clipGradValue,
 } from "./functions_optim.ts";
 export {
+  conv1d,
+  type Conv1dOptions,
+  convTranspose2d,
+  type ConvTransposeOptions,
+  samePadding,
+} from "./functions_conv.ts";
+export {
   batchNorm,
   type BatchNormOptions,
   groupNorm,
@@ -78,5 +86,23 @@ export {
   rmsNorm,
 } from "./functions_norm.ts";
 export { embedding, oneHot, randperm } from "./functions_index.ts";
+export * from "./functions_pointwise.ts";
+export * from "./functions_reduce.ts";
+export * from "./functions_linalg.ts";
+export * from "./functions_shape.ts";
+export type { PadOptions } from "./tensor_shape.ts";
+export type { VarianceOptions } from "./tensor_reduce.ts";
+export {
+  boxIou,
+  multiboxDetection,
+  type MultiboxDetectionOptions,
+  multiboxPrior,
+  type MultiboxPriorOptions,
+  multiboxTarget,
+  type MultiboxTargetOptions,
+  type MultiboxTargets,
+  nms,
+  type NmsOptions,
+} from "./functions_boxes.ts";
 export { type KernelTime, profile } from "./profile.ts";
 export { type ScaleRule, unscaleGradients, updateLossScale } from "./functions_amp.ts";

@@ -3,12 +3,17 @@
 import { apply } from "./apply.ts";
 import type { Op } from "./op.ts";
 import { linear, matmul } from "./ops/matmul.ts";
+import { isFloat } from "./dtype.ts";
 import { argmax, argmin } from "./ops/arg_reduce.ts";
+import { binary, unary } from "./ops/pointwise.ts";
+import * as truth from "./ops/prod.ts";
+import { cumprod, cumsum } from "./ops/scan.ts";
+
 import * as reductions from "./ops/reduce.ts";
 import { logSoftmax, softmax } from "./ops/softmax.ts";
 import { sort } from "./ops/sort.ts";
 import { topk } from "./ops/topk.ts";
-import { normalizeDim } from "./shape.ts";
+import { normalizeDim, normalizeDims, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import type { TensorBase } from "./tensor_base.ts";
 import { TensorPointwise } from "./tensor_pointwise.ts";
@@ -17,10 +22,19 @@ import type { TensorShape } from "./tensor_shape.ts";
 /** The largest k for which scanning k times is thought quicker than sorting. */
 const SCANNED = 8;
 
+/** Largest finite f32. */
+const LARGEST = 3.4028234663852886e38;
+
 /** Options of a reduction. */
 export interface ReduceOptions {
   /** Keep the reduced dimensions with size 1. */
   keepdim?: boolean;
+}
+
+/** Options of {@linkcode TensorReduce.variance}. */
+export interface VarianceOptions extends ReduceOptions {
+  /** The sum of squares is divided by the number of elements less this; default 1. */
+  correction?: number;
 }
 
 /** Reductions and products of a tensor. */
@@ -32,6 +46,77 @@ export abstract class TensorReduce extends TensorPointwise {
   /** Mean over dimensions (all by default). */
   mean(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
     return shrink(reductions.mean, this, dim, options);
+  }
+  /** Product over dimensions (all by default). */
+  prod(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    return shrink(truth.prod, this, dim, options);
+  }
+  /** True where some element is not 0. */
+  any(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    return shrink(truth.any, this, dim, options);
+  }
+  /** True where no element is 0. */
+  all(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    return shrink(truth.all, this, dim, options);
+  }
+  /**
+   * Σ (this - mean)² / (n - correction), in two passes; NaN where n - correction is 0.
+   *
+   * @param dim dimensions (all by default); may be left out before the options
+   * @throws {TypeError} if the tensor is not a float
+   */
+  variance(
+    dim?: number | readonly number[] | VarianceOptions,
+    options: VarianceOptions = {},
+  ): Tensor {
+    if (isOptions(dim)) return this.variance(undefined, dim);
+    const { correction = 1, keepdim } = options;
+    const x = wide("variance", this);
+    const dims = normalizeDims("variance", dim, this.ndim);
+    const count = dims.reduce((n, d) => n * this.shape[d]!, 1);
+    const squares = x.sub(x.mean(dims, { keepdim: true })).square().sum(dims, { keepdim });
+    return squares.div(Math.max(0, count - correction)).to(this.dtype);
+  }
+  /** Square root of the variance; the gradient is 0 where it is 0. Parameters as `variance`. */
+  std(dim?: number | readonly number[] | VarianceOptions, options: VarianceOptions = {}): Tensor {
+    const variance = wide("std", this).variance(dim, options);
+    return apply(unary.rootOrZero, [variance], { p: 2 })[0]!.to(this.dtype);
+  }
+  /** log Σ exp(this), without overflow. */
+  logsumexp(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    const x = wide("logsumexp", this);
+    const dims = normalizeDims("logsumexp", dim, this.ndim);
+    const top = x.detach().max(dims, { keepdim: true });
+    // An infinite maximum is not subtracted: ∞ - ∞ is NaN.
+    const shift = top.clamp({ min: -LARGEST, max: LARGEST });
+    const y = x.sub(shift).exp().sum(dims, { keepdim: true }).log().add(shift);
+    const kept = options?.keepdim ? y : y.reshape(y.shape.filter((_, d) => !dims.includes(d)));
+    return kept.to(this.dtype);
+  }
+  /**
+   * (Σ |this|ᵖ)^(1/p); the largest |this| for p = ∞, the smallest for -∞, the number of elements that
+   * are not 0 for p = 0. The gradient is 0 where an element or the norm is 0.
+   *
+   * @param dim dimensions (all by default): vectors are measured, not matrices
+   * @throws {TypeError} if the tensor is not a float
+   */
+  norm(p = 2, dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    const x = wide("norm", this);
+    const root = (power: Tensor) =>
+      apply(unary.rootOrZero, [power.sum(dim, options)], { p })[0]!.to(this.dtype);
+    if (p === Infinity) return x.abs().max(dim, options).to(this.dtype);
+    if (p === -Infinity) return x.abs().min(dim, options).to(this.dtype);
+    if (p === 0) return x.ne(0).to("f32").sum(dim, options).to(this.dtype);
+    if (p === 1) return x.abs().sum(dim, options).to(this.dtype);
+    return root(p === 2 ? x.square() : apply(unary.absPower, [x], { p })[0]!);
+  }
+  /** Running sum along dim. */
+  cumsum(dim: number): Tensor {
+    return apply(cumsum, [this], { dim })[0]!;
+  }
+  /** Running product along dim. */
+  cumprod(dim: number): Tensor {
+    return apply(cumprod, [this], { dim })[0]!;
   }
   /** Largest element; equal ones share the gradient. */
   max(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
@@ -78,6 +163,61 @@ export abstract class TensorReduce extends TensorPointwise {
   matmul(other: Tensor): Tensor {
     return apply(matmul, [this, other], {})[0]!;
   }
+  /** Matrix products of two batches: [B, M, K] by [B, K, N]. */
+  bmm(other: Tensor): Tensor {
+    const [a, b] = [this.shape, other.shape];
+    if (a.length !== 3 || b.length !== 3 || a[0] !== b[0]) {
+      throw new TypeError(
+        `Cannot bmm ${show(a)} by ${show(b)}: both must be batches of matrices of one length; ` +
+          "matmul broadcasts",
+      );
+    }
+    return this.matmul(other);
+  }
+  /** beta · this + alpha · a · b for a [M, K], b [K, N] and this broadcast to [M, N]. */
+  addmm(a: Tensor, b: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+    const { beta = 1, alpha = 1 } = options;
+    if (a.ndim !== 2 || b.ndim !== 2) {
+      throw new TypeError(
+        `Cannot addmm ${show(a.shape)} by ${show(b.shape)}: both must be matrices`,
+      );
+    }
+    const product = a.matmul(b);
+    const scaled = alpha === 1 ? product : product.mul(alpha);
+    // As PyTorch: with beta 0 the tensor counts for nothing, not even its NaN.
+    if (beta === 0) return scaled;
+    const added = scaled.add(beta === 1 ? this as unknown as Tensor : this.mul(beta));
+    if (added.ndim !== 2 || added.shape.some((s, d) => s !== product.shape[d])) {
+      throw new TypeError(
+        `Cannot addmm ${show(product.shape)} to ${
+          show(this.shape)
+        }: it must broadcast to the product`,
+      );
+    }
+    return added;
+  }
+  /** Σ this · other of two vectors of one length. */
+  dot(other: Tensor): Tensor {
+    const [a, b] = [this.shape, other.shape];
+    if (a.length !== 1 || b.length !== 1 || a[0] !== b[0]) {
+      throw new TypeError(
+        `Cannot dot ${show(a)} with ${show(b)}: both must be vectors of one length`,
+      );
+    }
+    return isFloat(this.dtype) && this.dtype === other.dtype
+      ? this.matmul(other)
+      : this.mul(other).sum();
+  }
+  /** this[i] · other[j] of two vectors, [M, N]. */
+  outer(other: Tensor): Tensor {
+    if (this.ndim !== 1 || other.ndim !== 1) {
+      throw new TypeError(
+        `Cannot take the outer product of ${show(this.shape)} and ${show(other.shape)}: both ` +
+          "must be vectors",
+      );
+    }
+    return apply(binary.mul, [this.unsqueeze(1), other], {})[0]!;
+  }
   /** this · wᵀ + bias for this [..., K], w [N, K], bias [N]. */
   linear(w: Tensor, bias?: Tensor): Tensor {
     return apply(linear, bias ? [this, w, bias] : [this, w], {})[0]!;
@@ -98,4 +238,18 @@ function alongLast(op: Op<Record<never, never>>, x: TensorShape, dim: number): T
   const at = normalizeDim(op.name, dim, x.ndim);
   if (at === x.ndim - 1) return apply(op, [x], {})[0]!;
   return apply(op, [x.transpose(at, -1)], {})[0]!.transpose(at, -1);
+}
+
+function isOptions(dim: unknown): dim is VarianceOptions {
+  return typeof dim === "object" && !Array.isArray(dim);
+}
+
+/** A float tensor as f32: f16 sums of squares overflow. */
+function wide(name: string, x: TensorReduce): Tensor {
+  if (!isFloat(x.dtype)) {
+    throw new TypeError(
+      `Cannot take the ${name} of dtype ${x.dtype}: it must be a float, so call .to("f32") first`,
+    );
+  }
+  return x.to("f32");
 }

@@ -75,6 +75,14 @@ export const UNARY = {
     extremes: [1e-30, 0.9999, 1, 1.0001, 1e30],
   },
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
+  // |x|^p with the gradient 0 at 0, for norms.
+  absPower: {
+    f: "select(pow(abs(x), p), 0.0, x == 0.0 && p > 0.0)",
+    dx: "select(dy * p * sign(x) * pow(abs(x), p - 1.0), 0.0, x == 0.0)",
+    ref: (x, s) => Math.abs(x) ** s.p!,
+    distinct: true,
+    scalars: { p: 2.5 },
+  },
   // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink. */
   rootOrZero: {
     f: "select(pow(x, 1.0 / p), sqrt(x), p == 2.0)",

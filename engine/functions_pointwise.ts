@@ -1,0 +1,208 @@
+/** Element-by-element ops as functions. Operands broadcast; either one may be a number. */
+
+import { type DType, isFloat, promote } from "./dtype.ts";
+import type { Op } from "./op.ts";
+import { fill } from "./ops/fill.ts";
+import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
+import type { Scalars } from "./ops/pointwise_row.ts";
+import { where as whereOp } from "./ops/select.ts";
+import { inArena } from "./array.ts";
+import { apply, type Operand, Tensor } from "./tensor.ts";
+
+/** An op on one tensor. */
+export type UnaryFunction = (x: Tensor) => Tensor;
+/** An op on two operands, at least one of them a tensor. */
+export type BinaryFunction = (a: Operand, b: Operand) => Tensor;
+
+function one(op: Op<Scalars>): UnaryFunction {
+  return (x) => apply(op, [x], {})[0]!;
+}
+
+function two(op: Op<BinaryAttrs>): BinaryFunction {
+  return (a, b) => {
+    if (typeof b !== "number") {
+      return typeof a === "number" ? apply(op, [b], { a })[0]! : apply(op, [a, b], {})[0]!;
+    }
+    if (typeof a !== "number") return apply(op, [a], { b })[0]!;
+    throw new TypeError(`Cannot ${op.name} the numbers ${a} and ${b}: one must be a tensor`);
+  };
+}
+
+/** a + b. */
+export const add: BinaryFunction = two(binary.add);
+/** a - b. */
+export const sub: BinaryFunction = two(binary.sub);
+/** a · b. */
+export const mul: BinaryFunction = two(binary.mul);
+/** a / b; integers give f32. */
+export const div: BinaryFunction = two(binary.div);
+/** a to the power of b. */
+export const pow: BinaryFunction = two(binary.pow);
+/** The larger of both; NaN wins. */
+export const maximum: BinaryFunction = two(binary.maximum);
+/** The smaller of both; NaN wins. */
+export const minimum: BinaryFunction = two(binary.minimum);
+/** What is left of a after whole multiples of b, signed as a; exact. */
+export const fmod: BinaryFunction = two(binary.fmod);
+/** What is left of a after whole multiples of b, signed as b; exact. */
+export const remainder: BinaryFunction = two(binary.remainder);
+/** Angle in radians of the point (b, a), -π to π. */
+export const atan2: BinaryFunction = two(binary.atan2);
+/** a == b, as bool. */
+export const eq: BinaryFunction = two(binary.eq);
+/** a != b, as bool. */
+export const ne: BinaryFunction = two(binary.ne);
+/** a < b, as bool. */
+export const lt: BinaryFunction = two(binary.lt);
+/** a <= b, as bool. */
+export const le: BinaryFunction = two(binary.le);
+/** a > b, as bool. */
+export const gt: BinaryFunction = two(binary.gt);
+/** a >= b, as bool. */
+export const ge: BinaryFunction = two(binary.ge);
+/** Both true (not 0). */
+export const logicalAnd: BinaryFunction = two(binary.logicalAnd);
+/** Either true (not 0). */
+export const logicalOr: BinaryFunction = two(binary.logicalOr);
+/** True where x is 0. */
+export const logicalNot: UnaryFunction = one(unary.logicalNot);
+/** -x. */
+export const neg: UnaryFunction = one(unary.neg);
+/** |x|. */
+export const abs: UnaryFunction = one(unary.abs);
+/** -1, 0 or 1. */
+export const sign: UnaryFunction = one(unary.sign);
+/** e to the power of x. */
+export const exp: UnaryFunction = one(unary.exp);
+/** exp(x) - 1, accurate near 0. */
+export const expm1: UnaryFunction = one(unary.expm1);
+/** Natural logarithm. */
+export const log: UnaryFunction = one(unary.log);
+/** log(1 + x), accurate near 0. */
+export const log1p: UnaryFunction = one(unary.log1p);
+/** Logarithm to base 2. */
+export const log2: UnaryFunction = one(unary.log2);
+/** Square root. */
+export const sqrt: UnaryFunction = one(unary.sqrt);
+/** 1 / square root. */
+export const rsqrt: UnaryFunction = one(unary.rsqrt);
+/** x · x. */
+export const square: UnaryFunction = one(unary.square);
+/** 1 / x. */
+export const reciprocal: UnaryFunction = one(unary.reciprocal);
+/** Sine of radians. */
+export const sin: UnaryFunction = one(unary.sin);
+/** Cosine of radians. */
+export const cos: UnaryFunction = one(unary.cos);
+/** Tangent of radians. */
+export const tan: UnaryFunction = one(unary.tan);
+/** Inverse sine in radians; NaN outside [-1, 1]. */
+export const asin: UnaryFunction = one(unary.asin);
+/** Inverse cosine in radians; NaN outside [-1, 1]. */
+export const acos: UnaryFunction = one(unary.acos);
+/** Inverse tangent in radians. */
+export const atan: UnaryFunction = one(unary.atan);
+/** Hyperbolic sine. */
+export const sinh: UnaryFunction = one(unary.sinh);
+/** Hyperbolic cosine. */
+export const cosh: UnaryFunction = one(unary.cosh);
+/** Hyperbolic tangent. */
+export const tanh: UnaryFunction = one(unary.tanh);
+/** Error function 2/√π ∫₀ˣ exp(-t²) dt. */
+export const erf: UnaryFunction = one(unary.erf);
+/** Nearest whole number below. */
+export const floor: UnaryFunction = one(unary.floor);
+/** Nearest whole number above. */
+export const ceil: UnaryFunction = one(unary.ceil);
+/** Nearest whole number, halves to even. */
+export const round: UnaryFunction = one(unary.round);
+/** Whole part. */
+export const trunc: UnaryFunction = one(unary.trunc);
+/** True where x is NaN. */
+export const isnan: UnaryFunction = one(unary.isnan);
+/** True where x is +∞ or -∞. */
+export const isinf: UnaryFunction = one(unary.isinf);
+/** 1 / (1 + exp(-x)). */
+export const sigmoid: UnaryFunction = one(unary.sigmoid);
+/** log(sigmoid(x)) without overflow. */
+export const logSigmoid: UnaryFunction = one(unary.logSigmoid);
+/** max(x, 0); NaN stays. */
+export const relu: UnaryFunction = one(unary.relu);
+/** 1.0507 · elu(x, 1.6733): keeps mean 0 and variance 1. */
+export const selu: UnaryFunction = one(unary.selu);
+/** x · sigmoid(x). */
+export const silu: UnaryFunction = one(unary.silu);
+/** x · tanh(softplus(x)). */
+export const mish: UnaryFunction = one(unary.mish);
+/** x / (1 + |x|). */
+export const softsign: UnaryFunction = one(unary.softsign);
+/** x / 6 + 1/2 limited to [0, 1]. */
+export const hardsigmoid: UnaryFunction = one(unary.hardsigmoid);
+/** x · hardsigmoid(x). */
+export const hardswish: UnaryFunction = one(unary.hardswish);
+
+/** x where positive, else slope · x. */
+export function leakyRelu(x: Tensor, slope = 0.01): Tensor {
+  return x.leakyRelu(slope);
+}
+
+/** x where positive, else alpha · (exp(x) - 1). */
+export function elu(x: Tensor, alpha = 1): Tensor {
+  return x.elu(alpha);
+}
+
+/**
+ * x where positive, else alpha · (exp(x / alpha) - 1).
+ *
+ * @throws {RangeError} if alpha is 0
+ */
+export function celu(x: Tensor, alpha = 1): Tensor {
+  return x.celu(alpha);
+}
+
+/** x · Φ(x), Φ the normal distribution function; `tanh` for the approximation by tanh. */
+export function gelu(x: Tensor, options: { approximate?: "none" | "tanh" } = {}): Tensor {
+  return x.gelu(options);
+}
+
+/** log(1 + exp(beta · x)) / beta without overflow; x where beta · x > threshold (20). */
+export function softplus(x: Tensor, options: { beta?: number; threshold?: number } = {}): Tensor {
+  return x.softplus(options);
+}
+
+/** x limited to [min, max] (default -1 and 1); no gradient on the bounds, unlike `clamp`. */
+export function hardtanh(x: Tensor, options: { min?: number; max?: number } = {}): Tensor {
+  return x.hardtanh(options);
+}
+
+/** x limited to [min, max]; either may be left out. */
+export function clamp(x: Tensor, bounds: { min?: number; max?: number }): Tensor {
+  return x.clamp(bounds);
+}
+
+/**
+ * a where cond is true, else b; all broadcast. A number takes the other operand's dtype, or f32 if it
+ * is a fraction and the other an integer, or if both are numbers.
+ *
+ * @throws {TypeError} if cond is not bool
+ *
+ * @example
+ * ```ts
+ * import { init, tensor, where } from "../mod.ts";
+ * await init();
+ * const x = tensor([-1, 2, -3]);
+ * console.log(await where(x.gt(0), x, 0).array()); // [0, 2, 0]
+ * ```
+ */
+export function where(cond: Tensor, a: Operand, b: Operand): Tensor {
+  const dtypes = [a, b].flatMap((v) => typeof v === "number" ? [] : [v.dtype]);
+  const common = dtypes.length > 0 ? dtypes.reduce(promote) : "f32";
+  return apply(whereOp, [cond, lifted(a, common), lifted(b, common)], {})[0]!;
+}
+
+function lifted(value: Operand, dtype: DType): Tensor {
+  if (typeof value !== "number") return value;
+  const whole = Number.isInteger(value);
+  const kind = isFloat(dtype) || (whole && dtype !== "bool") ? dtype : whole ? "i32" : "f32";
+  return new Tensor(inArena(() => fill({ shape: [], dtype: kind }, value)));
+}
