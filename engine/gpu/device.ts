@@ -68,6 +68,8 @@ export interface InitOptions {
   powerPreference?: GPUPowerPreference;
   /** Lower limits than the adapter's, to test how the engine copes with small ones. */
   limits?: Partial<Limits>;
+  /** Features not to ask for, to test how the engine does without. */
+  without?: readonly string[];
 }
 
 /** The open device with its queue, pool and pipelines. */
@@ -88,7 +90,7 @@ export class Gpu {
     this.device = device;
     this.info = info;
     this.pool = new BufferPool(device, info.limits);
-    this.pipelines = new PipelineCache(device, options);
+    this.pipelines = new PipelineCache(device, { ...options, limits: info.limits });
     this.queue = new CommandQueue(device, this.pool, this.pipelines, info.limits);
     device.addEventListener("uncapturederror", (event) => {
       const { error } = event as GPUUncapturedErrorEvent;
@@ -167,7 +169,7 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
         "(`deno task doctor` says how; Debian and Ubuntu: apt install mesa-vulkan-drivers)",
     );
   }
-  const device = options.device ?? await requestDevice(adapter!);
+  const device = options.device ?? await requestDevice(adapter!, options.without ?? []);
   const limits = {} as Limits;
   for (const name of LIMITS) limits[name] = device.limits[name] as number;
   for (const [name, value] of Object.entries(options.limits ?? {}) as [keyof Limits, number][]) {
@@ -214,13 +216,17 @@ export function adapterName(about: {
 }
 
 /** Asks for the adapter's own limits and each wanted feature that it grants. */
-async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+async function requestDevice(
+  adapter: GPUAdapter,
+  without: readonly string[],
+): Promise<GPUDevice> {
   const requiredLimits: Record<string, number> = {};
   for (const name of LIMITS) requiredLimits[name] = adapter.limits[name] as number;
   // `subgroups` is missing from Deno's adapter.features but granted by name (Deno 2.9.6), so each
   // subset is tried rather than looked up.
   const listed = WANTED.filter((f) => adapter.features.has(f as GPUFeatureName));
-  const tries = [[...new Set([...listed, "subgroups"])], listed, []];
+  const tries = [[...new Set([...listed, "subgroups"])], listed, []]
+    .map((features) => features.filter((f) => !without.includes(f)));
   let failure: unknown;
   for (const features of tries) {
     try {

@@ -8,6 +8,7 @@ import { GpuError } from "../errors.ts";
 import { ShaderStage } from "./flags.ts";
 import type { Access, Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
+import type { Limits } from "./device.ts";
 
 /** A compiled kernel. */
 export interface Pipeline {
@@ -30,6 +31,9 @@ export class PipelineCache {
   readonly uniformLayout: GPUBindGroupLayout;
   /** Milliseconds spent compiling so far. */
   compileMs = 0;
+  /** Gives the text to compile for a kernel in place of its own, for tests that plant faults. */
+  rewrite: ((kernel: Kernel) => string) | null = null;
+  readonly #mostBuffers: number;
   readonly #device: GPUDevice;
   readonly #enableSubgroups: boolean;
   readonly #byText = new Map<string, Pipeline>();
@@ -37,9 +41,10 @@ export class PipelineCache {
   readonly #layouts = new Map<string, Layout>();
   #errors: Promise<GpuError | null>[] = [];
 
-  /** @param enableSubgroups whether kernels with subgroup functions must say so first */
-  constructor(device: GPUDevice, options: { enableSubgroups: boolean }) {
+  /** @param options.enableSubgroups whether kernels with subgroup functions must say so first */
+  constructor(device: GPUDevice, options: { enableSubgroups: boolean; limits: Limits }) {
     this.#device = device;
+    this.#mostBuffers = options.limits.maxStorageBuffersPerShaderStage;
     this.#enableSubgroups = options.enableSubgroups;
     this.uniformLayout = device.createBindGroupLayout({
       label: "uniforms",
@@ -60,6 +65,7 @@ export class PipelineCache {
    * The compiled form of `kernel`.
    *
    * @throws {TypeError} if it needs f16 and the device has none
+   * @throws {RangeError} if it binds more buffers than the device does
    */
   get(kernel: Kernel): Pipeline {
     let known = this.#byKernel.get(kernel);
@@ -72,12 +78,17 @@ export class PipelineCache {
     if (kernel.code.startsWith("enable f16") && !this.#device.features.has("shader-f16")) {
       throw new TypeError(`Cannot run ${kernel.name} in f16: this adapter lacks it; use f32`);
     }
+    if (kernel.access.length > this.#mostBuffers) {
+      throw new RangeError(
+        `Cannot run ${kernel.name}: it binds ${kernel.access.length} buffers and this adapter ` +
+          `binds ${this.#mostBuffers}`,
+      );
+    }
     const start = performance.now();
     const layout = this.#layout(kernel.access);
     this.#device.pushErrorScope("validation");
-    const code = kernel.subgroups && this.#enableSubgroups
-      ? `enable subgroups;\n${kernel.code}`
-      : kernel.code;
+    const text = this.rewrite ? this.rewrite(kernel) : kernel.code;
+    const code = kernel.subgroups && this.#enableSubgroups ? `enable subgroups;\n${text}` : text;
     const module = this.#device.createShaderModule({ label: kernel.name, code });
     const pipeline = this.#device.createComputePipeline({
       label: kernel.name,

@@ -70,13 +70,17 @@ interface Expectation {
 /** The dtypes besides f32 in which ops are tried; f16 only where the adapter has it. */
 const OTHER_DTYPES: readonly DType[] = ["f16", "i32", "u32", "bool"];
 
-/** Runs every sample of `op`; gives a line for each array that differs. */
-export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; counts: Counts }> {
+/** Runs the samples of `op`, or those of the given numbers; gives a line for each array that differs. */
+export async function checkOp(
+  op: Op<unknown>,
+  { only }: { only?: readonly number[] } = {},
+): Promise<{ problems: string[]; counts: Counts }> {
   const counts = { samples: 0, forward: 0, gradients: 0, dtypes: 0 };
   const expected: Expectation[] = [];
   const problems: string[] = [];
   for (const [s, sample] of op.samples.entries()) {
     if (!op.reference) break;
+    if (only && !only.includes(s)) continue;
     const where = `sample ${s} ${sample.inputs.map((i) => show(i.shape)).join(" ")}`;
     const before = expected.length;
     try {
@@ -90,7 +94,7 @@ export async function checkOp(op: Op<unknown>): Promise<{ problems: string[]; co
       problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
     }
   }
-  if (op.reference) checkDTypes(op, expected, counts);
+  if (op.reference) checkDTypes(op, { expected, counts, problems });
   try {
     const data = await readAll(expected.map((e) => e.got));
     expected.forEach((e, i) => {
@@ -144,12 +148,24 @@ function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
   }
 }
 
-/** The same op on the first drawn f32 sample, in every other dtype that its check takes. */
-function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): void {
-  const sample = op.samples.find((s) =>
+/** The sample that is run in the other dtypes, too: the first drawn f32 one of more than one element. */
+function dtypeSample(op: Op<unknown>): Sample<unknown> | undefined {
+  return op.samples.find((s) =>
     s.inputs.some((i) => !i.dtype) && s.inputs.every((i) => !i.values) &&
     s.inputs.every((i) => sizeOf(i.shape) > 1)
   );
+}
+
+/** The same op on the first drawn f32 sample, in every other dtype that its check takes. */
+function checkDTypes(
+  op: Op<unknown>,
+  { expected, counts, problems }: {
+    expected: Expectation[];
+    counts: Counts;
+    problems: string[];
+  },
+): void {
+  const sample = dtypeSample(op);
   if (!sample) return;
   for (const dtype of OTHER_DTYPES) {
     if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
@@ -170,8 +186,8 @@ function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): 
       ? gradientPlan(op, sample, { hosts, draw, forward, coarse: true })
       : null;
     counts.dtypes++;
-    scope(() => {
-      const before = expected.length;
+    const before = expected.length;
+    const compute = () => {
       const run = { name, where, expected, counts };
       const leaves = hosts.map((h) =>
         place(h, "offset").requiresGrad_(gradient !== null && isFloat(h.dtype))
@@ -180,7 +196,13 @@ function checkDTypes(op: Op<unknown>, expected: Expectation[], counts: Counts): 
       expectOutputs(forward, outputs, run);
       if (gradient) expectGradients(gradient, { leaves, outputs, layout: "offset" }, run);
       return expected.slice(before).map((e) => e.got);
-    });
+    };
+    try {
+      scope(compute);
+    } catch (error) {
+      expected.length = before; // the scope has freed them
+      problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
+    }
   }
 }
 
