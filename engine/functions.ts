@@ -3,7 +3,7 @@
 import { inArena } from "./array.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
-import { conv2d as convOp } from "./ops/conv.ts";
+import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
 import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
 import {
   interpolate as interpolateOp,
@@ -21,14 +21,25 @@ import { apply, Tensor } from "./tensor.ts";
 /** A size for both dimensions, or [height, width]. */
 export type Pair = number | readonly [number, number];
 
+/** Zeros on each side, for windows that reach further on one side than on the other. */
+export interface Sides {
+  readonly top: number;
+  readonly bottom: number;
+  readonly left: number;
+  readonly right: number;
+}
+
 /** Options of {@linkcode conv2d}. */
 export interface ConvOptions {
   /** Added to each output channel: [O]. */
   bias?: Tensor;
   /** Step of the window; default 1. */
   stride?: Pair;
-  /** Zeros on both sides; default 0. */
-  padding?: Pair;
+  /**
+   * Zeros on both sides, or on each, or `same`: as many as keep the size, the odd one below and to the
+   * right (stride 1 only). Default 0.
+   */
+  padding?: Pair | Sides | "same";
   /** Distance between kernel elements; default 1. */
   dilation?: Pair;
   /** Channels are cut into this many independent convolutions; default 1. */
@@ -67,13 +78,31 @@ export interface PoolOptions {
  * ```
  */
 export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
-  const attrs = {
-    stride: pair(options.stride ?? 1),
-    padding: pair(options.padding ?? 0),
-    dilation: pair(options.dilation ?? 1),
-    groups: options.groups ?? 1,
-  };
+  const attrs = convAttrs("conv2d", w, options);
   return apply(convOp, options.bias ? [x, w, options.bias] : [x, w], attrs)[0]!;
+}
+
+/** The options as the op takes them. */
+export function convAttrs(name: string, w: Tensor, options: ConvOptions): ConvAttrs {
+  const { padding = 0, groups = 1 } = options;
+  const stride = pair(options.stride ?? 1);
+  const dilation = pair(options.dilation ?? 1);
+  if (padding === "same") {
+    if (stride.some((s) => s !== 1)) {
+      throw new RangeError(
+        `Cannot ${name} with padding same and stride ${show(stride)}: the size stays with stride 1`,
+      );
+    }
+    const total = [2, 3].map((d, i) => dilation[i]! * ((w.shape[d] ?? 1) - 1)) as [number, number];
+    const start: [number, number] = [Math.floor(total[0] / 2), Math.floor(total[1] / 2)];
+    const end = [total[0] - start[0], total[1] - start[1]] as const;
+    return { stride, padding: start, paddingEnd: end, dilation, groups };
+  }
+  if (typeof padding === "object" && "top" in padding) {
+    const { top, bottom, left, right } = padding;
+    return { stride, padding: [top, left], paddingEnd: [bottom, right], dilation, groups };
+  }
+  return { stride, padding: pair(padding), dilation, groups };
 }
 
 /** Largest element of each window of x [N, C, H, W]; ties give their gradient to the first. */
@@ -255,7 +284,8 @@ export function sgdStep(
   });
 }
 
-function pair(value: Pair): [number, number] {
+/** [height, width] of a size for both or each. */
+export function pair(value: Pair): [number, number] {
   return typeof value === "number" ? [value, value] : [value[0], value[1]];
 }
 

@@ -1,6 +1,6 @@
 /** @file Convolution layers. */
 
-import { conv2d, type Pair, type Tensor } from "../../engine/mod.ts";
+import { conv2d, type Pair, samePadding, type Sides, type Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
@@ -13,8 +13,8 @@ export interface Conv2dOptions {
   kernelSize: Pair;
   /** Steps of the window. Default 1. */
   stride?: Pair;
-  /** Zeros around the input, on each side. Default 0. */
-  padding?: Pair;
+  /** Zeros around the input, on both sides or on each, or "same" (stride 1 only). Default 0. */
+  padding?: Pair | Sides | "same";
   /** Steps between the elements of the window. Default 1. */
   dilation?: Pair;
   /** Groups of channels convolved apart. Default 1. */
@@ -49,7 +49,7 @@ export class Conv2d extends Module {
   /** Steps of the window. */
   readonly stride: readonly [number, number];
   /** Zeros around the input. */
-  readonly padding: readonly [number, number];
+  readonly padding: readonly [number, number] | Sides | "same";
   /** Steps between the elements of the window. */
   readonly dilation: readonly [number, number];
   /** Groups of channels convolved apart. */
@@ -74,7 +74,7 @@ export class Conv2d extends Module {
     this.outChannels = outChannels;
     this.kernelSize = checkPair("Conv2d", options.kernelSize, { name: "kernelSize", min: 1 });
     this.stride = checkPair("Conv2d", stride, { name: "stride", min: 1 });
-    this.padding = checkPair("Conv2d", padding, { name: "padding", min: 0 });
+    this.padding = checkPadding(padding);
     this.dilation = checkPair("Conv2d", dilation, { name: "dilation", min: 1 });
     this.groups = groups;
     const shape = [outChannels, inChannels / groups, ...this.kernelSize];
@@ -90,12 +90,62 @@ export class Conv2d extends Module {
     return conv2d(x, this.weight, { bias, stride, padding, dilation, groups });
   }
   override extraRepr(): string {
-    const { padding, dilation, groups } = this;
+    const { dilation, groups } = this;
     return `${this.inChannels}, ${this.outChannels}, kernel_size=${pythonSize(this.kernelSize)}, ` +
       `stride=${pythonSize(this.stride)}` +
-      (padding.some((p) => p !== 0) ? `, padding=${pythonSize(padding)}` : "") +
+      this.paddingRepr() +
       (dilation.some((d) => d !== 1) ? `, dilation=${pythonSize(dilation)}` : "") +
       (groups !== 1 ? `, groups=${groups}` : "") +
       (this.bias ? "" : ", bias=False");
+  }
+  /** The padding as `extraRepr` prints it. */
+  protected paddingRepr(): string {
+    const { padding } = this;
+    if (padding === "same") return ", padding=same";
+    if ("top" in padding) {
+      const { left, right, top, bottom } = padding;
+      return `, padding=${pythonSize([left, right, top, bottom])}`;
+    }
+    return padding.some((p) => p !== 0) ? `, padding=${pythonSize(padding)}` : "";
+  }
+}
+
+function checkPadding(padding: Pair | Sides | "same"): Conv2d["padding"] {
+  if (padding === "same") return padding;
+  if (typeof padding === "number" || !("top" in padding)) {
+    return checkPair("Conv2d", padding, { name: "padding", min: 0 });
+  }
+  const { top, bottom, left, right } = padding;
+  for (const sides of [[top, bottom], [left, right]] as const) {
+    checkPair("Conv2d", sides, { name: "padding", min: 0 });
+  }
+  return { top, bottom, left, right };
+}
+
+/**
+ * A {@linkcode Conv2d} with TensorFlow's "SAME" padding, computed from each input's size: OH = ⌈H /
+ * stride⌉, and an odd zero goes below and to the right. timm's `tf_` models are made of it.
+ *
+ * Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2
+ */
+export class Conv2dSame extends Conv2d {
+  /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
+  constructor(inChannels: number, outChannels: number, options: Omit<Conv2dOptions, "padding">) {
+    super(inChannels, outChannels, { ...options, padding: 0 });
+  }
+
+  /** x [N, inChannels, H, W] → y [N, outChannels, ⌈H / stride⌉, ⌈W / stride⌉] */
+  override forward(x: Tensor): Tensor {
+    const { kernelSize, stride, dilation, groups } = this;
+    const along = (d: 0 | 1) =>
+      samePadding(x.shape[2 + d] ?? 1, {
+        kernel: kernelSize[d],
+        stride: stride[d],
+        dilation: dilation[d],
+      });
+    const [[top, bottom], [left, right]] = [along(0), along(1)];
+    const padding = { top, bottom, left, right };
+    const bias = this.bias ?? undefined;
+    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups });
   }
 }

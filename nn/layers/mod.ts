@@ -2,7 +2,13 @@
 
 export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from "./activation.ts";
 export { ModuleList, Sequential } from "./container.ts";
-export { Conv2d, type Conv2dOptions } from "./conv.ts";
+export { Conv2d, type Conv2dOptions, Conv2dSame } from "./conv.ts";
+export {
+  Conv1d,
+  type Conv1dLayerOptions,
+  ConvTranspose2d,
+  type ConvTranspose2dOptions,
+} from "./conv_others.ts";
 export { Linear, type LinearOptions } from "./linear.ts";
 export {
   BatchNorm1d,
