@@ -1,0 +1,225 @@
+/**
+ * Functions with error bounds of their own (`engine/kernels/special.ts`), and what pointwise ops give
+ * at infinities, NaN, zeros and kinks.
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { erf, normalCdf } from "../../engine/host_math.ts";
+import { init, readAll, type Tensor, tensor } from "../../mod.ts";
+
+await init();
+
+/** Distance between neighbouring f32 numbers at `y`. */
+function ulp(y: number): number {
+  return 2 ** (Math.floor(Math.log2(Math.max(Math.abs(y), 2 ** -126))) - 23);
+}
+
+interface Bound {
+  readonly f: (x: Tensor) => Tensor;
+  readonly ref: (x: number) => number;
+  readonly from: number;
+  readonly to: number;
+  /** Stated in `special.ts`, in ulp. */
+  readonly ulps: number;
+  /** How much of the error of WGSL's exp, 3 + 2|x| ulp, arrives in the result. */
+  readonly exp?: number;
+}
+
+const BOUNDS: Record<string, Bound> = {
+  "expm1 in its series": { f: (x) => x.expm1(), ref: Math.expm1, from: -0.5, to: 0.5, ulps: 6 },
+  "expm1 near 0": { f: (x) => x.expm1(), ref: Math.expm1, from: -1e-4, to: 1e-4, ulps: 6 },
+  // exp(-½) / (1 - exp(-½)) = 1.54 and exp(½) / (exp(½) - 1) = 2.54.
+  "expm1 beyond": { f: (x) => x.expm1(), ref: Math.expm1, from: -20, to: 20, ulps: 6, exp: 2.54 },
+  "log1p in its series": { f: (x) => x.log1p(), ref: Math.log1p, from: -0.29, to: 0.41, ulps: 6 },
+  "log1p near 0": { f: (x) => x.log1p(), ref: Math.log1p, from: -1e-4, to: 1e-4, ulps: 6 },
+  "sinh below ½": { f: (x) => x.sinh(), ref: Math.sinh, from: -0.49, to: 0.49, ulps: 10 },
+  "sinh": { f: (x) => x.sinh(), ref: Math.sinh, from: -20, to: 20, ulps: 10, exp: 2.54 },
+  "cosh": { f: (x) => x.cosh(), ref: Math.cosh, from: -20, to: 20, ulps: 6, exp: 1 },
+  "tanh below ¼": { f: (x) => x.tanh(), ref: Math.tanh, from: -0.24, to: 0.24, ulps: 8 },
+  "tanh": { f: (x) => x.tanh(), ref: Math.tanh, from: -12, to: 12, ulps: 8, exp: 1.6 },
+  "atan": { f: (x) => x.atan(), ref: Math.atan, from: -40, to: 40, ulps: 4 },
+  "atan near 0": { f: (x) => x.atan(), ref: Math.atan, from: -1e-3, to: 1e-3, ulps: 4 },
+  "asin": { f: (x) => x.asin(), ref: Math.asin, from: -1, to: 1, ulps: 4 },
+  "acos": { f: (x) => x.acos(), ref: Math.acos, from: -1, to: 1, ulps: 6 },
+  "erf": { f: (x) => x.erf(), ref: erf, from: -5, to: 5, ulps: 6 },
+  "erf near 0": { f: (x) => x.erf(), ref: erf, from: -1e-3, to: 1e-3, ulps: 6 },
+  // ½ x² is the argument of exp and its rounding 2^-24 · x²: as much again as exp's own 2|x| ulp.
+  "gelu": { f: (x) => x.gelu(), ref: (x) => x * normalCdf(x), from: -5, to: 5, ulps: 6, exp: 3 },
+};
+
+Deno.test("special functions keep their bounds", async (t) => {
+  const COUNT = 4001;
+  for (const [name, { f, ref, from, to, ulps, exp = 0 }] of Object.entries(BOUNDS)) {
+    await t.step(name, async () => {
+      const xs = Float32Array.from({ length: COUNT }, (_, i) => from + (to - from) * i / COUNT);
+      const ys = await f(tensor(xs)).data();
+      let worst = { excess: 0, text: "" };
+      xs.forEach((x, i) => {
+        const want = ref(x);
+        const error = Math.abs(ys[i]! - want) / ulp(want);
+        const excess = error / (ulps + exp * (3 + 2 * Math.abs(x)));
+        if (excess > worst.excess || Number.isNaN(excess)) {
+          worst = { excess, text: `${ys[i]} at ${x}, want ${want}: ${error.toFixed(1)} ulp` };
+        }
+      });
+      assert(worst.excess <= 1, worst.text);
+    });
+  }
+});
+
+Deno.test("the float64 error function agrees with published digits", () => {
+  // Abramowitz and Stegun, table 7.1 and 7.3.
+  const near = (a: number, b: number) => assert(Math.abs(a - b) <= 1e-15 * Math.abs(b), `${a}`);
+  near(erf(0.5), 0.5204998778130465);
+  near(erf(1), 0.8427007929497149);
+  near(erf(2), 0.9953222650189527);
+  near(erf(-3.5), -0.9999992569016276);
+  assertEquals(erf(0), 0);
+  near(normalCdf(-1), 0.15865525393145705);
+});
+
+const NAN_KEEPERS: Record<string, (x: Tensor) => Tensor> = {
+  exp: (x) => x.exp(),
+  expm1: (x) => x.expm1(),
+  log1p: (x) => x.log1p(),
+  tan: (x) => x.tan(),
+  asin: (x) => x.asin(),
+  acos: (x) => x.acos(),
+  atan: (x) => x.atan(),
+  atan2: (x) => x.atan2(1),
+  sinh: (x) => x.sinh(),
+  cosh: (x) => x.cosh(),
+  tanh: (x) => x.tanh(),
+  erf: (x) => x.erf(),
+  relu: (x) => x.relu(),
+  leakyRelu: (x) => x.leakyRelu(),
+  elu: (x) => x.elu(),
+  selu: (x) => x.selu(),
+  celu: (x) => x.celu(),
+  gelu: (x) => x.gelu(),
+  geluTanh: (x) => x.gelu({ approximate: "tanh" }),
+  silu: (x) => x.silu(),
+  mish: (x) => x.mish(),
+  softplus: (x) => x.softplus(),
+  softsign: (x) => x.softsign(),
+  sigmoid: (x) => x.sigmoid(),
+  logSigmoid: (x) => x.logSigmoid(),
+  hardsigmoid: (x) => x.hardsigmoid(),
+  hardswish: (x) => x.hardswish(),
+  hardtanh: (x) => x.hardtanh(),
+  clamp: (x) => x.clamp({ min: -1, max: 1 }),
+  fmod: (x) => x.fmod(2),
+  remainder: (x) => x.remainder(2),
+  maximum: (x) => x.maximum(0),
+  minimum: (x) => x.minimum(0),
+};
+
+Deno.test("pointwise ops keep NaN", async () => {
+  const names = Object.keys(NAN_KEEPERS);
+  const x = tensor([NaN, NaN]);
+  const results = await readAll(names.map((name) => NAN_KEEPERS[name]!(x)));
+  const lost = names.filter((_, i) => !results[i]!.every((v) => Number.isNaN(Number(v))));
+  assertEquals(lost, []);
+});
+
+Deno.test("fmod and remainder are exact, whatever the quotient", async () => {
+  const pairs = [
+    [7, 3],
+    [-7, 3],
+    [7, -3],
+    [-7, -3],
+    [1e30, 3],
+    [-1e30, 7],
+    [3e38, 1.1754944e-38],
+    [5.5, 0.1],
+    [0.1, 5.5],
+    [6, 3],
+    [-6, 3],
+    [2, Infinity],
+    [-2, Infinity],
+    [Infinity, 2],
+    [2, 0],
+    [0, 2],
+  ].map(([a, b]) => [Math.fround(a!), Math.fround(b!)] as const);
+  const a = tensor(pairs.map((p) => p[0]));
+  const b = tensor(pairs.map((p) => p[1]));
+  const [mod, rest] = await readAll([a.fmod(b), a.remainder(b)]);
+  assertEquals([...mod!], pairs.map(([a, b]) => a % b));
+  // -2 modulo ∞: the sum with ∞ is ∞, as in Python.
+  assertEquals(
+    [...rest!].map((v) => v + 0),
+    pairs.map(([a, b]) => {
+      const r = a % b;
+      return Math.fround(r !== 0 && r < 0 !== b < 0 ? r + b : r) + 0;
+    }),
+  );
+  const ints = tensor([7, -7, 7, -7], { dtype: "i32" });
+  const by = tensor([3, 3, -3, -3], { dtype: "i32" });
+  const [m, r] = await readAll([ints.fmod(by), ints.remainder(by)]);
+  assertEquals([...m!], [1, -1, 1, -1]);
+  assertEquals([...r!], [1, 2, -2, -1]);
+});
+
+Deno.test("atan2 gives the angle in all quadrants and at their borders", async () => {
+  const values = [0, -0, 1, -1, 2.5, -2.5, Infinity, -Infinity, 1e-30, -1e30];
+  const pairs = values.flatMap((a) => values.map((b) => [a, b] as const));
+  const y = await tensor(pairs.map((p) => p[0])).atan2(tensor(pairs.map((p) => p[1]))).data();
+  pairs.forEach(([a, b], i) => {
+    const want = Math.atan2(a, b);
+    // Below 2^-126 a result may be flushed to 0, on the right side of the circle.
+    const close = Math.abs(y[i]! - want) <= 8 * ulp(want) + 2 ** -126;
+    assert(close, `atan2(${a}, ${b}) is ${y[i]}, want ${want}`);
+  });
+});
+
+Deno.test("isinf and isnan tell infinities, NaN and numbers apart", async () => {
+  const x = tensor([Infinity, -Infinity, NaN, 0, 3e38]);
+  const [inf, nan] = await readAll([x.isinf(), x.isnan()]);
+  assertEquals([...inf!], [1, 1, 0, 0, 0]);
+  assertEquals([...nan!], [0, 0, 1, 0, 0]);
+});
+
+Deno.test("gradients at kinks are PyTorch's", async () => {
+  const cases: [string, (x: Tensor) => Tensor, number[], number[]][] = [
+    ["relu", (x) => x.relu(), [0, -0], [0, 0]],
+    ["leakyRelu", (x) => x.leakyRelu(0.25), [0], [0.25]],
+    ["elu", (x) => x.elu(0.5), [0], [0.5]],
+    ["celu", (x) => x.celu(0.5), [0], [1]],
+    ["abs", (x) => x.abs(), [0], [0]],
+    ["clamp", (x) => x.clamp({ min: -1, max: 2 }), [-1, 2, 3], [1, 1, 0]],
+    ["hardtanh", (x) => x.hardtanh(), [-1, 1, 0], [0, 0, 1]],
+    ["hardsigmoid", (x) => x.hardsigmoid(), [-3, 3], [0, 0]],
+    ["hardswish", (x) => x.hardswish(), [-3, 3], [0, 1]],
+    ["maximum", (x) => x.maximum(1), [1, 2, 0], [0.5, 1, 0]],
+    ["softsign", (x) => x.softsign(), [0], [1]],
+    ["std", (x) => x.std(), [3, 3], [0, 0]],
+    ["norm", (x) => x.norm(), [0, 0], [0, 0]],
+    ["norm 3", (x) => x.norm(3), [0, 0], [0, 0]],
+    ["norm ½", (x) => x.norm(0.5), [0, 4], [0, 1]],
+    ["atan2", (x) => x.atan2(0), [0], [0]],
+  ];
+  const leaves = cases.map(([, f, at]) => {
+    const x = tensor(at, { requiresGrad: true });
+    f(x).sum().backward();
+    return x.grad!;
+  });
+  const got = await readAll(leaves);
+  cases.forEach(([name, , , want], i) => assertEquals([...got[i]!].map((v) => v + 0), want, name));
+});
+
+Deno.test("clamp keeps integers, and the upper bound wins", async () => {
+  const x = tensor([-5, 0, 16777217], { dtype: "i32" });
+  const y = x.clamp({ min: -1, max: 16777217 });
+  assertEquals(y.dtype, "i32");
+  assertEquals([...await y.data()], [-1, 0, 16777217]);
+  assertEquals([...await tensor([0, 5]).clamp({ min: 3, max: 1 }).data()], [1, 1]);
+});
+
+Deno.test("activations refuse settings that mean nothing", () => {
+  const x = tensor([1]);
+  assertThrows(() => x.celu(0), RangeError, "Cannot celu with alpha 0: it divides by alpha");
+  assertThrows(
+    () => x.gelu({ approximate: "erf" as "none" }),
+    RangeError,
+    'Cannot approximate gelu by "erf": it must be none or tanh',
+  );
+});
