@@ -5,6 +5,7 @@ export { CheckError, GpuError, NoAdapterError } from "./errors.ts";
 export { debug, type DebugSettings, setDebug } from "./gpu/debug.ts";
 export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/device.ts";
 export type { MemoryInfo } from "./gpu/pool.ts";
+export { capture, type Captured, type CapturedResult } from "./capture.ts";
 export { inModule } from "./check.ts";
 export { autocast, type AutocastOptions } from "./autocast.ts";
 export { enableGrad, noGrad } from "./autograd.ts";
@@ -104,5 +105,12 @@ export {
   nms,
   type NmsOptions,
 } from "./functions_boxes.ts";
+export {
+  type RecurrentCell,
+  recurrentLayer,
+  type RecurrentLayerOptions,
+  type RecurrentLayerResult,
+  type RecurrentWeights,
+} from "./functions_recurrent.ts";
 export { type KernelTime, profile } from "./profile.ts";
 export { type ScaleRule, unscaleGradients, updateLossScale } from "./functions_amp.ts";

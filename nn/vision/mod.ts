@@ -1,5 +1,20 @@
-/** Images: batch transforms on the GPU. */
+/** Images: batch transforms on the GPU, boxes. */
 
+export {
+  boxIou,
+  type ByteImage,
+  drawBoxes,
+  type DrawBoxesOptions,
+  multiboxDetection,
+  type MultiboxDetectionOptions,
+  multiboxPrior,
+  type MultiboxPriorOptions,
+  multiboxTarget,
+  type MultiboxTargetOptions,
+  type MultiboxTargets,
+  nms,
+  type NmsOptions,
+} from "./boxes.ts";
 export {
   normalize,
   randomAffine,

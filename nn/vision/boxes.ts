@@ -1,0 +1,84 @@
+/** @file Boxes on pictures. The ops on boxes are the engine's; see engine/functions_boxes.ts. */
+
+export {
+  boxIou,
+  multiboxDetection,
+  type MultiboxDetectionOptions,
+  multiboxPrior,
+  type MultiboxPriorOptions,
+  multiboxTarget,
+  type MultiboxTargetOptions,
+  type MultiboxTargets,
+  nms,
+  type NmsOptions,
+} from "../../engine/mod.ts";
+
+/** A picture on the host: rows of RGB or RGBA bytes. */
+export interface ByteImage {
+  /** Pixels in a row. */
+  readonly width: number;
+  /** Rows. */
+  readonly height: number;
+  /** 3 or 4 bytes a pixel. */
+  readonly data: Uint8Array;
+}
+
+/** Options of {@linkcode drawBoxes}. */
+export interface DrawBoxesOptions {
+  /** RGB of the outlines, taken in turn; default six colours that differ. */
+  colors?: readonly (readonly [number, number, number])[];
+  /** Pixels of an outline, drawn inward; default 2. */
+  thickness?: number;
+}
+
+const COLORS: readonly (readonly [number, number, number])[] = [
+  [230, 60, 50],
+  [60, 160, 60],
+  [50, 110, 220],
+  [240, 170, 30],
+  [150, 70, 180],
+  [20, 170, 180],
+];
+
+/**
+ * A copy of the image with the outlines of boxes [xmin, ymin, xmax, ymax], in fractions of the image.
+ * What lies outside is cut off; alpha becomes opaque on the outlines.
+ *
+ * @throws {TypeError} If the bytes are not width · height · 3 or 4, or a box has not four numbers.
+ */
+export function drawBoxes(
+  image: ByteImage,
+  boxes: readonly ArrayLike<number>[],
+  options: DrawBoxesOptions = {},
+): ByteImage {
+  const { width, height, data } = image;
+  const { colors = COLORS, thickness = 2 } = options;
+  const channels = data.length / (width * height);
+  if (channels !== 3 && channels !== 4) {
+    throw new TypeError(
+      `Cannot draw on ${data.length} bytes of an image ${width} x ${height}: it needs 3 or 4 a pixel`,
+    );
+  }
+  const bytes = data.slice();
+  for (const [i, box] of boxes.entries()) {
+    if (box.length !== 4 || !Array.from(box).every(Number.isFinite)) {
+      throw new TypeError(
+        `Cannot draw box ${i} of [${Array.from(box).join(", ")}]: it must have four finite numbers`,
+      );
+    }
+    const color = [...colors[i % colors.length]!, 255];
+    // Pixels whose centres the box covers, at least one.
+    const left = Math.round(box[0]! * width);
+    const top = Math.round(box[1]! * height);
+    const right = Math.max(Math.round(box[2]! * width), left + 1);
+    const bottom = Math.max(Math.round(box[3]! * height), top + 1);
+    for (let y = Math.max(top, 0); y < Math.min(bottom, height); y++) {
+      const edgeRow = y < top + thickness || y >= bottom - thickness;
+      for (let x = Math.max(left, 0); x < Math.min(right, width); x++) {
+        if (!edgeRow && x >= left + thickness && x < right - thickness) continue;
+        for (let c = 0; c < channels; c++) bytes[(y * width + x) * channels + c] = color[c]!;
+      }
+    }
+  }
+  return { width, height, data: bytes };
+}
