@@ -69,6 +69,12 @@ export {
   clipGradValue,
 } from "./functions_optim.ts";
 export {
+  attention,
+  type AttentionInputs,
+  type AttentionOptions,
+  scaledDotProductAttention,
+} from "./functions_attention.ts";
+export {
   conv1d,
   type Conv1dOptions,
   convTranspose2d,

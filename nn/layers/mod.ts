@@ -1,6 +1,12 @@
 /** @file Layers. */
 
 export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from "./activation.ts";
+export {
+  DropPath,
+  MultiheadAttention,
+  type MultiheadAttentionCall,
+  type MultiheadAttentionOptions,
+} from "./attention.ts";
 export { ModuleList, Sequential } from "./container.ts";
 export { Conv2d, type Conv2dOptions, Conv2dSame } from "./conv.ts";
 export {
@@ -30,4 +36,25 @@ export {
   MaxPool2d,
   type MaxPool2dOptions,
 } from "./pooling.ts";
+export {
+  GRU,
+  LSTM,
+  type LSTMInput,
+  type LSTMOutput,
+  RecurrentBase,
+  type RecurrentInput,
+  type RecurrentOptions,
+  type RecurrentOutput,
+  RNN,
+  type RNNOptions,
+} from "./recurrent.ts";
+export {
+  GRUCell,
+  LSTMCell,
+  type LSTMState,
+  RecurrentCellBase,
+  type RecurrentCellOptions,
+  RNNCell,
+  type RNNCellOptions,
+} from "./recurrent_cell.ts";
 export { Dropout, Flatten, type FlattenOptions, Identity } from "./shape.ts";

@@ -1,0 +1,183 @@
+/** @file Multi-head attention, and dropping whole branches. */
+
+import { attention, dropout, noGrad, ones, type Tensor, zeros } from "../../engine/mod.ts";
+import { xavierUniform } from "../init.ts";
+import { Module } from "../module.ts";
+import { Parameter } from "../parameter.ts";
+import { checkSizes } from "./_check.ts";
+import { Linear } from "./linear.ts";
+
+/** Options of {@linkcode MultiheadAttention}. */
+export interface MultiheadAttentionOptions {
+  /** Probability that a weight becomes 0 in training. Default 0. */
+  dropout?: number;
+  /** Whether the projections have a bias. Default true. */
+  bias?: boolean;
+  /** Whether tensors are [N, L, E] instead of [L, N, E]. Default false. */
+  batchFirst?: boolean;
+}
+
+/** Options of {@linkcode MultiheadAttention.forward}. */
+export interface MultiheadAttentionCall {
+  /** Default: the query. */
+  key?: Tensor;
+  /** Default: the key. */
+  value?: Tensor;
+  /** [L, S] or [N · heads, L, S]: bool, true where a query must not see a key; or floats to add. */
+  attnMask?: Tensor;
+  /** [N, S] bool: true for keys that no query may see. */
+  keyPaddingMask?: Tensor;
+  /** Lets query i see keys 0 to i only. Default false. */
+  isCausal?: boolean;
+}
+
+/**
+ * Attention of numHeads heads: queries [L, N, E], keys and values [S, N, E] → [L, N, E].
+ *
+ * Names, start and the sense of bool masks (true is hidden) are PyTorch's:
+ * https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
+ * Keys and values have the queries' size E.
+ *
+ * @example
+ * ```ts
+ * import { init, nn, randn } from "../../mod.ts";
+ * await init();
+ * const layer = new nn.MultiheadAttention(8, 2, { batchFirst: true });
+ * console.log(layer.forward(randn([3, 5, 8])).shape); // [3, 5, 8]
+ * ```
+ */
+export class MultiheadAttention extends Module {
+  /** Size E of queries, keys, values and outputs. */
+  readonly embedDim: number;
+  /** Heads the size is cut into. */
+  readonly numHeads: number;
+  /** Probability that a weight becomes 0 in training. */
+  readonly dropout: number;
+  /** Whether tensors are [N, L, E]. */
+  readonly batchFirst: boolean;
+  /** Projections of queries, keys and values: [3 · E, E] */
+  in_proj_weight: Parameter;
+  /** [3 · E] */
+  in_proj_bias: Parameter | null;
+  /** The output's projection. */
+  out_proj: Linear;
+
+  /** @throws {RangeError} If a size is out of range, or the heads do not divide it. */
+  constructor(embedDim: number, numHeads: number, options: MultiheadAttentionOptions = {}) {
+    super();
+    const { dropout = 0, bias = true, batchFirst = false } = options;
+    checkSizes("MultiheadAttention", { embedDim, numHeads });
+    if (embedDim % numHeads !== 0) {
+      throw new RangeError(
+        `Cannot make MultiheadAttention of size ${embedDim} with ${numHeads} heads: heads must ` +
+          "divide the size",
+      );
+    }
+    checkRate("MultiheadAttention", "dropout", dropout);
+    this.embedDim = embedDim;
+    this.numHeads = numHeads;
+    this.dropout = dropout;
+    this.batchFirst = batchFirst;
+    this.in_proj_weight = new Parameter(zeros([3 * embedDim, embedDim]));
+    xavierUniform(this.in_proj_weight);
+    this.in_proj_bias = bias ? new Parameter(zeros([3 * embedDim])) : null;
+    this.out_proj = new Linear(embedDim, embedDim, { bias });
+    noGrad(() => this.out_proj.bias?.zero_());
+  }
+
+  /** The output for `query`, which attends to itself unless keys are given. */
+  override forward(query: Tensor, options: MultiheadAttentionCall = {}): Tensor {
+    return this.attend(query, options).output;
+  }
+
+  /** The output, and the weights [N, L, S] averaged over the heads. */
+  attend(
+    query: Tensor,
+    options: MultiheadAttentionCall = {},
+  ): { output: Tensor; weights: Tensor } {
+    const { key = query, attnMask, keyPaddingMask, isCausal } = options;
+    const value = options.value ?? key;
+    const { embedDim: E, batchFirst } = this;
+    for (const t of [query, key, value]) {
+      if (t.ndim === 3 && t.shape[2] === E) continue;
+      throw new TypeError(
+        `Cannot attend to [${t.shape.join(", ")}]: queries, keys and values must be ` +
+          `${batchFirst ? "[N, L, E]" : "[L, N, E]"} with E = ${E}`,
+      );
+    }
+    const first = (t: Tensor) => batchFirst ? t : t.transpose(0, 1);
+    const [q, k, v] = this.#project(first(query), first(key), first(value));
+    const { output, weights } = attention({ query: q, key: k, value: v }, {
+      mask: this.#mask(attnMask, keyPaddingMask),
+      causal: isCausal,
+      dropout: this.training ? this.dropout : 0,
+    });
+    const [N, , L] = output.shape as [number, number, number];
+    const joined = this.out_proj.forward(output.permute(0, 2, 1, 3).reshape(N, L, E));
+    return { output: first(joined), weights: weights.mean(1) };
+  }
+
+  /** Queries, keys and values of each head: [N, heads, L, E / heads]. */
+  #project(query: Tensor, key: Tensor, value: Tensor): [Tensor, Tensor, Tensor] {
+    const { embedDim: E, numHeads, in_proj_weight: weight, in_proj_bias: bias } = this;
+    const heads = (t: Tensor) =>
+      t.reshape(t.shape[0]!, t.shape[1]!, numHeads, E / numHeads).permute(0, 2, 1, 3);
+    const all = [query, key, value].map((t, i) =>
+      heads(t.linear(weight.narrow(0, i * E, E), bias?.narrow(0, i * E, E)))
+    );
+    return all as [Tensor, Tensor, Tensor];
+  }
+
+  /** What attention adds to its scores, broadcast to [N, heads, L, S]. */
+  #mask(attnMask?: Tensor, keyPaddingMask?: Tensor): Tensor | undefined {
+    const each = attnMask?.ndim === 3
+      ? attnMask.reshape(-1, this.numHeads, attnMask.shape[1]!, attnMask.shape[2]!)
+      : attnMask;
+    const padding = keyPaddingMask?.unsqueeze(1).unsqueeze(1);
+    if (!each || !padding) return seen(each ?? padding);
+    if (each.dtype === "bool") return each.logicalOr(padding).logicalNot();
+    return each.where(padding.logicalNot(), zeros([]).sub(Infinity));
+  }
+}
+
+/** A mask of what is hidden as a mask of what is seen; floats stay. */
+function seen(mask?: Tensor): Tensor | undefined {
+  return mask?.dtype === "bool" ? mask.logicalNot() : mask;
+}
+
+function checkRate(layer: string, name: string, p: number): void {
+  if (!(p >= 0 && p < 1)) {
+    throw new RangeError(
+      `Cannot make ${layer} with ${name} ${p}: it must be at least 0 and below 1`,
+    );
+  }
+}
+
+/**
+ * While training: each sample of x [N, …] is 0 with probability p, else x / (1 − p). In evaluation y = x.
+ * On a branch beside a shortcut it drops the whole branch.
+ *
+ * Source: Huang et al., "Deep networks with stochastic depth", https://arxiv.org/abs/1603.09382
+ */
+export class DropPath extends Module {
+  /** Probability of a zero. */
+  readonly p: number;
+
+  /**
+   * @param p Probability of a zero, below 1.
+   * @throws {RangeError} If p is out of range.
+   */
+  constructor(p = 0) {
+    super();
+    checkRate("DropPath", "p", p);
+    this.p = p;
+  }
+  /** Same shape as x; x itself in evaluation and with p = 0. */
+  override forward(x: Tensor): Tensor {
+    if (!this.training || this.p === 0) return x;
+    return x.mul(dropout(ones([x.shape[0] ?? 1, ...x.shape.slice(1).map(() => 1)]), this.p));
+  }
+  override extraRepr(): string {
+    return `drop_prob=${this.p}`;
+  }
+}
