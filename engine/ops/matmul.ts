@@ -35,7 +35,7 @@ export function gemm(
 }
 
 /** As {@linkcode gemm}, into `c` [..., M, N], whose last dimension is contiguous. */
-function gemmInto(
+export function gemmInto(
   a: DeviceArray,
   b: DeviceArray,
   c: DeviceArray,
