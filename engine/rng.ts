@@ -20,7 +20,7 @@ export interface RngState {
 }
 
 let state: RngState = { seed: 0, calls: 0 };
-let buffer: { owner: unknown; seed: number; storage: Storage } | undefined;
+let buffer: { owner: unknown; seed: number; base: number; storage: Storage } | undefined;
 
 /**
  * Seeds every random op that follows: initialisers, dropout, `rand`, image transforms.
@@ -63,15 +63,34 @@ export function nextCall(): number {
 
 /** The generator's GPU state [seed low, seed high, base low, base high] as a u32 array. */
 export function rngArray(): DeviceArray {
-  const words = [state.seed >>> 0, Math.floor(state.seed / 2 ** 32), 0, 0];
-  if (buffer?.owner !== gpu()) {
-    const storage = Storage.from(new Uint8Array(new Uint32Array(words).buffer), "rng state");
-    buffer = { owner: gpu(), seed: state.seed, storage };
-  } else if (buffer.seed !== state.seed) {
-    buffer.storage.write(new Uint8Array(new Uint32Array(words).buffer));
-    buffer.seed = state.seed;
+  return new DeviceArray(stateOnGpu(0).retain(), "u32", [4]);
+}
+
+/**
+ * Shifts the call numbers of a recorded step that runs again: those it was recorded with stand for
+ * numbers from the present one on. Takes `calls` of them.
+ *
+ * @param first the number of the first random call when the step was recorded
+ */
+export function shiftCalls(first: number, calls: number): void {
+  if (calls === 0) return;
+  stateOnGpu(state.calls - first);
+  state = { ...state, calls: state.calls + calls };
+}
+
+/** Writes seed and base to GPU memory where they changed. */
+function stateOnGpu(base: number): Storage {
+  if (buffer?.owner === gpu() && buffer.seed === state.seed && buffer.base === base) {
+    return buffer.storage;
   }
-  return new DeviceArray(buffer.storage.retain(), "u32", [4]);
+  // A negative base wraps: the kernel adds modulo 2^64.
+  const high = Math.floor(base / 2 ** 32) >>> 0;
+  const words = [state.seed >>> 0, Math.floor(state.seed / 2 ** 32), base >>> 0, high];
+  const bytes = new Uint8Array(new Uint32Array(words).buffer);
+  if (buffer?.owner === gpu()) buffer.storage.write(bytes);
+  const storage = buffer?.owner === gpu() ? buffer.storage : Storage.from(bytes, "rng state");
+  buffer = { owner: gpu(), seed: state.seed, base, storage };
+  return storage;
 }
 
 /** The two halves of a call number, as kernel params. */

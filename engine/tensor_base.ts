@@ -6,6 +6,7 @@ import { DeviceArray } from "./array.ts";
 import { addAndRelease, type Edge, type GradientSink, Node, ownGradient } from "./autograd.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
+import { gpu } from "./gpu/device.ts";
 import { enterScope, keep } from "./scope.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -160,6 +161,13 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (!this.#grad) {
       this.#grad = wrap(ownGradient(grad));
     } else {
+      const { recorder } = gpu().queue;
+      if (recorder && this.#grad.device.storage.pooled.graph !== recorder.memory) {
+        throw new Error(
+          "Cannot capture a step that adds to a gradient of an earlier call: each replay would add to " +
+            "that one again; call optimizer.zeroGrad() inside the captured function first",
+        );
+      }
       const total = addAndRelease(this.#grad.device.alias(), grad);
       this.#grad.dispose();
       this.#grad = wrap(total);

@@ -16,6 +16,21 @@ export interface PooledBuffer {
   readonly bytes: number;
   /** Number of the batch of commands that last used it; see {@linkcode BufferPool.batch}. */
   lastBatch: number;
+  /** The captured graph that the buffer belongs to. */
+  graph?: PrivatePool;
+  /** True while a storage holds it. */
+  held?: boolean;
+}
+
+/**
+ * Buffers of one captured graph. While it is recorded, what one op frees the next may take, so buffers
+ * with disjoint lifetimes share memory; afterwards nothing else ever gets them.
+ */
+export class PrivatePool {
+  readonly buffers = new Set<PooledBuffer>();
+  readonly free = new Map<number, PooledBuffer[]>();
+  /** Filled from the host while recording: never taken again, since a replay does not fill them. */
+  readonly constants = new Set<PooledBuffer>();
 }
 
 /** Bytes and buffers the engine holds on the GPU. */
@@ -37,6 +52,8 @@ const KEEP_BATCHES = 64;
 export class BufferPool {
   /** Number of the batch being recorded. The queue raises it at every submit. */
   batch = 1;
+  /** The graph that buffers are taken for while one is recorded. */
+  capturing: PrivatePool | null = null;
   readonly #device: GPUDevice;
   readonly #limits: Limits;
   readonly #free = new Map<number, PooledBuffer[]>();
@@ -77,6 +94,11 @@ export class BufferPool {
           mib(this.#limits.maxBufferSize),
       );
     }
+    const own = options.hostWrite ? undefined : this.capturing?.free.get(size)?.pop();
+    if (own) {
+      own.held = true;
+      return own;
+    }
     const list = this.#free.get(size);
     let at = list ? list.length - 1 : -1;
     if (options.hostWrite) { while (at >= 0 && list![at]!.lastBatch >= this.batch) at--; }
@@ -92,6 +114,12 @@ export class BufferPool {
       });
       taken = { id: this.#nextId++, buffer, bytes: size, lastBatch: 0 };
     }
+    taken.held = true;
+    if (this.capturing) {
+      taken.graph = this.capturing;
+      this.capturing.buffers.add(taken);
+      if (options.hostWrite) this.capturing.constants.add(taken);
+    }
     this.#info.liveBytes += size;
     this.#info.buffers++;
     this.#info.peakBytes = Math.max(this.#info.peakBytes, this.#info.liveBytes);
@@ -100,12 +128,31 @@ export class BufferPool {
 
   /** Takes a buffer back. */
   give(pooled: PooledBuffer): void {
+    pooled.held = false;
+    const { graph } = pooled;
+    if (graph) {
+      // Counted as live until the graph is disposed.
+      if (graph !== this.capturing || graph.constants.has(pooled)) return;
+      const list = graph.free.get(pooled.bytes);
+      if (list) list.push(pooled);
+      else graph.free.set(pooled.bytes, [pooled]);
+      return;
+    }
     this.#info.liveBytes -= pooled.bytes;
     this.#info.buffers--;
     this.#info.pooledBytes += pooled.bytes;
     const list = this.#free.get(pooled.bytes);
     if (list) list.push(pooled);
     else this.#free.set(pooled.bytes, [pooled]);
+  }
+
+  /** Takes the buffers of a disposed graph back; those still held follow when they are given. */
+  giveAll(graph: PrivatePool): void {
+    for (const pooled of graph.buffers) {
+      pooled.graph = undefined;
+      if (!pooled.held) this.give(pooled);
+    }
+    graph.buffers.clear();
   }
 
   /** Destroys free buffers not used for `batches` batches. */

@@ -12,7 +12,8 @@ import type { Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
-import { type BufferPool, mib } from "./pool.ts";
+import { type BufferPool, mib, type PooledBuffer } from "./pool.ts";
+import type { GraphRecorder } from "./graph.ts";
 import type { Profiler } from "./profiler.ts";
 import type { Storage } from "./storage.ts";
 
@@ -46,9 +47,12 @@ export interface Cost {
   readonly bytes: number;
 }
 
-interface Command {
+/** A dispatch, ready to be encoded. */
+export interface Command {
   readonly pipeline: Pipeline;
   readonly group: GPUBindGroup;
+  /** Uniforms: whose slab, and where in it. */
+  readonly slabGroup: GPUBindGroup;
   readonly slabOffset: number;
   readonly grid: readonly [number, number, number];
   readonly cost: Cost;
@@ -69,6 +73,8 @@ export class CommandQueue {
   readonly stats: QueueStats = { dispatches: 0, submits: 0, readbacks: 0 };
   /** Times every dispatch while set. */
   profiler: Profiler | null = null;
+  /** Takes a copy of every dispatch while set. */
+  recorder: GraphRecorder | null = null;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
@@ -127,7 +133,19 @@ export class CommandQueue {
     const pipeline = this.#pipelines.get(kernel);
     const slabOffset = this.#writeParams(run);
     const group = this.#bind(pipeline, run);
-    this.#commands.push({ pipeline, group, slabOffset, grid, cost: run.cost });
+    const command = {
+      pipeline,
+      group,
+      slabGroup: this.#slabGroup,
+      slabOffset,
+      grid,
+      cost: run.cost,
+    };
+    this.#commands.push(command);
+    this.recorder?.add(command, {
+      uniforms: this.#slabHost.slice(slabOffset, slabOffset + kernel.params.length * 4),
+      storages: run.buffers.map((b) => b.storage),
+    });
     this.stats.dispatches++;
     if (debug().level >= 2) this.#print(run);
   }
@@ -158,6 +176,34 @@ export class CommandQueue {
     if (this.#pool.batch % 64 === 0) this.#pool.trim();
   }
 
+  /** Records the dispatches of a captured graph again, as they are. */
+  replay(commands: readonly Command[], buffers: Iterable<PooledBuffer>): void {
+    for (const command of commands) this.#commands.push(command);
+    for (const pooled of buffers) pooled.lastBatch = this.#pool.batch;
+    this.stats.dispatches += commands.length;
+  }
+
+  /** A uniform buffer of a graph's own with its bind group. */
+  makeSlab(data: ArrayBuffer): { buffer: GPUBuffer; group: GPUBindGroup } {
+    const buffer = this.#device.createBuffer({
+      label: "graph uniforms",
+      size: data.byteLength + 256,
+      usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
+    });
+    this.#device.queue.writeBuffer(buffer, 0, data);
+    const group = this.#device.createBindGroup({
+      label: "graph uniforms",
+      layout: this.#pipelines.uniformLayout,
+      entries: [{ binding: 0, resource: { buffer, size: 256 } }],
+    });
+    return { buffer, group };
+  }
+
+  /** Alignment of an offset into uniforms, bytes. */
+  get slabAlign(): number {
+    return this.#slabAlign;
+  }
+
   #encode(pass: GPUComputePassEncoder, commands: readonly Command[]): void {
     let bound: GPUComputePipeline | null = null;
     const offsets = new Uint32Array(1);
@@ -167,7 +213,7 @@ export class CommandQueue {
         pass.setPipeline(bound);
       }
       offsets[0] = command.slabOffset;
-      pass.setBindGroup(0, this.#slabGroup, offsets, 0, 1);
+      pass.setBindGroup(0, command.slabGroup, offsets, 0, 1);
       pass.setBindGroup(1, command.group);
       pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
     }
@@ -194,6 +240,14 @@ export class CommandQueue {
    * @throws {GpuError} the first error of the work so far
    */
   async read(windows: readonly Binding[]): Promise<ArrayBuffer[]> {
+    if (this.recorder) {
+      throw new Error(
+        `Cannot read ${
+          windows[0]?.storage.label ?? "a tensor"
+        } while capture() records: return it ` +
+          "from the captured function and read it after the call",
+      );
+    }
     this.flush();
     const sizes = windows.map((w) => Math.ceil((w.byteEnd - w.byteOffset) / 4) * 4);
     const total = sizes.reduce((a, b) => a + b, 0);

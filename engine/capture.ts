@@ -1,0 +1,190 @@
+/**
+ * A whole step recorded once and replayed: the dispatches of forward, backward and update are encoded
+ * again in one pass and one submit, and none of the JavaScript between them runs.
+ */
+
+import { inArena } from "./array.ts";
+import { debug } from "./gpu/debug.ts";
+import { gpu } from "./gpu/device.ts";
+import { type Graph, GraphRecorder } from "./gpu/graph.ts";
+import { copyInto } from "./ops/movement.ts";
+import { noGrad } from "./autograd.ts";
+import { rngState, shiftCalls } from "./rng.ts";
+import { keep, scope } from "./scope.ts";
+import { show } from "./shape.ts";
+import { Tensor } from "./tensor.ts";
+
+/** What a captured function may give: tensors, in arrays and objects. */
+export type CapturedResult = void | Tensor | readonly CapturedResult[] | {
+  readonly [name: string]: CapturedResult;
+};
+
+/** A function that {@linkcode capture} made. */
+export interface Captured<A extends readonly Tensor[], R extends CapturedResult> {
+  /** Runs or replays the step; the results are new tensors each time. */
+  (...inputs: A): R;
+  /** Graphs recorded so far, one for each set of input shapes. */
+  readonly graphs: number;
+  /** Dispatches of the graph for the inputs last given; 0 before there is one. */
+  readonly dispatches: number;
+  /** Bytes that the graphs hold for themselves. */
+  readonly bytes: number;
+  /** Frees the graphs; a later call records anew. */
+  dispose(): void;
+}
+
+/** A recorded step with the tensors it reads from and writes to. */
+interface Recording<R> {
+  readonly graph: Graph;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: R;
+  /** Random calls: the first one's number, and how many. */
+  readonly firstCall: number;
+  readonly calls: number;
+}
+
+/**
+ * Records `fn` and replays it. The first call with inputs of some shapes runs as it is (optimizers make
+ * their state there), the second runs and is recorded, later ones are replayed: the inputs are copied in
+ * and all dispatches submitted at once. The numbers are bit for bit those of plain calls.
+ *
+ * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
+ * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
+ * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph.
+ *
+ * @throws {TypeError} if an input requires a gradient, or `fn` is async
+ * @throws {Error} at the call, if `fn` reads a tensor back or captures inside
+ *
+ * @example
+ * ```ts
+ * import { capture, crossEntropy, init, nn, randint, randn } from "../mod.ts";
+ * await init();
+ * const model = new nn.Linear(8, 3);
+ * const optimizer = new nn.optim.SGD(model.parameters(), { lr: 0.1 });
+ * const step = capture((x, y) => {
+ *   optimizer.zeroGrad();
+ *   const loss = crossEntropy(model.forward(x), y);
+ *   loss.backward();
+ *   optimizer.step();
+ *   return { loss: loss.detach() };
+ * });
+ * for (let i = 0; i < 5; i++) {
+ *   const { loss } = step(randn([16, 8]), randint(0, 3, { shape: [16] }));
+ *   console.log(await loss.item());
+ * }
+ * ```
+ */
+export function capture<A extends readonly Tensor[], R extends CapturedResult>(
+  fn: (...inputs: A) => R,
+): Captured<A, R> {
+  const seen = new Set<string>();
+  const recordings = new Map<string, Recording<R>>();
+  let last: Recording<R> | undefined;
+
+  function call(...inputs: A): R {
+    if (gpu().queue.recorder) {
+      throw new Error("Cannot capture inside a captured function: call the inner one plainly");
+    }
+    for (const [i, t] of inputs.entries()) {
+      if (t.requiresGrad) {
+        throw new TypeError(
+          `Cannot capture with input ${i} ${
+            show(t.shape)
+          } that requires a gradient: detach() it; ` +
+            "parameters are used from inside the function",
+        );
+      }
+    }
+    const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
+    // Checks look at each op as it runs, and a replay runs none.
+    if (debug().check !== "off" || !seen.has(key)) {
+      seen.add(key);
+      return scope(() => fn(...inputs));
+    }
+    const known = recordings.get(key);
+    if (known) {
+      last = known;
+      return replay(known, inputs);
+    }
+    last = record(fn, inputs);
+    recordings.set(key, last);
+    return copies(last.outputs);
+  }
+
+  function dispose(): void {
+    for (const { graph, inputs, outputs } of recordings.values()) {
+      for (const t of [...inputs, ...tensorsOf(outputs)]) t.dispose();
+      graph.dispose();
+    }
+    recordings.clear();
+    seen.clear();
+    last = undefined;
+  }
+
+  return Object.defineProperties(Object.assign(call, { dispose }), {
+    graphs: { get: () => recordings.size },
+    dispatches: { get: () => last?.graph.commands.length ?? 0 },
+    bytes: { get: () => [...recordings.values()].reduce((n, r) => n + r.graph.bytes, 0) },
+  }) as Captured<A, R>;
+}
+
+/** Runs the step and takes it down. */
+function record<A extends readonly Tensor[], R extends CapturedResult>(
+  fn: (...inputs: A) => R,
+  given: A,
+): Recording<R> {
+  const { queue, pool } = gpu();
+  const recorder = new GraphRecorder(queue, pool);
+  const inputs: Tensor[] = [];
+  try {
+    // Made apart from the step, so that the copies are not part of it.
+    recorder.prepare(() =>
+      noGrad(() => {
+        for (const t of given) inputs.push(keep(t.clone()));
+      })
+    );
+    const firstCall = rngState().calls;
+    const outputs = recorder.record(() => {
+      const result = scope(() => fn(...inputs as unknown as A));
+      for (const t of tensorsOf(result)) keep(t);
+      return result;
+    });
+    const calls = rngState().calls - firstCall;
+    return { graph: recorder.finish(), inputs, outputs, firstCall, calls };
+  } catch (error) {
+    for (const t of inputs) t.dispose();
+    recorder.abandon();
+    throw error;
+  }
+}
+
+/** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
+function replay<R extends CapturedResult>(recording: Recording<R>, given: readonly Tensor[]): R {
+  const { queue } = gpu();
+  shiftCalls(recording.firstCall, recording.calls);
+  return scope(() => {
+    inArena(() => {
+      recording.inputs.forEach((own, i) => copyInto(given[i]!.device, own.device));
+      return [];
+    });
+    queue.replay(recording.graph.commands, recording.graph.buffers);
+    return copies(recording.outputs);
+  });
+}
+
+/** The same structure with tensors of its own. */
+function copies<R extends CapturedResult>(value: R): R {
+  if (value instanceof Tensor) return noGrad(() => value.detach().clone()) as R;
+  if (Array.isArray(value)) return value.map(copies) as unknown as R;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) => [name, copies(item as CapturedResult)]),
+  ) as unknown as R;
+}
+
+/** Every tensor of a result. */
+function tensorsOf(value: CapturedResult): Tensor[] {
+  if (value instanceof Tensor) return [value];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.values(value).flatMap((item) => tensorsOf(item as CapturedResult));
+}

@@ -1,0 +1,215 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import {
+  autocast,
+  capture,
+  crossEntropy,
+  GradScaler,
+  init,
+  manualSeed,
+  memory,
+} from "../../mod.ts";
+import { nn, randint, randn, scope, type Tensor, tensor, zeros } from "../../mod.ts";
+import { gpu } from "../../engine/gpu/device.ts";
+
+const info = await init();
+
+/** A small net with what a recorded step must not freeze: dropout, momentum, a changing rate. */
+function build(options: { optimizer?: "SGD" | "Adam" } = {}) {
+  manualSeed(11);
+  const model = new nn.Sequential(
+    new nn.Conv2d(1, 6, { kernelSize: 3, padding: 1 }),
+    new nn.ReLU(),
+    new nn.MaxPool2d(2),
+    new nn.Flatten(),
+    new nn.Dropout(0.4),
+    new nn.Linear(6 * 9, 12),
+    new nn.ReLU(),
+    new nn.Linear(12, 3),
+  );
+  const optimizer = options.optimizer === "Adam"
+    ? new nn.optim.Adam(model.parameters(), { lr: 0.01 })
+    : new nn.optim.SGD(model.parameters(), { lr: 0.1, momentum: 0.9, weightDecay: 1e-3 });
+  const scheduler = new nn.optim.StepLR(optimizer, { stepSize: 7, gamma: 0.5 });
+  const step = (x: Tensor, y: Tensor) => {
+    optimizer.zeroGrad();
+    const loss = crossEntropy(model.forward(x), y);
+    loss.backward();
+    optimizer.step();
+    return { loss: loss.detach() };
+  };
+  return { model, optimizer, scheduler, step };
+}
+
+/** Losses and final weights of `steps` steps on a few alternating batches. */
+async function train(steps: number, options: { captured: boolean; optimizer?: "SGD" | "Adam" }) {
+  const net = build(options);
+  const batches = [0, 1, 2].map(() =>
+    [randn([8, 1, 6, 6]), randint(0, 3, { shape: [8] })] as const
+  );
+  const step = options.captured
+    ? capture(net.step)
+    : (x: Tensor, y: Tensor) => scope(() => net.step(x, y));
+  const losses: number[] = [];
+  for (let i = 0; i < steps; i++) {
+    const [x, y] = batches[i % 3]!;
+    const { loss } = step(x, y);
+    losses.push(await loss.item());
+    loss.dispose();
+    net.scheduler.step();
+  }
+  const weights = await Promise.all(net.model.parameters().map((p) => p.data()));
+  // What is drawn next shows that the generator stands at the same place.
+  const next = await randn([5]).data();
+  return { losses, weights, next };
+}
+
+for (const optimizer of ["SGD", "Adam"] as const) {
+  Deno.test(`capture(): 50 replayed steps with ${optimizer}, dropout and a schedule are the plain ones bit for bit`, async () => {
+    const plain = await train(50, { captured: false, optimizer });
+    const captured = await train(50, { captured: true, optimizer });
+    assertEquals(captured.losses, plain.losses);
+    assertEquals(captured.weights, plain.weights);
+    assertEquals(captured.next, plain.next);
+    assert(plain.losses[49]! < plain.losses[0]!, "it learns");
+    assert(new Set(plain.losses).size > 40, "dropout draws anew");
+  });
+}
+
+Deno.test("capture(): a replay is one submit and leaves memory where it was", async () => {
+  const net = build();
+  const step = capture(net.step);
+  const [x, y] = [randn([4, 1, 6, 6]), randint(0, 3, { shape: [4] })];
+  for (let i = 0; i < 3; i++) step(x, y).loss.dispose();
+  const { queue } = gpu();
+  const live = memory().liveBytes;
+  const before = { ...queue.stats };
+  for (let i = 0; i < 20; i++) step(x, y).loss.dispose();
+  assertEquals(queue.stats.submits - before.submits, 20);
+  // Each replay: the recorded dispatches, two inputs in, one output out.
+  assertEquals(queue.stats.dispatches - before.dispatches, 20 * (step.dispatches + 3));
+  assertEquals(memory().liveBytes, live);
+  assert(step.bytes > 0 && step.graphs === 1);
+  step.dispose();
+  assert(memory().liveBytes < live, "dispose() frees the graph");
+  const after = step(x, y);
+  assert(Number.isFinite(await after.loss.item()), "it can be recorded again");
+});
+
+Deno.test("capture(): plain work between replays keeps its numbers and the step's", async () => {
+  const reference = await train(6, { captured: false });
+  const net = build();
+  const batches = [0, 1, 2].map(() =>
+    [randn([8, 1, 6, 6]), randint(0, 3, { shape: [8] })] as const
+  );
+  const step = capture(net.step);
+  const losses: number[] = [];
+  const kept: { t: Tensor; want: number }[] = [];
+  for (let i = 0; i < 6; i++) {
+    const { loss } = step(...batches[i % 3]!);
+    losses.push(await loss.item());
+    net.scheduler.step();
+    // Live tensors of many sizes, made between replays, must not share memory with the graph.
+    for (const size of [8, 60, 300, 1000]) {
+      kept.push({ t: zeros([size]).add(i + size), want: i + size });
+    }
+  }
+  assertEquals(losses, reference.losses);
+  for (const { t, want } of kept) assert((await t.data()).every((v) => v === want));
+});
+
+Deno.test("capture(): other shapes make another graph, and results are tensors of their own", async () => {
+  const double = capture((x: Tensor) => [x.mul(2), { sum: x.sum() }]);
+  const runs: Tensor[] = [];
+  for (let i = 0; i < 4; i++) {
+    for (const size of [3, 5]) {
+      const [y, { sum }] = double(tensor(new Array(size).fill(i))) as [Tensor, { sum: Tensor }];
+      runs.push(y);
+      assertEquals(await sum.item(), i * size);
+    }
+  }
+  assertEquals(double.graphs, 2);
+  assertEquals(await runs[2]!.array(), [2, 2, 2]);
+  assertEquals(await runs[7]!.array(), [6, 6, 6, 6, 6]);
+  double.dispose();
+});
+
+Deno.test("capture(): batch statistics move as without it", async () => {
+  const run = async (captured: boolean) => {
+    manualSeed(4);
+    const model = new nn.Sequential(new nn.Linear(6, 4), new nn.BatchNorm1d(4));
+    const optimizer = new nn.optim.SGD(model.parameters(), { lr: 0.1 });
+    const plain = (x: Tensor) => {
+      optimizer.zeroGrad();
+      const loss = model.forward(x).square().mul(0.5).add(1).log().mean();
+      loss.backward();
+      optimizer.step();
+      return loss.detach();
+    };
+    const step = captured ? capture(plain) : (x: Tensor) => scope(() => plain(x));
+    for (let i = 0; i < 8; i++) step(randn([10, 6]));
+    return await Promise.all(Object.values(model.stateDict()).map((t) => t.data()));
+  };
+  assertEquals(await run(true), await run(false));
+});
+
+Deno.test({
+  name: "capture(): AMP with a scaler that overflows and grows is as without it",
+  ignore: !info.features.has("shader-f16"),
+  async fn() {
+    const run = async (captured: boolean) => {
+      const { model, optimizer } = build();
+      using scaler = new GradScaler({ initScale: 2 ** 26, growthInterval: 6 });
+      const plain = (x: Tensor, y: Tensor) => {
+        optimizer.zeroGrad();
+        const loss = autocast({}, () => crossEntropy(model.forward(x), y));
+        scaler.scale(loss).backward();
+        scaler.step(optimizer);
+        scaler.update();
+        return loss.detach();
+      };
+      const step = captured ? capture(plain) : (x: Tensor, y: Tensor) => scope(() => plain(x, y));
+      const [x, y] = [randn([8, 1, 6, 6]), randint(0, 3, { shape: [8] })];
+      const seen: number[] = [];
+      for (let i = 0; i < 30; i++) {
+        seen.push(await step(x, y).item(), await scaler.getScale());
+      }
+      return seen;
+    };
+    assertEquals(await run(true), await run(false));
+  },
+});
+
+Deno.test("capture() says what it cannot record", async () => {
+  const x = tensor([1, 2]);
+  const reading = capture((x: Tensor) => {
+    const y = x.mul(2);
+    failed = y.data();
+    failed.catch(() => {});
+    return y;
+  });
+  let failed: Promise<unknown> = Promise.resolve();
+  reading(x);
+  await failed;
+  reading(x);
+  await assertRejects(() => failed, Error, "while capture() records");
+
+  const w = tensor([1], { requiresGrad: true });
+  assertThrows(() => capture((x: Tensor) => x)(w), TypeError, "requires a gradient");
+  const adding = capture((x: Tensor) => {
+    w.mul(x).sum().backward();
+  });
+  adding(tensor([3]));
+  assertThrows(() => adding(tensor([3])), Error, "call optimizer.zeroGrad()");
+  const inner = capture((x: Tensor) => x.mul(2));
+  inner(x);
+  const outer = capture((x: Tensor) => inner(x));
+  outer(x);
+  assertThrows(() => outer(x), Error, "Cannot capture inside a captured function");
+  const slow = capture(
+    (async (x: Tensor) => {
+      await Promise.resolve();
+      return x;
+    }) as unknown as (x: Tensor) => Tensor,
+  );
+  assertThrows(() => slow(x), TypeError, "async");
+});
