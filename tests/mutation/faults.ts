@@ -1,0 +1,136 @@
+/** Faults planted in a kernel's text, one at a time: small slips that a person could make. */
+
+import type { Kernel } from "../../engine/kernels/kernel.ts";
+
+/** A kernel's text with one fault. */
+export interface Fault {
+  readonly what: string;
+  readonly code: string;
+}
+
+/** A part of the text, from `start` up to `end`. */
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Element type of each storage buffer, and whether it is written. */
+function buffersOf(code: string): Map<string, { type: string; written: boolean }> {
+  const found = new Map<string, { type: string; written: boolean }>();
+  for (const m of code.matchAll(/var<storage, (read|read_write)> (\w+): array<([\w<>]+)>;/g)) {
+    found.set(m[2]!, { type: m[3]!, written: m[1] === "read_write" });
+  }
+  return found;
+}
+
+/** The bracket's content, given the place after `[`. */
+function bracketed(code: string, start: number): Span {
+  let depth = 1;
+  let end = start;
+  while (depth > 0 && end < code.length) {
+    if (code[end] === "[") depth++;
+    if (code[end] === "]") depth--;
+    end++;
+  }
+  return { start, end: end - 1 };
+}
+
+function replaced(code: string, { start, end }: Span, by: string): string {
+  return code.slice(0, start) + by + code.slice(end);
+}
+
+/** The first and the last of a list. */
+function ends<T>(list: readonly T[]): T[] {
+  return list.length > 1 ? [list[0]!, list.at(-1)!] : [...list];
+}
+
+/** Stored values 1 % too large; whole numbers 1 too large. */
+function* scaledStores(code: string): Generator<Fault> {
+  for (const [name, { type, written }] of buffersOf(code)) {
+    if (!written) continue;
+    const sites: Span[] = [];
+    for (const m of code.matchAll(new RegExp(`\\b${name}\\[`, "g"))) {
+      const { end } = bracketed(code, m.index + m[0].length);
+      const assigned = /^\] [+-]?= /.exec(code.slice(end))?.[0];
+      if (!assigned) continue;
+      const start = end + assigned.length;
+      sites.push({ start, end: code.indexOf(";", start) });
+    }
+    for (const site of ends(sites)) {
+      const value = code.slice(site.start, site.end);
+      const wrong = /f16/.test(type)
+        ? `(${value}) * 1.01h`
+        : /f32/.test(type)
+        ? `(${value}) * 1.01`
+        : `(${value}) + ${type === "i32" ? "1" : "1u"}`;
+      yield { what: `${name} stored wrong: ${wrong}`, code: replaced(code, site, wrong) };
+    }
+  }
+}
+
+/** Bounds that end one early: the last element is left out. */
+function* shortBounds(code: string): Generator<Fault> {
+  const forms = [
+    [/\bif \((\w+) >= (p\.\w+)\) \{ return; \}/g, "if ($1 + 1u >= $2) { return; }"],
+    [/\bfor \((var \w+ = [^;]+); (\w+) < (p\.\w+);/g, "for ($1; $2 + 1u < $3;"],
+  ] as const;
+  for (const [form, by] of forms) {
+    for (const m of ends([...code.matchAll(form)])) {
+      const wrong = m[0].replace(new RegExp(form.source), by);
+      yield {
+        what: `bound: ${wrong}`,
+        code: replaced(code, { start: m.index, end: m.index + m[0].length }, wrong),
+      };
+    }
+  }
+}
+
+/** Two strides of an operand changed for each other. */
+function* swappedStrides(code: string): Generator<Fault> {
+  const main = code.indexOf("fn main");
+  const body = code.slice(main);
+  for (const prefix of new Set([...body.matchAll(/\* p\.([a-z_]+)0\b/g)].map((m) => m[1]!))) {
+    const [first, second] = [`p.${prefix}0`, `p.${prefix}1`];
+    if (!new RegExp(`\\* ${second.replace(".", "\\.")}\\b`).test(body)) continue;
+    const swapped = body.replace(
+      new RegExp(`\\* p\\.${prefix}([01])\\b`, "g"),
+      (_, d) => `* ${d === "0" ? second : first}`,
+    );
+    yield { what: `strides ${first} and ${second} swapped`, code: code.slice(0, main) + swapped };
+  }
+}
+
+/** Sums that forget what they had. */
+function* droppedTerms(code: string): Generator<Fault> {
+  const sums = [...code.matchAll(/\n\s*(\w+) \+= [^;\n]*;/g)].filter((m) => !/_at$/.test(m[1]!));
+  for (const m of ends(sums)) {
+    const at = m.index + m[0].indexOf(" +=");
+    yield {
+      what: `term dropped: ${m[0].trim().replace("+=", "=")}`,
+      code: replaced(code, { start: at, end: at + 3 }, " ="),
+    };
+  }
+}
+
+/** Elements read one place on. */
+function* shiftedReads(code: string): Generator<Fault> {
+  const main = code.lastIndexOf("fn main");
+  for (const [name, { written }] of buffersOf(code)) {
+    if (written) continue;
+    const m = new RegExp(`\\b${name}\\[`).exec(code.slice(main)) ??
+      new RegExp(`\\b${name}\\[`).exec(code);
+    if (!m) continue;
+    const from = code.slice(main).includes(m[0]) ? main : 0;
+    const site = bracketed(code, from + m.index + m[0].length);
+    const wrong = `(${code.slice(site.start, site.end)}) + 1`;
+    yield { what: `read one on: ${name}[${wrong}]`, code: replaced(code, site, wrong) };
+  }
+}
+
+/** Every fault for a kernel, in a fixed order. */
+export function faultsOf(kernel: Kernel): Fault[] {
+  const { code } = kernel;
+  return [scaledStores, shortBounds, swappedStrides, droppedTerms, shiftedReads]
+    .flatMap((plant) => [...plant(code)])
+    .filter((fault) => fault.code !== code);
+}
