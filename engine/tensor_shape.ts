@@ -23,6 +23,8 @@ export interface PadOptions {
   value?: number;
 }
 
+const PAD_MODES = ["constant", "reflect", "replicate", "circular"];
+
 /** Shape methods of a tensor. */
 export abstract class TensorShape extends TensorBase {
   /** The same elements under another shape; -1 stands for what remains. */
@@ -156,6 +158,11 @@ export abstract class TensorShape extends TensorBase {
     }
     const before = this.shape.map((_, d) => pads[2 * (this.ndim - 1 - d)] ?? 0);
     const after = this.shape.map((_, d) => pads[2 * (this.ndim - 1 - d) + 1] ?? 0);
+    if (!PAD_MODES.includes(mode)) {
+      throw new RangeError(
+        `Cannot pad in mode "${mode}": it must be constant, reflect, replicate or circular`,
+      );
+    }
     let x = this as unknown as Tensor;
     if (mode !== "constant") {
       this.shape.forEach((s, d) => {
@@ -168,6 +175,12 @@ export abstract class TensorShape extends TensorBase {
     }
     this.shape.forEach((s, d) => {
       const [from, to] = [Math.max(0, -before[d]!), s - Math.max(0, -after[d]!)];
+      if (to < from) {
+        throw new RangeError(
+          `Cannot pad ${show(this.shape)} by ${show(pads)}: dimension ${d} has ${s} elements to ` +
+            "take away",
+        );
+      }
       if (from > 0 || to < s) x = x.narrow(d, from, to - from);
     });
     const attrs = {
