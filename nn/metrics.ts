@@ -1,6 +1,8 @@
 /** @file Metrics that stay on the GPU: add them up over batches and read them once. */
 
-import { noGrad, type Tensor } from "../engine/mod.ts";
+import { noGrad, type Tensor, zeros } from "../engine/mod.ts";
+
+export { averagePrecision, bleu, type BleuOptions, paddedCmap } from "./metrics_host.ts";
 
 /** Options of {@linkcode accuracy}. */
 export interface AccuracyOptions {
@@ -36,6 +38,44 @@ export function topkAccuracy(
   return noGrad(() => {
     const hits = logits.topk(options.k, { dim: 1 }).indices.eq(target.unsqueeze(1));
     return reduced(hits.to("f32").sum(1), options);
+  });
+}
+
+/**
+ * Mean over the classes that occur in the target of the share of their rows whose largest logit is
+ * theirs: logits [N, C] and class ids [N] (i32) → f32 scalar. NaN without rows.
+ *
+ * It is not the mean of its values over batches: call it on all rows.
+ *
+ * @throws {TypeError} If the shapes do not fit.
+ */
+export function meanRecall(logits: Tensor, target: Tensor): Tensor {
+  check("meanRecall", logits, target);
+  return noGrad(() => {
+    const hits = logits.argmax(1).eq(target).to("f32");
+    const none = zeros([logits.shape[1]!]);
+    const found = none.scatterAdd(0, target, hits);
+    const rows = none.scatterAdd(0, target, hits.mul(0).add(1));
+    return found.div(rows.clamp({ min: 1 })).sum().div(rows.gt(0).to("f32").sum());
+  });
+}
+
+/**
+ * Mean of |prediction - target| over all elements, broadcast → f32 scalar.
+ *
+ * With `mask` (1 counts, 0 does not) masked elements are 0 on both sides and still divide, as the box
+ * metric of SSD does.
+ *
+ * @throws {TypeError} If the shapes do not broadcast.
+ */
+export function meanAbsoluteError(
+  prediction: Tensor,
+  target: Tensor,
+  options: { mask?: Tensor } = {},
+): Tensor {
+  return noGrad(() => {
+    const off = prediction.sub(target).abs();
+    return (options.mask ? off.mul(options.mask) : off).mean();
   });
 }
 
