@@ -103,19 +103,25 @@ export interface TransformOptions {
   readonly shear: number;
 }
 
-/**
- * The batch as a network sees it: resized, normalised and, for training, changed at random as the
- * notebook does (flip, rotation, affine), each image by its own draw. Bytes travel; floats are made on
- * the GPU.
- */
-export function toInputs(
-  batch: LetterBatch,
-  options: TransformOptions & { augment: boolean },
-): { images: Tensor; labels: Tensor } {
+/** A batch on the GPU: images [B, 1, H, W] in 0..1, of which only bytes travelled, and class ids [B]. */
+export function upload(batch: LetterBatch): { images: Tensor; labels: Tensor } {
   const side = Math.sqrt(batch.images.length / Math.max(batch.count, 1));
+  return {
+    images: vision.toTensor(batch.images, [batch.count, 1, side, side]),
+    labels: tensor(batch.labels),
+  };
+}
+
+/**
+ * Images as a network sees them: resized, normalised and, for training, changed at random as the
+ * notebook does (flip, rotation, affine), each by its own draw.
+ */
+export function transform(
+  images: Tensor,
+  options: TransformOptions & { augment: boolean },
+): Tensor {
   return noGrad(() => {
-    let x = vision.toTensor(batch.images, [batch.count, 1, side, side]);
-    x = vision.resize(x, options.size);
+    let x = vision.resize(images, options.size);
     if (options.augment) {
       if (options.flip > 0) x = vision.randomHorizontalFlip(x, { p: options.flip });
       if (options.rotation > 0) x = vision.randomRotation(x, { degrees: options.rotation });
@@ -125,7 +131,7 @@ export function toInputs(
         shear: options.shear,
       });
     }
-    return { images: vision.normalize(x, { mean: MEAN, std: STD }), labels: tensor(batch.labels) };
+    return vision.normalize(x, { mean: MEAN, std: STD });
   });
 }
 

@@ -12,7 +12,7 @@
  * Quick preset on two cores of software Vulkan (lavapipe, Mesa 25): see the README for time and result.
  */
 
-import { crossEntropy, init, manualSeed, memory, nn, noGrad, readAll } from "../mod.ts";
+import { capture, crossEntropy, init, manualSeed, memory, nn, noGrad, readAll } from "../mod.ts";
 import { rngState, scope, setRngState, stack, type Tensor, tensor, zeros } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
 import {
@@ -20,7 +20,8 @@ import {
   type LetterBatch,
   type LetterSets,
   loadLetters,
-  toInputs,
+  transform,
+  upload,
 } from "./_letters_data.ts";
 import { FLAGS, type LettersOptions, QUICK_WITH_DATA } from "./_letters_flags.ts";
 import { equalizeFilters, initKaiming } from "./_letters_model.ts";
@@ -198,6 +199,22 @@ class Training {
     this.monitor = new nn.run.ResourceMonitor({ adapter: this.adapter, gpuMemory: memory });
   }
 
+  /** One step of training on uploaded letters; recorded at first, then replayed in one submit. */
+  readonly #step = capture((images: Tensor, labels: Tensor) => {
+    const { model, optimizer, options, totals, lastLoss } = this;
+    optimizer.zeroGrad();
+    const logits = model.forward(transform(images, { ...options, augment: true }));
+    const loss = crossEntropy(logits, labels);
+    loss.backward();
+    optimizer.step();
+    noGrad(() => {
+      const count = labels.size;
+      const right = nn.metrics.accuracy(logits, labels, { reduction: "sum" });
+      totals.add_(stack([loss.detach().mul(count), right, tensor(count)]));
+      lastLoss.copy_(loss.detach());
+    });
+  });
+
   /** Seconds trained so far, sessions before a resume included. */
   get seconds(): number {
     return this.#secondsBefore + (performance.now() - this.#started) / 1000;
@@ -298,7 +315,7 @@ class Training {
 
   /** The steps of an epoch that are left; false when interrupted after one. */
   async #train(interrupt: nn.run.Interrupt, epoch: number): Promise<boolean> {
-    const { loader, options, model, optimizer } = this;
+    const { loader, options, model } = this;
     model.train();
     const bar = this.run.progress(loader.length, { label: `Epoch ${epoch}/${options.epochs}` });
     let step = loader.state().batch;
@@ -307,17 +324,8 @@ class Training {
     for await (const batch of loader) {
       waited += (performance.now() - asked) / 1000;
       scope(() => {
-        const { images, labels } = toInputs(batch, { ...options, augment: true });
-        optimizer.zeroGrad();
-        const logits = model.forward(images);
-        const loss = crossEntropy(logits, labels);
-        loss.backward();
-        optimizer.step();
-        noGrad(() => {
-          const right = nn.metrics.accuracy(logits, labels, { reduction: "sum" });
-          this.totals.add_(stack([loss.detach().mul(batch.count), right, tensor(batch.count)]));
-          this.lastLoss.copy_(loss.detach());
-        });
+        const { images, labels } = upload(batch);
+        this.#step(images, labels);
       });
       step++;
       const update = { step, samples: step * options.batchSize, waitSeconds: waited };
@@ -354,8 +362,8 @@ class Training {
     for await (const batch of batches) {
       predicted.push(scope(() =>
         noGrad(() => {
-          const { images, labels } = toInputs(batch, { ...options, augment: false });
-          const logits = model.forward(images);
+          const { images, labels } = upload(batch);
+          const logits = model.forward(transform(images, { ...options, augment: false }));
           const sum = { reduction: "sum" } as const;
           totals.add_(stack([
             crossEntropy(logits, labels, sum),
