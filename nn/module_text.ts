@@ -48,3 +48,12 @@ export function pythonSize(size: number | readonly number[]): string {
 export function pythonBool(value: boolean): string {
   return value ? "True" : "False";
 }
+
+/** A float as Python prints it: `1.0`, `1e-05`. */
+export function pythonFloat(value: number): string {
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
+    return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+  }
+  return Number.isInteger(value) ? value.toFixed(1) : String(value);
+}

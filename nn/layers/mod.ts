@@ -2,6 +2,21 @@
 
 export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from "./activation.ts";
 export {
+  CELU,
+  ELU,
+  GELU,
+  Hardsigmoid,
+  Hardswish,
+  Hardtanh,
+  LogSigmoid,
+  Mish,
+  ReLU6,
+  SELU,
+  SiLU,
+  Softplus,
+  Softsign,
+} from "./activation_more.ts";
+export {
   DropPath,
   MultiheadAttention,
   type MultiheadAttentionCall,

@@ -12,7 +12,7 @@ import {
   zeros,
 } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
-import { pythonBool, pythonSize } from "../module_text.ts";
+import { pythonBool, pythonFloat, pythonSize } from "../module_text.ts";
 import { Parameter } from "../parameter.ts";
 import { checkSizes } from "./_check.ts";
 
@@ -410,14 +410,6 @@ function checkTrailing(layer: string, x: Tensor, shape: readonly number[]): void
   throw new TypeError(
     `Cannot ${layer} [${x.shape.join(", ")}]: its last sizes must be [${shape.join(", ")}]`,
   );
-}
-
-/** 1e-05 and 0.001 as Python prints them. */
-function pythonFloat(value: number): string {
-  if (value !== 0 && (value < 1e-4 || value >= 1e16)) {
-    return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
-  }
-  return Number.isInteger(value) ? value.toFixed(1) : String(value);
 }
 
 function pythonTuple(list: readonly number[]): string {
