@@ -1,6 +1,7 @@
 /**
  * Makes sure that WebGPU has a Vulkan driver. `deno task setup` runs it, and so do `train`, `test`, `bench`
- * and `doctor` before they start.
+ * and `doctor` before they start. With the argument `browser` it sees to Chromium in the same manner, for
+ * `deno task test:browser`.
  *
  * - Where a driver is present, and on macOS (Metal) and Windows (Direct3D 12), it does nothing and says nothing.
  * - On Debian and Ubuntu, as root or with a `sudo` that asks for no password, it says what it installs and
@@ -215,7 +216,7 @@ export function makePlan(facts: Facts): Plan {
   if (isDebian(facts) && facts.apt && (root || facts.sudo === "free")) {
     return {
       kind: "install",
-      asRoot: root ? [] : [SUDO, "-n", "/usr/bin/env", `${FRONTEND}=noninteractive`],
+      asRoot: asRoot(root),
       attempts: attemptsFor(facts, { packages, missing }),
     };
   }
@@ -311,6 +312,43 @@ function commandFor(
   return commands.find(([name]) => names.includes(name))?.[1];
 }
 
+/**
+ * Decides how the browser of `deno task test:browser` gets onto the machine. Debian has it as a package;
+ * Ubuntu's package of that name is an empty one that points to a snap.
+ *
+ * @param facts What is known about the machine.
+ * @param options.path The `PATH` variable.
+ * @param options.disk The machine's files.
+ */
+export function planBrowser(facts: Facts, options: { path: string; disk: Disk }): Plan {
+  if (paths(options.path).some((folder) => options.disk.exists(`${folder}/chromium`))) {
+    return { kind: "nothing" };
+  }
+  const missing = "No program `chromium` found, and the browser tests need one";
+  const debian = parseOsRelease(facts.osRelease).ID === "debian" && facts.apt;
+  const root = facts.uid === 0;
+  if (debian && (root || facts.sudo === "free")) {
+    return {
+      kind: "install",
+      asRoot: asRoot(root),
+      attempts: [{
+        say: `${missing}.\nInstalling chromium with apt-get ...`,
+        install: ["install", "-y", "--no-install-recommends", "chromium"],
+      }],
+    };
+  }
+  const command = debian ? ":\n\n    sudo apt-get install chromium" : "";
+  return {
+    kind: "stop",
+    message: `${missing}.\nInstall Chromium or Chrome so that \`chromium\` starts it${command}`,
+  };
+}
+
+/** What goes before `apt-get`. */
+function asRoot(root: boolean): string[] {
+  return root ? [] : [SUDO, "-n", "/usr/bin/env", `${FRONTEND}=noninteractive`];
+}
+
 /** The files of this machine. */
 const machine: Disk = {
   read(path) {
@@ -394,11 +432,34 @@ function tryInstall(attempt: Attempt, asRoot: string[]): { ok: boolean; lines: s
   }
 }
 
-/** Carries the plan out; the exit status says whether the machine is ready. */
-function main(): void {
-  const vulkan = lookForVulkan();
-  if (isReady(Deno.build.os, vulkan)) return;
-  const plan = makePlan(gatherFacts(vulkan));
+/** What there is to set up: its name in messages and how to plan for it. */
+interface Target {
+  name: string;
+  plan(): Plan;
+}
+
+const TARGETS: Record<string, Target> = {
+  vulkan: {
+    name: "Vulkan",
+    plan() {
+      const vulkan = lookForVulkan();
+      // The facts take a moment (sudo is tried), so they are left out where nothing is to be done.
+      if (isReady(Deno.build.os, vulkan)) return { kind: "nothing" };
+      return makePlan(gatherFacts(vulkan));
+    },
+  },
+  browser: {
+    name: "Chromium",
+    plan() {
+      const path = Deno.env.get("PATH") ?? "";
+      return planBrowser(gatherFacts(lookForVulkan()), { path, disk: machine });
+    },
+  },
+};
+
+/** Carries the target's plan out; the exit status says whether the machine is ready. */
+function main(target: Target): void {
+  const plan = target.plan();
   if (plan.kind === "stop") {
     console.error(plan.message);
     Deno.exit(1);
@@ -414,14 +475,22 @@ function main(): void {
     lines = result.lines;
     if (result.ok) break;
   }
-  const after = makePlan(gatherFacts(lookForVulkan()));
+  const after = target.plan();
   if (after.kind !== "nothing") {
-    console.error("Could not install Vulkan. The last words of apt-get:\n");
+    console.error(`Could not install ${target.name}. The last words of apt-get:\n`);
     for (const line of lines) console.error(`    ${line}`);
     Deno.exit(1);
   }
-  console.error("Vulkan is installed.");
+  console.error(`${target.name} is installed.`);
   if (after.note !== undefined) console.error(after.note);
 }
 
-if (import.meta.main) main();
+if (import.meta.main) {
+  const [name = "vulkan"] = Deno.args;
+  const target = TARGETS[name];
+  if (target === undefined) {
+    console.error(`Cannot set up ${name}: it must be ${Object.keys(TARGETS).join(" or ")}`);
+    Deno.exit(1);
+  }
+  main(target);
+}

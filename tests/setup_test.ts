@@ -6,6 +6,7 @@ import {
   makePlan,
   parseOsRelease,
   type Plan,
+  planBrowser,
 } from "../setup.ts";
 
 const LOADER = "/usr/lib/x86_64-linux-gnu/libvulkan.so.1";
@@ -59,7 +60,10 @@ function planOf<K extends Plan["kind"]>(
   kind: K,
   changes: Partial<Facts>,
 ): Extract<Plan, { kind: K }> {
-  const plan = makePlan(facts(changes));
+  return ofKind(kind, makePlan(facts(changes)));
+}
+
+function ofKind<K extends Plan["kind"]>(kind: K, plan: Plan): Extract<Plan, { kind: K }> {
   assertEquals(plan.kind, kind);
   return plan as Extract<Plan, { kind: K }>;
 }
@@ -240,4 +244,22 @@ Deno.test("makePlan() installs nothing over a driver that the loader does not se
 Deno.test("makePlan() stops at a variable that names no driver file", () => {
   const vulkan = find({ [LOADER]: "", [DRIVER]: MANIFEST }, { VK_DRIVER_FILES: "/a.json" });
   assertStringIncludes(planOf("stop", { vulkan }).message, "VK_DRIVER_FILES=/a.json");
+});
+
+Deno.test("planBrowser() installs chromium on Debian, and says elsewhere that it is missing", () => {
+  const path = "/usr/local/bin:/usr/bin";
+  const plan = (changes: Partial<Facts>, files: Record<string, string> = {}) =>
+    planBrowser(facts(changes), { path, disk: disk(files) });
+  assertEquals(plan({}, { "/usr/bin/chromium": "" }), { kind: "nothing" });
+  const root = ofKind("install", plan({}));
+  assertEquals(root.asRoot, []);
+  assertEquals(root.attempts.map((a) => a.install.at(-1)), ["chromium"]);
+  const free = ofKind("install", plan({ uid: 1000, sudo: "free", osRelease: TRIXIE }));
+  assertEquals(free.asRoot[0], "/usr/bin/sudo");
+  const asks = ofKind("stop", plan({ uid: 1000, sudo: "password" }));
+  assertStringIncludes(asks.message, "sudo apt-get install chromium");
+  // Ubuntu's package installs no program.
+  for (const changes of [{ osRelease: UBUNTU }, { os: "darwin", osRelease: "", apt: false }]) {
+    assertStringIncludes(ofKind("stop", plan(changes)).message, "Install Chromium or Chrome");
+  }
 });

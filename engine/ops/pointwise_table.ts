@@ -197,6 +197,7 @@ export const UNARY = {
     ref: (x) => Number(Number.isNaN(x)),
     type: "bool",
     module: IS_NAN,
+    extremes: [NaN, 0, 3e38, Infinity, -Infinity, NaN],
   },
   isinf: {
     f: "is_inf(x)",
@@ -206,9 +207,15 @@ export const UNARY = {
     type: "bool",
     module: `
 fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000u; }`,
-    extremes: [Infinity, -Infinity, 3e38, 0],
+    extremes: [Infinity, 0, -Infinity, 3e38, NaN, Infinity],
   },
-  logicalNot: { f: "x == 0.0", dx: STEP, ref: (x) => Number(x === 0), type: "bool" },
+  logicalNot: {
+    f: "x == 0.0",
+    dx: STEP,
+    ref: (x) => Number(x === 0),
+    type: "bool",
+    extremes: [0, 1, -0, NaN, -2, 0],
+  },
 } satisfies Record<string, UnaryRow>;
 
 const COMPARISON = { da: STEP, db: STEP, type: "bool" } as const;
