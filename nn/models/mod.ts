@@ -1,3 +1,21 @@
 /** @file Models. */
 
 export { AlexNet, alexnet, type AlexNetOptions } from "./alexnet.ts";
+export {
+  DepthwiseSeparableConv,
+  EfficientNet,
+  efficientnetB0,
+  type EfficientNetOptions,
+  InvertedResidual,
+  SqueezeExcite,
+} from "./efficientnet.ts";
+export {
+  BasicBlock,
+  Bottleneck,
+  type NormLayer,
+  ResNet,
+  resnet18,
+  resnet34,
+  resnet50,
+  type ResNetOptions,
+} from "./resnet.ts";
