@@ -85,6 +85,11 @@ export const where: Op<Record<never, never>> = defineOp<Record<never, never>>({
       attrs: {},
       terms: 1,
     },
+    {
+      inputs: [{ shape: [67], dtype: "bool", low: 0, high: 2 }, { shape: [67] }, { shape: [67] }],
+      attrs: {},
+      terms: 1,
+    },
   ],
 });
 
