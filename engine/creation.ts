@@ -111,13 +111,20 @@ export function arange(
   return tensor(values, { dtype: whole ? "i32" : "f32", ...options });
 }
 
-/** `count` equally spaced numbers from start to end, both included. */
+/**
+ * `count` equally spaced numbers from start to end, both included.
+ *
+ * @throws {RangeError} if count is not a whole number >= 0
+ */
 export function linspace(
   start: number,
   end: number,
   options: CreateOptions & { count: number },
 ): Tensor {
   const { count } = options;
+  if (!Number.isInteger(count) || count < 0) {
+    throw new RangeError(`Cannot make ${count} equally spaced numbers: it must be a whole number`);
+  }
   const values = Float64Array.from(
     { length: count },
     (_, i) => count === 1 ? start : start + (end - start) * i / (count - 1),

@@ -85,3 +85,22 @@ export function cumsum(x: Tensor, dim: number): Tensor {
 export function cumprod(x: Tensor, dim: number): Tensor {
   return x.cumprod(dim);
 }
+
+/** exp(x) / Σ exp(x) along dim. */
+export function softmax(x: Tensor, dim: number): Tensor {
+  return x.softmax(dim);
+}
+
+/** log of the softmax along dim, without overflow. */
+export function logSoftmax(x: Tensor, dim: number): Tensor {
+  return x.logSoftmax(dim);
+}
+
+/** The k largest (or smallest) along a dimension, best first, with positions (i32). */
+export function topk(
+  x: Tensor,
+  k: number,
+  options: { dim?: number; largest?: boolean } = {},
+): { values: Tensor; indices: Tensor } {
+  return x.topk(k, options);
+}

@@ -37,3 +37,26 @@ ${lines.join("\n")}
     });
   },
 );
+
+/**
+ * y[b, i, j] = x[b, i, j] where j - i <= diagonal (`lower`) or >= diagonal, else 0; x contiguous
+ * [..., M, N]. A thread owns one element.
+ */
+export const triangleKernel: (spec: { dtype: DType; lower: boolean }) => Kernel = memoized(
+  ({ dtype, lower }: { dtype: DType; lower: boolean }) => {
+    const { storage } = DTYPES[dtype];
+    return kernel({
+      name: `${lower ? "tril" : "triu"}_${dtype}`,
+      buffers: [
+        { name: "b_x", access: "read", type: storage },
+        { name: "b_y", access: "write", type: storage },
+      ],
+      params: { count: "u32", M: "u32", N: "u32", diagonal: "i32" },
+      body: `${linearThread("t", "p.count")}
+  let j = t % p.N;
+  let i = (t / p.N) % p.M;
+  let kept = i32(j) - i32(i) ${lower ? "<=" : ">="} p.diagonal;
+  b_y[t] = select(${storage}(0), b_x[t], kept);`,
+    });
+  },
+);

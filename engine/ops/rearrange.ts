@@ -1,15 +1,14 @@
 /** Ops that reverse, rotate, pad and mask: each output element is one input element or a constant. */
 
-import { DeviceArray, operand, type Spec } from "../array.ts";
-import { DTYPES } from "../dtype.ts";
+import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
-import { rearrangeKernel } from "../kernels/rearrange.ts";
+import { rearrangeKernel, triangleKernel } from "../kernels/rearrange.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostAt, hostFrom, hostZeros } from "../reference.ts";
 import { normalizeDim, normalizeDims, show } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { pointwise } from "./launch_pointwise.ts";
+import { plain } from "./launch_pointwise.ts";
 import { copyInto } from "./movement.ts";
 
 /** Where a dimension starts and whether it runs backwards. */
@@ -189,28 +188,17 @@ export interface TriangleAttrs {
 
 function triangle(lower: boolean): Op<TriangleAttrs> {
   const name = lower ? "tril" : "triu";
-  const masked = (x: DeviceArray, k: number, out: Spec): DeviceArray => {
-    const kind = DTYPES[x.dtype].compute;
-    const [M, N] = [x.shape.at(-2)!, x.shape.at(-1)!];
-    const count = (n: number) =>
-      DeviceArray.from(Array.from({ length: n }, (_, i) => i), {
-        shape: [n],
-        dtype: "i32",
-      }, name);
-    // Both sides are kept above 0, for u32.
-    return pointwise({
-      name,
-      inputs: {
-        x,
-        i: count(M).view([M, 1], [1, 0]),
-        j: count(N),
-        below: { value: Math.max(k, 0), type: kind },
-        above: { value: Math.max(-k, 0), type: kind },
-      },
-      expression: `select(${kind}(0), x, j + above ${lower ? "<=" : ">="} i + below)`,
-      compute: kind,
-      result: kind,
-    }, { shape: out.shape, dtype: out.dtype });
+  const masked = (x: DeviceArray, diagonal: number): DeviceArray => {
+    const source = plain(x);
+    const y = DeviceArray.empty(x, name);
+    gpu().queue.launch({
+      kernel: triangleKernel({ dtype: x.dtype, lower }),
+      buffers: [operand(source).binding, operand(y).binding],
+      params: { count: y.size, M: x.shape.at(-2)!, N: x.shape.at(-1)!, diagonal },
+      grid: linearGrid(y.size, gpu().limits.maxComputeWorkgroupsPerDimension),
+      cost: { flops: 0, bytes: 2 * y.bytes },
+    });
+    return y;
   };
   return defineOp<TriangleAttrs>({
     name,
@@ -223,8 +211,8 @@ function triangle(lower: boolean): Op<TriangleAttrs> {
       }
       return [{ shape: x!.shape, dtype: x!.dtype }];
     },
-    forward: (_ctx, [x], { diagonal }, [out]) => [masked(x!, diagonal, out!)],
-    backward: (_ctx, [dy], { diagonal }) => [masked(dy!, diagonal, dy!)],
+    forward: (_ctx, [x], { diagonal }) => [masked(x!, diagonal)],
+    backward: (_ctx, [dy], { diagonal }) => [masked(dy!, diagonal)],
     reference: ([x], { diagonal }) => [
       hostFrom(x!.shape, (c) => {
         const off = c.at(-1)! - c.at(-2)!;
