@@ -109,7 +109,7 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
         }),
       ];
     },
-    backward: notDifferentiable("gives bool"),
+    backward: notDifferentiable("gives bool, which has no slope"),
     reference: (
       [x],
       attrs,
