@@ -19,3 +19,6 @@ export {
   resnet50,
   type ResNetOptions,
 } from "./resnet.ts";
+export { ConvNet, convNet, type ConvNetOptions } from "./conv_net.ts";
+export { type Encoder, MoCo, type MoCoOptions } from "./moco.ts";
+export { type SsdOutput, ToySsd, toySsd, type ToySsdOptions } from "./toy_ssd.ts";
