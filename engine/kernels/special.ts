@@ -2,9 +2,18 @@
  * WGSL of functions that WGSL lacks or computes with a large relative error near their zeros.
  *
  * Bounds are in ulp of the result, for x in the normal range, on top of what the adapter's `exp`,
- * `log` and `sqrt` lose; `tests/engine/special_test.ts` checks them. NaN comes out as NaN: only
- * comparisons that are false for NaN pick a branch. Both branches are computed and one selected.
+ * `log` and `sqrt` lose; `tests/engine/special_test.ts` checks them. Both branches are computed and one
+ * selected.
+ *
+ * NaN comes out as NaN, though WGSL lets an adapter give anything for it (SwiftShader's `exp` and `log`
+ * do, and its log of 0 is finite): a NaN takes the branch of plain arithmetic, or is told by its bits.
  */
+
+/** `exponential(x)` = exp(x), NaN for NaN. */
+export const EXP = `
+fn exponential(x: f32) -> f32 {
+  return select(exp(x), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}`;
 
 /**
  * `exp_minus_1(x)` = exp(x) - 1 within 6 ulp: Taylor to x⁸/8! below 1/2 (remainder 1e-8), where the
@@ -14,20 +23,27 @@ export const EXPM1 = `
 fn exp_minus_1(x: f32) -> f32 {
   let near = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * (0.008333334 +
     x * (0.0013888889 + x * (0.00019841270 + x * 0.000024801588)))))));
-  return select(exp(x) - 1.0, near, abs(x) < 0.5);
+  return select(near, exp(x) - 1.0, abs(x) >= 0.5);
 }`;
 
 /**
  * `log_1_plus(x)` = log(1 + x) within 6 ulp: 2 atanh(x / (2 + x)) to the 11th power between
- * √½ - 1 and √2 - 1 (remainder 2e-9).
+ * √½ - 1 and √2 - 1 (remainder 2e-9). `whole_log(x)` is the adapter's log, but surely -∞ at 0 and NaN
+ * for NaN and negative numbers.
  */
 export const LOG1P = `
+fn whole_log(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let size = bits & 0x7fffffffu;
+  let v = select(log(x), bitcast<f32>(0x7fc00000u | bits), bits > 0x7f800000u);
+  return select(v, bitcast<f32>(0xff800000u | size), size == 0u);
+}
 fn log_1_plus(x: f32) -> f32 {
   let s = x / (2.0 + x);
   let q = s * s;
   let near = 2.0 * s * (1.0 + q * (0.33333334 + q * (0.2 + q * (0.14285715 + q * (0.11111111 +
     q * 0.09090909)))));
-  return select(log(1.0 + x), near, x > -0.29289 && x < 0.41421);
+  return select(whole_log(1.0 + x), near, x > -0.29289 && x < 0.41421);
 }`;
 
 /**
@@ -36,14 +52,16 @@ fn log_1_plus(x: f32) -> f32 {
  */
 export const LOG = `${LOG1P}
 fn natural_log(x: f32) -> f32 {
-  return select(log(x), log_1_plus(x - 1.0), x > 0.70711 && x < 1.41421);
+  return select(whole_log(x), log_1_plus(x - 1.0), x > 0.70711 && x < 1.41421);
 }
 fn binary_log(x: f32) -> f32 {
-  return select(log2(x), 1.44269504 * log_1_plus(x - 1.0), x > 0.70711 && x < 1.41421);
+  // log2 of powers of 2 is exact; zero, NaN and negative numbers are for whole_log to tell.
+  let outside = select(whole_log(x), log2(x), x > 0.0);
+  return select(outside, 1.44269504 * log_1_plus(x - 1.0), x > 0.70711 && x < 1.41421);
 }`;
 
 /** `hyperbolic_sine(x)` within 10 ulp and `hyperbolic_cosine(x)` within 6; no early overflow. */
-export const HYPERBOLIC = `${EXPM1}
+export const HYPERBOLIC = `${EXP}${EXPM1}
 fn hyperbolic_sine(x: f32) -> f32 {
   let a = abs(x);
   let e = exp_minus_1(select(a, 80.0, a > 80.0));
@@ -53,7 +71,7 @@ fn hyperbolic_sine(x: f32) -> f32 {
 }
 fn hyperbolic_cosine(x: f32) -> f32 {
   let a = abs(x);
-  let e = exp(select(a, 80.0, a > 80.0));
+  let e = exponential(select(a, 80.0, a > 80.0));
   let h = exp(0.5 * a);
   return select(0.5 * e + 0.5 / e, 0.5 * h * h, a > 80.0);
 }`;

@@ -1,7 +1,7 @@
 /** Rows of the pointwise table for activation functions; see `pointwise_table.ts` for the columns. */
 
 import { normalCdf } from "../host_math.ts";
-import { EXPM1, LOG1P, NORMAL_CDF } from "../kernels/special.ts";
+import { EXP, EXPM1, LOG1P, NORMAL_CDF } from "../kernels/special.ts";
 import type { UnaryRow } from "./pointwise_row.ts";
 
 /** Constants of self-normalising networks (Klambauer et al. 2017), to double precision. */
@@ -11,14 +11,15 @@ const SELU_SCALE = 1.0507009873554805;
 /** Activations by name. */
 export const ACTIVATIONS = {
   sigmoid: {
-    f: "1.0 / (1.0 + exp(-x))",
+    f: "1.0 / (1.0 + exponential(-x))",
+    module: EXP,
     dx: "dy * y * (1.0 - y)",
     ref: sigmoid,
     extremes: [-80, 80, 0],
   },
   // log(sigmoid(x)) without overflow on either side.
   logSigmoid: {
-    f: "min(x, 0.0) - log_1_plus(exp(-abs(x)))",
+    f: "select(x, 0.0, x > 0.0) - log_1_plus(exp(-abs(x)))",
     dx: "dy / (1.0 + exp(x))",
     ref: (x) => Math.min(x, 0) - Math.log1p(Math.exp(-Math.abs(x))),
     module: LOG1P,
@@ -126,7 +127,7 @@ fn mish_gradient(x: f32, dy: f32) -> f32 {
     module: `${LOG1P}
 fn softplus(x: f32, beta: f32, threshold: f32) -> f32 {
   let z = beta * x;
-  return select((max(z, 0.0) + log_1_plus(exp(-abs(z)))) / beta, x, z > threshold);
+  return select((select(z, 0.0, z < 0.0) + log_1_plus(exp(-abs(z)))) / beta, x, z > threshold);
 }`,
     scalars: { beta: 1.5, threshold: 20 },
     extremes: [-50, -20, 0, 13, 14, 1000],

@@ -13,6 +13,7 @@ import {
   ASIN,
   ATAN,
   ERF,
+  EXP,
   EXPM1,
   FLOAT_MOD,
   HYPERBOLIC,
@@ -39,7 +40,13 @@ export const UNARY = {
     ref: Math.sign,
     type: "same",
   },
-  exp: { f: "exp(x)", dx: "dy * y", ref: Math.exp, extremes: [-100, 88, 0] },
+  exp: {
+    f: "exponential(x)",
+    dx: "dy * y",
+    ref: Math.exp,
+    module: EXP,
+    extremes: [-100, 88, 0, NaN],
+  },
   expm1: {
     f: "exp_minus_1(x)",
     dx: "dy * (y + 1.0)",
@@ -54,7 +61,7 @@ export const UNARY = {
     module: LOG1P,
     low: -0.9,
     high: 4,
-    extremes: [-0.999, -0.3, -1e-6, 0, 1e-30, 1e-6, 0.41, 0.42, 1e30],
+    extremes: [NaN, -2, -1, -0.999, -0.3, -1e-6, 0, 1e-30, 1e-6, 0.41, 0.42, 1e30],
   },
   log2: {
     f: "binary_log(x)",
@@ -72,7 +79,7 @@ export const UNARY = {
     module: LOG,
     low: 0.1,
     high: 4,
-    extremes: [1e-30, 0.9999, 1, 1.0001, 1e30],
+    extremes: [1e-30, 0.9999, 1, 1.0001, 1e30, 0, -1, NaN],
   },
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
   // |x|^p with the gradient 0 at 0, for norms.
