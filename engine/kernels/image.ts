@@ -34,17 +34,20 @@ const RESIZE_PARAMS = {
   OW: "u32",
   scale_h: "f32",
   scale_w: "f32",
+  shift_h: "f32",
+  shift_w: "f32",
   support_h: "f32",
   support_w: "f32",
 } as const;
 
 /**
- * Triangle filter at half-pixel centres: output o reads inputs i with weight
- * max(0, 1 - |i + ½ - (o + ½)·scale| / support), normalised. With support 1 that is bilinear
- * interpolation with clamped edges; with support = scale it is PIL's antialiased reduction.
+ * Triangle filter: output o reads inputs i with weight max(0, 1 - |i + ½ - c| / support), normalised,
+ * where c = o·scale + shift. With half-pixel centres the shift is scale / 2, with aligned corners ½. With
+ * support 1 that is bilinear interpolation with clamped edges; with support = scale it is PIL's
+ * antialiased reduction.
  */
 const TRIANGLE = `
-fn centre(o: u32, scale: f32) -> f32 { return (f32(o) + 0.5) * scale; }
+fn centre(o: u32, scale: f32, shift: f32) -> f32 { return fma(f32(o), scale, shift); }
 fn tap(i: i32, c: f32, support: f32) -> f32 {
   return max(0.0, 1.0 - abs(f32(i) + 0.5 - c) / support);
 }
@@ -64,8 +67,8 @@ fn total_taps(c: f32, support: f32, size: u32) -> f32 {
 export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
   // Two taps a side with clamped edges: the triangle of support 1, normalised.
   const narrow = `
-  let sh = clamp(centre(oh, p.scale_h) - 0.5, 0.0, f32(p.H - 1u));
-  let sw = clamp(centre(ow, p.scale_w) - 0.5, 0.0, f32(p.W - 1u));
+  let sh = clamp(centre(oh, p.scale_h, p.shift_h) - 0.5, 0.0, f32(p.H - 1u));
+  let sw = clamp(centre(ow, p.scale_w, p.shift_w) - 0.5, 0.0, f32(p.W - 1u));
   let h0 = u32(sh); let h1 = min(h0 + 1u, p.H - 1u);
   let w0 = u32(sw); let w1 = min(w0 + 1u, p.W - 1u);
   let base = plane * p.H * p.W;
@@ -78,8 +81,8 @@ export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
   let iw = min(u32(f32(ow) * p.scale_w), p.W - 1u);
   y[t] = x[(plane * p.H + ih) * p.W + iw];`;
   const wide = `
-  let ch = centre(oh, p.scale_h);
-  let cw = centre(ow, p.scale_w);
+  let ch = centre(oh, p.scale_h, p.shift_h);
+  let cw = centre(ow, p.scale_w, p.shift_w);
   var total = 0.0;
   for (var ih = first_tap(ch, p.support_h); ih <= last_tap(ch, p.support_h, p.H); ih++) {
     var row = 0.0;
@@ -111,15 +114,15 @@ export function resizeBackwardKernel(spec: { mode: Sampling }): Kernel {
     spec.mode === "nearest"
       ? `  let o${axis}0 = u32(ceil(f32(i${axis}) / p.scale_${axis} - 1.0e-3));
   let o${axis}1 = min(u32(ceil(f32(i${axis} + 1u) / p.scale_${axis} + 1.0e-3)), ${outputs});`
-      : `  let o${axis}0 = u32(max(floor((f32(i${axis}) + 0.5 - p.support_${axis}) / p.scale_${axis} - 0.5), 0.0));
-  let o${axis}1 = min(u32(ceil((f32(i${axis}) + 0.5 + p.support_${axis}) / p.scale_${axis} + 0.5)), ${outputs});
+      : `  let o${axis}0 = u32(max(floor((f32(i${axis}) + 0.5 - p.support_${axis} - p.shift_${axis}) / p.scale_${axis}), 0.0));
+  let o${axis}1 = u32(min(ceil((f32(i${axis}) + 0.5 + p.support_${axis} - p.shift_${axis}) / p.scale_${axis} + 1.0), f32(${outputs})));
   let last_${axis} = ${size} - 1u;`;
   const nearest = `
       let reads = min(u32(f32(oh) * p.scale_h), p.H - 1u) == ih &&
         min(u32(f32(ow) * p.scale_w), p.W - 1u) == iw;
       total += select(0.0, dy[(plane * p.OH + oh) * p.OW + ow], reads);`;
   const bilinear = `
-      let cw = centre(ow, p.scale_w);
+      let cw = centre(ow, p.scale_w, p.shift_w);
       total += row * tap(i32(iw), cw, p.support_w) / total_taps(cw, p.support_w, p.W) *
         dy[(plane * p.OH + oh) * p.OW + ow];`;
   return kernel({
@@ -139,7 +142,7 @@ ${range("w", "p.W", "p.OW")}
   var total = 0.0;
   for (var oh = oh0; oh < oh1; oh++) {
 ${
-      spec.mode === "nearest" ? "" : `    let ch = centre(oh, p.scale_h);
+      spec.mode === "nearest" ? "" : `    let ch = centre(oh, p.scale_h, p.shift_h);
     let row = tap(i32(ih), ch, p.support_h) / total_taps(ch, p.support_h, p.H);`
     }
     for (var ow = ow0; ow < ow1; ow++) {${spec.mode === "nearest" ? nearest : bilinear}

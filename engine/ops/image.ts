@@ -86,6 +86,8 @@ export interface InterpolateAttrs {
   readonly mode: Sampling;
   /** Widens the filter when shrinking. */
   readonly antialias: boolean;
+  /** Whether the outermost pixels' centres stay where they are, instead of the image's edges. */
+  readonly alignCorners?: boolean;
 }
 
 function requireImages(name: string, x: Spec): void {
@@ -94,18 +96,28 @@ function requireImages(name: string, x: Spec): void {
   }
 }
 
-function resizeParams(x: Spec, { size: [OH, OW], antialias }: InterpolateAttrs) {
+/** Input position = output · scale + shift, where pixel i is at i + ½. */
+function resizeMap(size: number, outputs: number, alignCorners = false) {
+  if (!alignCorners) return { scale: size / outputs, shift: size / outputs / 2 };
+  // One output reads the first pixel; a scale of 0 would divide by 0.
+  const scale = outputs > 1 ? Math.max((size - 1) / (outputs - 1), 1e-9) : 1;
+  return { scale, shift: 0.5 };
+}
+
+function resizeParams(x: Spec, { size: [OH, OW], antialias, alignCorners }: InterpolateAttrs) {
   const [H, W] = [x.shape[2]!, x.shape[3]!];
-  const [scale_h, scale_w] = [H / OH, W / OW];
+  const [h, w] = [resizeMap(H, OH, alignCorners), resizeMap(W, OW, alignCorners)];
   return {
     H,
     W,
     OH,
     OW,
-    scale_h,
-    scale_w,
-    support_h: antialias ? Math.max(scale_h, 1) : 1,
-    support_w: antialias ? Math.max(scale_w, 1) : 1,
+    scale_h: h.scale,
+    scale_w: w.scale,
+    shift_h: h.shift,
+    shift_w: w.shift,
+    support_h: antialias ? Math.max(h.scale, 1) : 1,
+    support_w: antialias ? Math.max(w.scale, 1) : 1,
   };
 }
 
@@ -113,8 +125,11 @@ function resizeParams(x: Spec, { size: [OH, OW], antialias }: InterpolateAttrs) 
 export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   name: "interpolate",
   discontinuous: ({ mode }) => mode === "nearest",
-  check([x], { size }) {
+  check([x], { size, mode, alignCorners }) {
     requireImages("interpolate", x!);
+    if (alignCorners && mode === "nearest") {
+      throw new TypeError("Cannot interpolate nearest with alignCorners: it is for bilinear only");
+    }
     if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
       throw new RangeError(
         `Cannot interpolate ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
@@ -142,9 +157,10 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
     return [dx];
   },
   reference([x], attrs) {
-    const { H, W, scale_h, scale_w, support_h, support_w } = resizeParams(x!, attrs);
-    const taps = (o: number, scale: number, support: number, size: number) => {
-      const c = (o + 0.5) * scale;
+    const at = resizeParams(x!, attrs);
+    const { H, W, scale_h, scale_w, support_h, support_w } = at;
+    const taps = (o: number, [scale, shift, support, size]: [number, number, number, number]) => {
+      const c = o * scale + shift;
       const w = Array.from(
         { length: size },
         (_, i) => Math.max(0, 1 - Math.abs(i + 0.5 - c) / support),
@@ -158,8 +174,8 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
           return hostAt(x!, [b!, c!, Math.floor(oh! * scale_h), Math.floor(ow! * scale_w)]);
         }
         let total = 0;
-        taps(oh!, scale_h, support_h, H).forEach((wh, ih) =>
-          taps(ow!, scale_w, support_w, W).forEach((ww, iw) => {
+        taps(oh!, [scale_h, at.shift_h, support_h, H]).forEach((wh, ih) =>
+          taps(ow!, [scale_w, at.shift_w, support_w, W]).forEach((ww, iw) => {
             if (wh * ww !== 0) total += wh * ww * hostAt(x!, [b!, c!, ih, iw]);
           })
         );
@@ -192,6 +208,16 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
       inputs: [{ shape: [1, 1, 5, 5] }],
       attrs: { size: [1, 1], mode: "bilinear", antialias: true },
       terms: 25,
+    },
+    ...([[[5, 4], [9, 7]], [[7, 6], [3, 1]], [[1, 5], [4, 2]]] as const).map(([from, to]) => ({
+      inputs: [{ shape: [1, 2, ...from] }],
+      attrs: { size: to, mode: "bilinear" as const, antialias: false, alignCorners: true },
+      terms: 32,
+    })),
+    {
+      inputs: [{ shape: [1, 1, 9, 7] }],
+      attrs: { size: [4, 3], mode: "bilinear", antialias: true, alignCorners: true },
+      terms: 63,
     },
   ],
 });
