@@ -4,7 +4,6 @@ import { inArena } from "./array.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
-import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
 import {
   interpolate as interpolateOp,
   randomMaps,
@@ -15,7 +14,7 @@ import { linear as linearOp } from "./ops/matmul.ts";
 import { dropout as dropoutOp } from "./ops/random.ts";
 import { sgdInto } from "./ops/sgd.ts";
 import { nextCall } from "./rng.ts";
-import { sameShape, show, sizeOf } from "./shape.ts";
+import { show, sizeOf } from "./shape.ts";
 import { apply, Tensor } from "./tensor.ts";
 
 /** A size for both dimensions, or [height, width]. */
@@ -136,65 +135,22 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
   return apply(linearOp, bias ? [x, w, bias] : [x, w], {})[0]!;
 }
 
-/** Options of {@linkcode crossEntropy}. */
-export interface CrossEntropyOptions {
-  /** Class id whose rows give no loss and do not count in the mean; default -100. */
-  ignoreIndex?: number;
-  /** Share of the target spread evenly over all classes; default 0. */
-  labelSmoothing?: number;
-  /** Default `mean`. */
-  reduction?: "mean" | "sum" | "none";
-}
-
-/**
- * -Σ q·log softmax(logits) for logits [N, C] and class ids [N] (i32 or u32), or probabilities
- * [N, C] (f32). A class id out of range gives NaN.
- *
- * @throws {TypeError} if shapes or dtypes do not fit
- *
- * @example
- * ```ts
- * import { crossEntropy, init, tensor } from "../mod.ts";
- * await init();
- * const loss = crossEntropy(tensor([[2, 0], [0, 2]]), tensor([0, 1], { dtype: "i32" }));
- * console.log((await loss.item()).toFixed(4)); // 0.1269
- * ```
- */
-export function crossEntropy(
-  logits: Tensor,
-  target: Tensor,
-  options: CrossEntropyOptions = {},
-): Tensor {
-  const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean" } = options;
-  if (target.dtype !== "f32") {
-    return apply(crossEntropyOp, [logits, target], { ignoreIndex, labelSmoothing, reduction })[0]!;
-  }
-  if (!sameShape(logits.shape, target.shape) || logits.ndim !== 2) {
-    throw new TypeError(
-      `Cannot take the cross entropy of ${show(logits.shape)} and probabilities ` +
-        `${show(target.shape)}: both must be [N, C]`,
-    );
-  }
-  const C = logits.shape[1]!;
-  const q = labelSmoothing > 0 ? target.mul(1 - labelSmoothing).add(labelSmoothing / C) : target;
-  const rows = q.mul(logits.logSoftmax(1)).sum(1).neg();
-  return reduction === "none" ? rows : reduction === "sum" ? rows.sum() : rows.mean();
-}
-
 /** Options of {@linkcode interpolate}. */
 export interface InterpolateOptions {
   /** Output size: both dimensions, or [height, width]. */
   size: Pair;
-  /** Default `bilinear`, at half-pixel centres (PyTorch's alignCorners = false). */
+  /** Default `bilinear`. */
   mode?: "nearest" | "bilinear";
   /** Widens the filter when shrinking, as PIL and torchvision do; default false. */
   antialias?: boolean;
+  /** Whether the outermost pixels' centres stay, instead of the image's edges; default false. */
+  alignCorners?: boolean;
 }
 
 /** x [N, C, H, W] f32 at another size. */
 export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
-  const { size, mode = "bilinear", antialias = false } = options;
-  return apply(interpolateOp, [x], { size: pair(size), mode, antialias })[0]!;
+  const { size, mode = "bilinear", antialias = false, alignCorners = false } = options;
+  return apply(interpolateOp, [x], { size: pair(size), mode, antialias, alignCorners })[0]!;
 }
 
 /**

@@ -12,6 +12,7 @@ import {
   type Root,
   walkBack,
 } from "./autograd.ts";
+import { autocast, isAutocasting } from "./autocast.ts";
 import { failedChecks, inModule, modulePath } from "./check.ts";
 import { isFloat } from "./dtype.ts";
 import { debug, setDebug } from "./gpu/debug.ts";
@@ -155,6 +156,7 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
   if (!isRecording()) return fn(...inputs);
   const start = rngState();
   const where = modulePath();
+  const casting = isAutocasting();
   const used = new Set<Tensor>();
   const made = new Set<Tensor>();
   const result = scope(() =>
@@ -178,7 +180,10 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
         const leaves = inputs.map((_, i) =>
           new Tensor(ctx.saved[i]!.alias(), { requiresGrad: ctx.needs[i] })
         );
-        const again = listOf(inPath(where, () => enableGrad(() => fn(...leaves))));
+        const again = listOf(inPath(
+          where,
+          () => autocast({ enabled: casting }, () => enableGrad(() => fn(...leaves))),
+        ));
         return gradients(again, grads, [
           ...leaves.map((t, i) => ctx.needs[i] ? t.edge() : null),
           ...others.map((t) => t.edge()),

@@ -43,8 +43,6 @@ export {
   avgPool2d,
   conv2d,
   type ConvOptions,
-  crossEntropy,
-  type CrossEntropyOptions,
   dropout,
   fromBytes,
   interpolate,
@@ -82,6 +80,12 @@ export {
   samePadding,
 } from "./functions_conv.ts";
 export {
+  adaptiveMaxPool2d,
+  affineGrid,
+  gridSample,
+  type GridSampleOptions,
+} from "./functions_sample.ts";
+export {
   batchNorm,
   type BatchNormOptions,
   groupNorm,
@@ -118,5 +122,32 @@ export {
   type RecurrentLayerResult,
   type RecurrentWeights,
 } from "./functions_recurrent.ts";
+export { adjustColors, blurEach, cropResize, eraseBoxes, warpReflect } from "./functions_image.ts";
+export {
+  bceLoss,
+  type BceOptions,
+  bceWithLogitsLoss,
+  type BceWithLogitsOptions,
+  biTemperedLogisticLoss,
+  type BiTemperedOptions,
+  type ClassLossOptions,
+  crossEntropy,
+  type CrossEntropyOptions,
+  focalCosineLoss,
+  type FocalCosineOptions,
+  focalLoss,
+  type FocalOptions,
+  huberLoss,
+  klDiv,
+  type KlDivOptions,
+  l1Loss,
+  type LossOptions,
+  mseLoss,
+  nllLoss,
+  type Reduction,
+  smoothL1Loss,
+  softCrossEntropyLoss,
+  type SoftCrossEntropyOptions,
+} from "./functions_loss.ts";
 export { type KernelTime, profile } from "./profile.ts";
 export { type ScaleRule, unscaleGradients, updateLossScale } from "./functions_amp.ts";

@@ -45,6 +45,22 @@ export {
   type SplitBatchNormOptions,
 } from "./norm.ts";
 export {
+  BCELoss,
+  BCEWithLogitsLoss,
+  BiTemperedLogisticLoss,
+  CrossEntropyLoss,
+  FocalCosineLoss,
+  FocalLoss,
+  HuberLoss,
+  KLDivLoss,
+  L1Loss,
+  Loss,
+  MSELoss,
+  NLLLoss,
+  SmoothL1Loss,
+  SoftCrossEntropyLoss,
+} from "./loss.ts";
+export {
   AdaptiveAvgPool2d,
   AvgPool2d,
   type AvgPool2dOptions,

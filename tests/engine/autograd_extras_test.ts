@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import {
+  autocast,
   CheckError,
   checkpoint,
   debug,
@@ -185,6 +186,26 @@ Deno.test("checkpoint() reaches computed tensors it closes over, several outputs
   assertEquals(values.slice(2), values.slice(0, 2));
   for (const t of [...want, ...got]) t.dispose();
   await gradcheck((x, w) => checkpoint((t) => t!.mul(w!).tanh(), x!), [x, w]);
+});
+
+Deno.test("checkpoint() recomputes in the dtypes of the first run", async () => {
+  if (!(await init()).features.has("shader-f16")) return;
+  using x = randn([4, 8]).requiresGrad_();
+  using w = randn([8, 8]).requiresGrad_();
+  const run = (wrap: boolean) =>
+    scope(() => {
+      const y = autocast({}, () => {
+        const f = (t: Tensor) => t.matmul(w).tanh();
+        const y = wrap ? checkpoint((t) => f(t!), x) : f(x);
+        assertEquals(y.dtype, "f16");
+        return y;
+      });
+      return grad(y.to("f32").sum(), [x, w]).map((t) => t!);
+    });
+  const results = [...run(false), ...run(true)];
+  const values = await readAll(results);
+  assertEquals(values.slice(2), values.slice(0, 2));
+  for (const t of results) t.dispose();
 });
 
 Deno.test("checkpoint() without anything to differentiate is a call", async () => {

@@ -2,7 +2,8 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as lathe from "../../engine/mod.ts";
-import { conv2d, crossEntropy, linear, maxPool2d } from "../../engine/functions.ts";
+import { conv2d, linear, maxPool2d } from "../../engine/functions.ts";
+import { crossEntropy } from "../../engine/functions_loss.ts";
 import { ROOT } from "../helpers/source.ts";
 
 const { tensor, zeros, ones, arange, cat, randint } = lathe;
@@ -134,7 +135,8 @@ const CASES: [() => unknown, typeof Error, string][] = [
   [
     () => crossEntropy(zeros([2, 3]), zeros([3], i32)),
     TypeError,
-    "Cannot take the cross entropy of [2, 3] and [3]: logits must be [N, C] and class ids [N]",
+    "Cannot take cross entropy of [2, 3] and [3] i32: targets must be class ids [2] in i32 or u32, " +
+    "or probabilities [2, 3]",
   ],
   [
     () => tensor([1, 2, 3], { shape: [2, 2] }),
