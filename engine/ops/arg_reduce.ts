@@ -4,7 +4,7 @@ import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { argReduceKernel, argSharesKernel } from "../kernels/reduce.ts";
-import { defineOp, notDifferentiable, type Op } from "../op.ts";
+import { defineOp, notDifferentiable, type Op, type Sample } from "../op.ts";
 import { normalizeDims, show } from "../shape.ts";
 import { permuted } from "./movement.ts";
 import {
@@ -17,6 +17,21 @@ import {
   reducedShape,
   sharesOf,
 } from "./reduce.ts";
+
+/** Extremes at position 1 and at either end, alone and in shares, in each type that has a kernel. */
+const ENDS: readonly Sample<ReduceAttrs>[] = (["f32", "i32"] as const).flatMap((dtype) => [
+  ...[[0, 9, -9, 1, 2], [0, -9, 9, 1, 2], [1, 3, 3, 2, 9], [5, 3, 3, 2, 0], [9, 3, 3, 2, 0]].map(
+    (values) => ({ inputs: [{ shape: [values.length], dtype, values }], attrs: {} }),
+  ),
+  ...[[9, -9], [-9, 9]].map(([first, last]) => ({
+    inputs: [{
+      shape: [576],
+      dtype,
+      values: Array.from({ length: 576 }, (_, i) => i === 0 ? first! : i === 575 ? last! : i % 7),
+    }],
+    attrs: {},
+  })),
+]);
 
 function argExtreme(largest: boolean): Op<ReduceAttrs> {
   const name = largest ? "argmax" : "argmin";
@@ -83,6 +98,7 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
         }],
         attrs: {},
       },
+      ...ENDS,
     ],
   });
 }

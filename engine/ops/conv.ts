@@ -202,6 +202,11 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     sample([2, 2, 9, 15], [2, 1, 3, 3], { groups: 2, padding: [0, 1], paddingEnd: [1, 2] }),
     sample([0, 2, 4, 4], [2, 1, 3, 3], { groups: 2 }),
     sample([3, 9, 4, 4], [10, 9, 1, 1], {}),
+    // More than the 8 rows of the smallest tile, padded and not.
+    sample([1, 2, 7, 7], [9, 2, 3, 3], { padding: [1, 1] }),
+    sample([1, 2, 7, 7], [9, 2, 3, 3], {}),
+    sample([1, 1, 4, 3], [9, 1, 2, 2], { padding: [1, 0] }),
+    sample([1, 1, 4, 4], [9, 1, 2, 2], {}),
     sample([0, 2, 4, 4], [3, 2, 3, 3], {}),
   ],
 });

@@ -216,10 +216,17 @@ export const oneHot: Op<OneHotAttrs> = defineOp<OneHotAttrs>({
     });
     return [y];
   },
-  samples: ([[[7], 5, "i32"], [[2, 33], 3, "f32"], [[], 2, "bool"], [[0], 4, "u32"]] as const).map(
-    ([shape, classes, dtype]) => ({
-      inputs: [{ shape, dtype: "i32" as const, low: 0, high: classes }],
-      attrs: { classes, dtype },
-    }),
-  ),
+  samples: [
+    ...([[[7], 5, "i32"], [[2, 33], 3, "f32"], [[], 2, "bool"], [[0], 4, "u32"]] as const).map(
+      ([shape, classes, dtype]) => ({
+        inputs: [{ shape, dtype: "i32" as const, low: 0, high: classes }],
+        attrs: { classes, dtype },
+      }),
+    ),
+    // The last class last, so that the last element of the output is a 1.
+    ...(["i32", "f32", "bool"] as const).map((dtype) => ({
+      inputs: [{ shape: [6], dtype: "i32" as const, values: [1, 0, 2, 2, 0, 2] }],
+      attrs: { classes: 3, dtype },
+    })),
+  ],
 });

@@ -231,6 +231,7 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     [[6], [6, 3]],
     [[2, 3, 6], [6]],
     [[3, 0], [0, 2]],
+    [[9, 4], [4, 10]],
   ].map(([a, b]) => ({
     inputs: [{ shape: a! }, { shape: b! }],
     attrs: {},
@@ -309,5 +310,6 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     { inputs: [{ shape: [2, 5, 7] }, { shape: [9, 7] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [33, 17] }, { shape: [40, 17] }, { shape: [40] }], attrs: {}, terms: 40 },
     { inputs: [{ shape: [5] }, { shape: [2, 5] }, { shape: [2] }], attrs: {}, terms: 6 },
+    { inputs: [{ shape: [9, 6] }, { shape: [10, 6] }, { shape: [10] }], attrs: {}, terms: 10 },
   ],
 });

@@ -80,6 +80,14 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
       inputs: [{ shape: [4, 3], values: [1, 2, 3, 0, 2, -3, 0, 0.5, 2, 0, 0, 0] }],
       attrs: { dim: 1 },
     },
+    {
+      inputs: [{ shape: [5, 3], values: [0, 2, 3, 1, 1, 1, 1, 0, 2, 4, 3, 2, 2, 3, 0] }],
+      attrs: { dim: 1 },
+    },
+    {
+      inputs: [{ shape: [4], values: [3, 2, -1, 0] }],
+      attrs: {},
+    },
   ],
 });
 
@@ -125,6 +133,8 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
       { inputs: [{ shape: [5, 2], dtype: "i32", low: -1, high: 2 }], attrs: { dim: 0 } },
       { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
       { inputs: [{ shape: [2, 3], values: [0, 0, 0, NaN, NaN, NaN] }], attrs: { dim: 1 } },
+      // Only the last element decides.
+      { inputs: [{ shape: [2, 3], values: [1, 2, 0, 0, 0, 1] }], attrs: { dim: 1 } },
       { inputs: [{ shape: [2, 3], values: [0, 0, 1e-30, -0, 0, -2] }], attrs: { dim: [1] } },
     ],
   });

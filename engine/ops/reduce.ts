@@ -349,11 +349,13 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
       [x],
       attrs,
     ) => [hostReduce(x!, attrs, (v) => extremeOf(v, largest), x!.dtype)],
-    samples: [...REDUCE_SAMPLES, {
-      inputs: [{ shape: [6], dtype: "i32", low: -9, high: -1 }],
-      attrs: {},
-      grad: false,
-    }],
+    samples: [
+      ...REDUCE_SAMPLES,
+      { inputs: [{ shape: [6], dtype: "i32", low: -9, high: -1 }], attrs: {}, grad: false },
+      // The extreme element first and last, so that its gradient is at either end.
+      { inputs: [{ shape: [8], values: [-2, -1.5, -1, 0, 0.5, 1, 2, 3] }], attrs: {} },
+      { inputs: [{ shape: [8], values: [3, 2, 1, 0.5, 0, -1, -1.5, -2] }], attrs: {} },
+    ],
   });
 }
 

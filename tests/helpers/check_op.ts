@@ -151,61 +151,111 @@ function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
   }
 }
 
-/** The sample that is run in the other dtypes, too: the first drawn f32 one of more than one element. */
-function dtypeSample(op: Op<unknown>): Sample<unknown> | undefined {
+/** Most elements of a sample that is run in the other dtypes. */
+const DTYPE_SIZE = 200;
+
+/**
+ * Numbers of the samples that are run in the other dtypes: with small numbers written out, and the
+ * largest drawn one of at most DTYPE_SIZE elements.
+ */
+function dtypeSamples(op: Op<unknown>): number[] {
+  const size = (s: number) => op.samples[s]!.inputs.reduce((n, i) => n + sizeOf(i.shape), 0);
+  const small = [...op.samples.keys()].filter((s) =>
+    size(s) <= DTYPE_SIZE && op.samples[s]!.inputs.some((i) => !i.dtype)
+  );
+  const written = small.filter((s) => op.samples[s]!.inputs.some((i) => i.values));
+  const drawn = small.filter((s) => !written.includes(s));
+  return [
+    ...written.filter((s) =>
+      op.samples[s]!.inputs.every((i) => i.values?.every((v) => Math.abs(v) <= 10) ?? true)
+    ),
+    ...drawn.length > 0 ? [drawn.reduce((a, b) => size(b) > size(a) ? b : a)] : [],
+  ];
+}
+
+/** The one of them whose f16 gradients are checked: the first drawn one with more than an element. */
+function gradientSample(op: Op<unknown>): Sample<unknown> | undefined {
   return op.samples.find((s) =>
     s.inputs.some((i) => !i.dtype) && s.inputs.every((i) => !i.values) &&
     s.inputs.every((i) => sizeOf(i.shape) > 1)
   );
 }
 
-/** The same op on the first drawn f32 sample, in every other dtype that its check takes. */
-function checkDTypes(
-  op: Op<unknown>,
-  { expected, counts, problems }: {
-    expected: Expectation[];
-    counts: Counts;
-    problems: string[];
-  },
-): void {
-  const sample = dtypeSample(op);
-  if (!sample) return;
+interface DTypeRun {
+  readonly expected: Expectation[];
+  readonly counts: Counts;
+  readonly problems: string[];
+}
+
+/** The same op on its small samples, in every other dtype that its check takes. */
+function checkDTypes(op: Op<unknown>, run: DTypeRun): void {
+  const differentiated = gradientSample(op);
   for (const dtype of OTHER_DTYPES) {
     if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
-    const name = `${op.name} ${dtype}`;
-    const draw = new Draw(name);
-    const unsigned = dtype === "u32" || dtype === "bool";
-    const inputs = sample.inputs.map((i) => unsigned && (i.low ?? -2) < 0 ? { ...i, low: 0 } : i);
-    const hosts = drawInputs(inputs, draw, dtype);
-    try {
-      op.check(hosts, sample.attrs);
-    } catch (error) {
-      if (error instanceof TypeError) continue;
-      throw error;
+    for (const s of dtypeSamples(op)) {
+      const sample = op.samples[s]!;
+      if (sample !== differentiated) {
+        checkDType(op, { dtype, sample, name: `${op.name} ${s}`, run });
+      }
     }
-    const where = `as ${dtype} ${hosts.map((h) => show(h.shape)).join(" ")}`;
-    const forward = forwardPlan(op, sample, hosts);
-    const gradient = dtype === "f16"
-      ? gradientPlan(op, sample, { hosts, draw, forward, coarse: true })
-      : null;
-    counts.dtypes++;
-    const before = expected.length;
-    const compute = () => {
-      const run = { name, where, expected, counts };
-      const leaves = hosts.map((h) =>
-        place(h, "offset").requiresGrad_(gradient !== null && isFloat(h.dtype))
-      );
-      const outputs = apply(op, leaves, sample.attrs);
-      expectOutputs(forward, outputs, run);
-      if (gradient) expectGradients(gradient, { leaves, outputs, layout: "offset" }, run);
-      return expected.slice(before).map((e) => e.got);
-    };
-    try {
-      scope(compute);
-    } catch (error) {
-      expected.length = before; // the scope has freed them
-      problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
-    }
+    const last = { dtype, name: op.name, gradient: dtype === "f16", run };
+    if (differentiated) checkDType(op, { ...last, sample: differentiated });
+  }
+}
+
+function checkDType(
+  op: Op<unknown>,
+  given: {
+    dtype: DType;
+    sample: Sample<unknown>;
+    name: string;
+    gradient?: boolean;
+    run: DTypeRun;
+  },
+): void {
+  const { dtype, sample } = given;
+  const { expected, counts, problems } = given.run;
+  const name = `${given.name} ${dtype}`;
+  const draw = new Draw(name);
+  const unsigned = dtype === "u32" || dtype === "bool";
+  const inputs = sample.inputs.map((i) =>
+    !unsigned || i.dtype
+      ? i
+      : i.values
+      ? { ...i, values: i.values.map(Math.abs) }
+      : (i.low ?? -2) < 0
+      ? { ...i, low: 0 }
+      : i
+  );
+  const hosts = drawInputs(inputs, draw, dtype);
+  try {
+    op.check(hosts, sample.attrs);
+  } catch (error) {
+    if (error instanceof TypeError) return;
+    throw error;
+  }
+  const where = `as ${dtype} ${hosts.map((h) => show(h.shape)).join(" ")}`;
+  const forward = forwardPlan(op, sample, hosts);
+  const gradient = given.gradient
+    ? gradientPlan(op, sample, { hosts, draw, forward, coarse: true })
+    : null;
+  counts.dtypes++;
+  const before = expected.length;
+  const compute = () => {
+    const run = { name, where, expected, counts };
+    const leaves = hosts.map((h) =>
+      place(h, "offset").requiresGrad_(gradient !== null && isFloat(h.dtype))
+    );
+    const outputs = apply(op, leaves, sample.attrs);
+    expectOutputs(forward, outputs, run);
+    if (gradient) expectGradients(gradient, { leaves, outputs, layout: "offset" }, run);
+    return expected.slice(before).map((e) => e.got);
+  };
+  try {
+    scope(compute);
+  } catch (error) {
+    expected.length = before; // the scope has freed them
+    problems.push(`${where}: ${error instanceof Error ? error.stack : error}`);
   }
 }
 

@@ -39,6 +39,7 @@ async function usedKernels(): Promise<Map<string, { kernel: Kernel; cases: Case[
   let current: Case | null = null;
   queue.launch = (run) => {
     launch.call(queue, run);
+    if (run.grid.includes(0)) return; // nothing runs
     const known = used.get(run.kernel.name) ?? { kernel: run.kernel, cases: [] };
     if (known.kernel.code !== run.kernel.code) return;
     if (current && !known.cases.includes(current)) known.cases.push(current);
