@@ -84,7 +84,7 @@ export function scoreKeysKernel(): Kernel {
   });
 }
 
-/** y[b, j] = rows[b, order[b, j]] for j < counts[b], else -1 everywhere. From row \`keep\` on the id is -1. */
+/** y[b, j] = rows[b, order[b, j]] for j < counts[b], else -1 everywhere. From row `keep` on the id is -1. */
 export function arrangeKernel(): Kernel {
   return kernel({
     name: "box_arrange",
@@ -110,7 +110,7 @@ export function arrangeKernel(): Kernel {
 
 /**
  * alive[b, j] = 1 for the rows [B, A, columns] that no better living row of the same class (or any,
- * with \`force\`) overlaps by the threshold. Rows are in order; those from min(counts, keep) on are dead.
+ * with `force`) overlaps by the threshold. Rows are in order; those from min(counts, keep) on are dead.
  * A workgroup an image: row after row, its threads share the rows behind it.
  */
 export function suppressKernel(spec: { strict: boolean; format: BoxFormat }): Kernel {

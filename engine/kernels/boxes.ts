@@ -242,7 +242,7 @@ export function thresholdKernel(spec: { mining: boolean }): Kernel {
   });
 }
 
-/** counts[b] = elements of x [B, A] for which WGSL \`test\` over \`v\` holds; a workgroup a row. */
+/** counts[b] = elements of x [B, A] for which WGSL `test` over `v` holds; a workgroup a row. */
 export function countKernel(spec: { name: string; type: "i32" | "f32"; test: string }): Kernel {
   const steps = [];
   for (let half = BOX_THREADS / 2; half >= 1; half /= 2) {
@@ -271,7 +271,7 @@ ${steps.join("\n")}
   });
 }
 
-/** cls[b, order[b, j]] = 0 for the first candidates in the order of their keys, else \`ignore\`. */
+/** cls[b, order[b, j]] = 0 for the first candidates in the order of their keys, else `ignore`. */
 export function mineKernel(): Kernel {
   return kernel({
     name: "multibox_mine",

@@ -1,0 +1,59 @@
+/** @file Mixing samples of a batch with each other. */
+
+import { noGrad, randn, randperm, scope, type Tensor } from "../../engine/mod.ts";
+import { beta } from "./_draw.ts";
+
+/** Options of {@linkcode mixup}. */
+export interface MixupOptions {
+  /** Parameter of the Beta distribution, above 0; default 0.2. */
+  alpha?: number;
+  /** A share for each sample instead of one for the batch; default false. */
+  perSample?: boolean;
+}
+
+/** What {@linkcode mixup} gives. */
+export interface MixupResult {
+  /** The mixed samples. */
+  readonly x: Tensor;
+  /** The targets mixed alike. */
+  readonly target: Tensor;
+  /** Shares of the samples' own, [1] or [N]. */
+  readonly lam: Tensor;
+  /** Which sample each was mixed with, [N] i32. */
+  readonly index: Tensor;
+}
+
+/**
+ * lam · x + (1 - lam) · x[index] and the same for float targets [N, ...] (ids through `oneHot`), with lam
+ * from Beta(alpha, alpha) and a random permutation. For cross entropy, mixed targets give the mixed loss.
+ *
+ * Source: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018.
+ *
+ * @throws {TypeError} if the target has another batch size or is not a float
+ * @throws {RangeError} if alpha is not above 0
+ */
+export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): MixupResult {
+  const { alpha = 0.2, perSample = false } = options;
+  if (!(alpha > 0 && Number.isFinite(alpha))) {
+    throw new RangeError(`Cannot mixup with alpha ${alpha}: it must be above 0`);
+  }
+  const N = x.shape[0];
+  if (N === undefined || target.shape[0] !== N || target.dtype !== x.dtype || x.dtype !== "f32") {
+    throw new TypeError(
+      `Cannot mixup x [${x.shape.join(", ")}] ${x.dtype} and target [${target.shape.join(", ")}] ` +
+        `${target.dtype}: both must be f32 with one batch size; make ids oneHot`,
+    );
+  }
+  return noGrad(() =>
+    scope(() => {
+      const lam = beta(perSample ? N : 1, alpha, randn);
+      const index = randperm(N);
+      const mixed = (t: Tensor) => {
+        const share = lam.reshape([-1, ...t.shape.slice(1).map(() => 1)]);
+        const other = t.indexSelect(0, index);
+        return other.add(t.sub(other).mul(share));
+      };
+      return { x: mixed(x), target: mixed(target), lam, index };
+    })
+  );
+}
