@@ -5,7 +5,8 @@
 
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { bernoulli, cat, rand, randint, randn, tensor, zeros } from "../../engine/creation.ts";
-import { conv2d, crossEntropy, dropout, linear, maxPool2d } from "../../engine/functions.ts";
+import { conv2d, dropout, linear, maxPool2d } from "../../engine/functions.ts";
+import { crossEntropy } from "../../engine/functions_loss.ts";
 import { gpu, init, type Limits, reopen } from "../../engine/gpu/device.ts";
 import { allOps, type Sample } from "../../engine/op.ts";
 import { readAll } from "../../engine/read.ts";
