@@ -1,6 +1,7 @@
 /** Normalisations, as PyTorch's `torch.nn.functional` names them. */
 
 import { inArena } from "./array.ts";
+import { batchNorm as batchNormOp, batchNormEval as batchNormEvalOp } from "./ops/batch_norm.ts";
 import * as ops from "./ops/norm.ts";
 import { updateRunning } from "./ops/norm_running.ts";
 import { sameShape, show } from "./shape.ts";
@@ -74,7 +75,7 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
   const { inputs, attrs } = withAffine(x, options);
   if (!training && runningMean) {
     const [, ...affine] = inputs;
-    return apply(ops.batchNormEval, [x, runningMean, runningVar!, ...affine], attrs)[0]!;
+    return apply(batchNormEvalOp, [x, runningMean, runningVar!, ...affine], attrs)[0]!;
   }
   for (const [name, running] of Object.entries({ runningMean, runningVar })) {
     if (running && !sameShape(running.shape, [x.shape[1] ?? 0])) {
@@ -84,7 +85,7 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
       );
     }
   }
-  const [y, mean, variance] = apply(ops.batchNorm, inputs, attrs) as [Tensor, Tensor, Tensor];
+  const [y, mean, variance] = apply(batchNormOp, inputs, attrs) as [Tensor, Tensor, Tensor];
   if (runningMean) {
     const running = {
       mean: runningMean.device,

@@ -1,22 +1,20 @@
-/** Batch, layer, group and root-mean-square normalisation. Instance normalisation is groups of one. */
+/** Layer, group and root-mean-square normalisation. Instance normalisation is groups of one. */
 
 import { DeviceArray, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { defineOp, type HostArray, type Op, run, type Sample, type SampleInput } from "../op.ts";
-import { eachCoordinate, hostFrom, hostZeros } from "../reference.ts";
+import { hostFrom, hostZeros } from "../reference.ts";
 import { contiguousStrides, sameShape, show, sizeOf } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
 import {
   applyNorm,
-  f32Map,
   groupSums,
   moments,
   normInputGrad,
+  normRows,
   type NormView,
-  seen,
   statsRow,
 } from "./norm_core.ts";
-import { copyInto } from "./movement.ts";
 import { sum } from "./reduce.ts";
 
 /** Which of the optional inputs are there, in this order, and what is added to the variance. */
@@ -39,14 +37,20 @@ export interface GroupNormAttrs extends AffineAttrs {
 }
 
 /** Names the optional inputs that follow the first `lead`. */
-function affineOf<T>(inputs: readonly T[], attrs: AffineAttrs, lead = 1): { w?: T; b?: T } {
+export function affineOf<T>(inputs: readonly T[], attrs: AffineAttrs, lead = 1): { w?: T; b?: T } {
   return {
     w: attrs.weight ? inputs[lead] : undefined,
     b: attrs.bias ? inputs[lead + (attrs.weight ? 1 : 0)] : undefined,
   };
 }
 
-function checkNorm(
+/**
+ * Checks dtypes, weight, bias and eps.
+ *
+ * @throws {TypeError} if dtypes or shapes do not fit
+ * @throws {RangeError} if eps is negative
+ */
+export function checkNorm(
   name: string,
   inputs: readonly Spec[],
   { attrs, affine, lead = 1 }: { attrs: AffineAttrs; affine: readonly number[]; lead?: number },
@@ -70,28 +74,33 @@ function checkNorm(
   }
 }
 
-/** Gradients of weight and bias by sums over what they broadcast along. */
+/** Gradients of weight and bias: sums over the rows of what each one touched. */
 function affineGrads(
   dy: DeviceArray,
   { x, stats, view, eps }: { x: DeviceArray; stats: DeviceArray; view: NormView; eps: number },
   shape: readonly number[],
 ): { dw: () => DeviceArray; db: () => DeviceArray } {
-  const dim = view.affine.flatMap((s, d) => s === 1 && view.x[d] !== 1 ? [d] : []);
+  const { length, channels } = view;
   const total = (a: DeviceArray) => {
-    const summed = run(sum, [a], { dim, keepdim: true });
-    return seen(summed, shape);
+    const byColumn = view.weights === "column";
+    const seen = byColumn
+      ? a.view([x.size / length, length], [length, 1])
+      : a.view([x.size / length / channels, channels, length], [channels * length, length, 1]);
+    const summed = run(sum, [seen], { dim: byColumn ? 0 : [0, 2] });
+    return summed.view(shape, contiguousStrides(shape));
   };
-  const u = seen(dy, view.x);
   return {
     dw: () =>
-      total(f32Map("norm_dw_terms", {
-        u,
-        x: seen(x, view.x),
-        mean: statsRow(stats, 0, view.stat),
-        variance: statsRow(stats, 1, view.stat),
+      total(normRows("norm_dw_terms", {
+        elements: { u: dy, x },
+        statistics: { mean: statsRow(stats, 0), variance: statsRow(stats, 1) },
+      }, {
+        view,
         eps,
-      }, { expression: "u * (x - mean) * inverseSqrt(variance + eps)", shape: view.x })),
-    db: () => total(u),
+        expression: "u * (x - mean) * inverseSqrt(variance + p.eps)",
+        out: { shape: x.shape, dtype: "f32" },
+      })),
+    db: () => total(dy),
   };
 }
 
@@ -128,10 +137,11 @@ function rowNorm<A extends AffineAttrs>(name: string, recipe: {
       const grads: (DeviceArray | null)[] = [null];
       if (ctx.needs[0]) {
         const u = w
-          ? f32Map("norm_weighted_dy", {
-            dy: seen(dy, view.x),
-            w: seen(w, view.affine),
-          }, { expression: "dy * w", shape: view.x })
+          ? normRows(`norm_weighted_dy_${view.weights}`, {
+            elements: { dy },
+            statistics: {},
+            weights: { w },
+          }, { view, expression: "dy * w", out: { shape: x.shape, dtype: "f32" } })
           : dy;
         const sums = groupSums(u, x, stats, { view, eps });
         grads[0] = normInputGrad({ u, x, sums, stats }, { view, eps, centred });
@@ -152,13 +162,13 @@ function rowNorm<A extends AffineAttrs>(name: string, recipe: {
   });
 }
 
-function rows(stats: DeviceArray): { mean: DeviceArray; variance: DeviceArray } {
-  const shape = [stats.shape[1]!];
-  return { mean: statsRow(stats, 0, shape), variance: statsRow(stats, 1, shape) };
+/** Means and variances of statistics. */
+export function rows(stats: DeviceArray): { mean: DeviceArray; variance: DeviceArray } {
+  return { mean: statsRow(stats, 0), variance: statsRow(stats, 1) };
 }
 
 /** The same in float64, group by group. */
-function hostNorm(
+export function hostNorm(
   { x, w, b }: { x: HostArray; w?: HostArray; b?: HostArray },
   { view, eps, centred }: { view: NormView; eps: number; centred: boolean },
 ): { y: HostArray; mean: HostArray; variance: HostArray } {
@@ -176,16 +186,18 @@ function hostNorm(
       members[g!]!.length,
   );
   const y = hostZeros(x.shape);
-  eachCoordinate(view.x, (at, i) => {
-    const c = at.reduce((n, k, d) => view.affine[d] === 1 ? n : n * view.affine[d]! + k, 0);
+  x.data.forEach((v, i) => {
+    const row = Math.floor(i / view.length);
+    const c = view.weights === "row" ? row % view.channels : i % view.length;
     const g = group(i);
-    y.data[i] = (x.data[i]! - mean.data[g]!) / Math.sqrt(variance.data[g]! + eps) *
-        (w ? w.data[c]! : 1) + (b ? b.data[c]! : 0);
+    y.data[i] = (v - mean.data[g]!) / Math.sqrt(variance.data[g]! + eps) * (w ? w.data[c]! : 1) +
+      (b ? b.data[c]! : 0);
   });
   return { y, mean, variance };
 }
 
-function samplesOf<A extends AffineAttrs>(
+/** Samples from rows of x's shape, weight's shape, attributes and range. */
+export function samplesOf<A extends AffineAttrs>(
   rows: readonly (readonly [
     shape: readonly number[],
     affine: readonly number[],
@@ -208,8 +220,10 @@ function samplesOf<A extends AffineAttrs>(
   }));
 }
 
-const both = { eps: 1e-5, weight: true, bias: true };
-const neither = { eps: 1e-5, weight: false, bias: false };
+/** Weight and bias. */
+export const both: AffineAttrs = { eps: 1e-5, weight: true, bias: true };
+/** Neither weight nor bias. */
+export const neither: AffineAttrs = { eps: 1e-5, weight: false, bias: false };
 
 function lastDims(shape: readonly number[], dims: number): readonly number[] {
   return shape.slice(shape.length - dims);
@@ -227,7 +241,15 @@ function checkLastDims(name: string, shape: readonly number[], dims: number): vo
 function rowsView(shape: readonly number[], { dims }: LayerNormAttrs): NormView {
   const L = sizeOf(lastDims(shape, dims));
   const rows = sizeOf(shape) / L;
-  return { A: 1, G: rows, S: L, x: [rows, L], stat: [rows, 1], affine: [1, L] };
+  return {
+    A: 1,
+    G: rows,
+    S: L,
+    length: L,
+    rowsPerGroup: 1,
+    weights: "column",
+    channels: 1,
+  };
 }
 
 /** y = (x - mean) / √(variance + eps) · w + b over the last dimensions together. */
@@ -275,9 +297,10 @@ export const groupNorm: Op<GroupNormAttrs> = rowNorm<GroupNormAttrs>("groupNorm"
       A: 1,
       G: N * groups,
       S: per * S,
-      x: [N, groups, per, S],
-      stat: [N, groups, 1, 1],
-      affine: [1, groups, per, 1],
+      length: S,
+      rowsPerGroup: per,
+      weights: "row",
+      channels: C,
     };
   },
   affine: (shape) => [shape[1]!],
@@ -303,190 +326,3 @@ export const groupNorm: Op<GroupNormAttrs> = rowNorm<GroupNormAttrs>("groupNorm"
     [[0, 4, 2], [4], { ...both, groups: 2 }],
   ]),
 });
-
-function channelsView(shape: readonly number[]): NormView {
-  const [N, C] = shape as [number, number];
-  const S = sizeOf(shape.slice(2));
-  return { A: N, G: C, S, x: [N, C, S], stat: [1, C, 1], affine: [1, C, 1] };
-}
-
-function checkChannels(shape: readonly number[]): void {
-  if (shape.length < 2) {
-    throw new TypeError(`Cannot batchNorm ${show(shape)}: it must be [N, C, …]`);
-  }
-}
-
-/**
- * Normalisation of each channel by the batch: y, and the batch's mean and biased variance, [C] f32
- * each. All three are differentiable.
- */
-export const batchNorm: Op<AffineAttrs> = defineOp<AffineAttrs>({
-  name: "batchNorm",
-  check(inputs, attrs) {
-    const { shape, dtype } = inputs[0]!;
-    checkChannels(shape);
-    const C = shape[1]!;
-    checkNorm("batchNorm", inputs, { attrs, affine: [C] });
-    const count = sizeOf(shape) / Math.max(C, 1);
-    if (!(count > 1)) {
-      throw new TypeError(
-        `Cannot batchNorm ${show(shape)} in training: a channel has ${count} value, and its ` +
-          "variance needs at least 2",
-      );
-    }
-    return [{ shape, dtype }, { shape: [C], dtype: "f32" }, { shape: [C], dtype: "f32" }];
-  },
-  forward(ctx, inputs, attrs) {
-    const x = plain(inputs[0]!);
-    const { w, b } = affineOf(inputs, attrs);
-    const view = channelsView(x.shape);
-    const stats = moments(x, view, true);
-    ctx.save(x, stats, ...(w ? [w] : []));
-    const y = applyNorm({ x, w, b }, rows(stats), { view, eps: attrs.eps });
-    return [y, statsRow(stats, 0, [view.G]), statsRow(stats, 1, [view.G])];
-  },
-  backward(ctx, [grad, dMean, dVariance], attrs) {
-    const [x, stats, w] = ctx.saved as [DeviceArray, DeviceArray, DeviceArray?];
-    const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
-    const u = plain(grad!);
-    const sums = groupSums(u, x, stats, at);
-    const extra = { mean: dMean!, variance: dVariance! };
-    return [
-      ctx.needs[0] ? normInputGrad({ u, x, sums, stats, w, extra }, at) : null,
-      ...(attrs.weight ? [statsRow(sums, 1, [at.view.G])] : []),
-      ...(attrs.bias ? [statsRow(sums, 0, [at.view.G])] : []),
-    ];
-  },
-  reference(inputs, attrs) {
-    const x = inputs[0]!;
-    const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
-    const { y, mean, variance } = hostNorm({ x, ...affineOf(inputs, attrs) }, at);
-    return [y, mean, variance];
-  },
-  samples: samplesOf([
-    [[3, 2, 2, 2], [2], both],
-    [[5, 3], [3], both],
-    [[2, 3, 7], [3], neither],
-    [[2, 2, 3], [2], { ...both, bias: false }],
-    [[2, 2, 3], [2], { ...both, weight: false }],
-    [[1, 2, 1, 2], [2], { ...both, eps: 0.1 }],
-    [[3, 1, 9, 11], [1], both],
-    [[130, 2, 3], [2], both],
-    [[2, 2, 16, 16], [2], both, { low: 1000, high: 1002, grad: false }],
-  ]),
-});
-
-/** Normalisation of each channel by a given mean and variance: inputs x, mean, variance, w, b. */
-export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
-  name: "batchNormEval",
-  check(inputs, attrs) {
-    const [x, mean, variance] = inputs as [Spec, Spec, Spec];
-    checkChannels(x.shape);
-    const affine = [x.shape[1]!];
-    checkNorm("batchNorm", inputs, { attrs, affine, lead: 3 });
-    for (const [what, { shape }] of [["mean", mean], ["variance", variance]] as const) {
-      if (!sameShape(shape, affine)) {
-        throw new TypeError(
-          `Cannot batchNorm ${show(x.shape)} with running ${what} ${show(shape)}: it must be ` +
-            show(affine),
-        );
-      }
-    }
-    return [{ shape: x.shape, dtype: x.dtype }];
-  },
-  forward(ctx, inputs, attrs) {
-    const x = plain(inputs[0]!);
-    const { w, b } = affineOf(inputs, attrs, 3);
-    const given = { mean: inputs[1]!, variance: inputs[2]! };
-    ctx.save(x, given.mean, given.variance, ...(w ? [w] : []));
-    return [applyNorm({ x, w, b }, given, { view: channelsView(x.shape), eps: attrs.eps })];
-  },
-  backward(ctx, [grad], attrs) {
-    const [x, mean, variance, w] = ctx.saved as [
-      DeviceArray,
-      DeviceArray,
-      DeviceArray,
-      DeviceArray?,
-    ];
-    const at = { view: channelsView(x.shape), eps: attrs.eps };
-    const C = at.view.G;
-    const u = plain(grad!);
-    const needsSums = ctx.needs.slice(1).some(Boolean);
-    const sums = needsSums ? groupSums(u, x, joined(mean, variance), at) : null;
-    const weight: Record<string, DeviceArray> = w ? { w } : {};
-    const times = w ? " * w" : "";
-    const dx = () =>
-      f32Map(w ? "batch_norm_eval_dx_weight" : "batch_norm_eval_dx", {
-        u: seen(u, at.view.x),
-        variance: seen(variance, at.view.stat),
-        eps: attrs.eps,
-        ...(w ? { w: seen(w, at.view.stat) } : {}),
-      }, {
-        expression: `u * inverseSqrt(variance + eps)${times}`,
-        shape: at.view.x,
-        dtype: x.dtype,
-      }).view(x.shape, contiguousStrides(x.shape));
-    const dMean = () =>
-      f32Map(w ? "batch_norm_eval_dmean_weight" : "batch_norm_eval_dmean", {
-        total: statsRow(sums!, 0, [C]),
-        variance,
-        eps: attrs.eps,
-        ...weight,
-      }, { expression: `-total * inverseSqrt(variance + eps)${times}`, shape: [C] });
-    const dVariance = () =>
-      f32Map(w ? "batch_norm_eval_dvar_weight" : "batch_norm_eval_dvar", {
-        scaled: statsRow(sums!, 1, [C]),
-        variance,
-        eps: attrs.eps,
-        ...weight,
-      }, { expression: `-0.5 * scaled / (variance + eps)${times}`, shape: [C] });
-    return [
-      ctx.needs[0] ? dx() : null,
-      ctx.needs[1] ? dMean() : null,
-      ctx.needs[2] ? dVariance() : null,
-      ...(attrs.weight ? [ctx.needs[3] ? statsRow(sums!, 1, [C]) : null] : []),
-      ...(attrs.bias ? [ctx.needs.at(-1) ? statsRow(sums!, 0, [C]) : null] : []),
-    ];
-  },
-  reference(inputs, attrs) {
-    const [x, mean, variance] = inputs as [HostArray, HostArray, HostArray];
-    const { w, b } = affineOf(inputs, attrs, 3);
-    const { S, G } = channelsView(x.shape);
-    const y = hostZeros(x.shape);
-    x.data.forEach((v, i) => {
-      const c = Math.floor(i / S) % G;
-      const scaled = (v - mean.data[c]!) / Math.sqrt(variance.data[c]! + attrs.eps);
-      y.data[i] = scaled * (w ? w.data[c]! : 1) + (b ? b.data[c]! : 0);
-    });
-    return [y];
-  },
-  samples: ([
-    [[2, 3, 4], both],
-    [[3, 2, 2, 2], both],
-    [[4, 3], neither],
-    [[2, 3, 5], { ...both, bias: false }],
-    [[2, 3, 5], { ...both, weight: false }],
-    [[0, 2, 3], both],
-  ] as const).map(([shape, attrs]) => {
-    const affine = { shape: [shape[1]] };
-    return {
-      inputs: [
-        { shape },
-        affine,
-        { ...affine, low: 0.2, high: 2 },
-        ...(attrs.weight ? [affine] : []),
-        ...(attrs.bias ? [affine] : []),
-      ],
-      attrs,
-    };
-  }),
-});
-
-/** [mean; variance] as one array, as the kernels take statistics. */
-function joined(mean: DeviceArray, variance: DeviceArray): DeviceArray {
-  const C = mean.size;
-  const stats = DeviceArray.empty({ shape: [2, C], dtype: "f32" }, "norm statistics");
-  copyInto(mean, statsRow(stats, 0, [C]));
-  copyInto(variance, statsRow(stats, 1, [C]));
-  return stats;
-}

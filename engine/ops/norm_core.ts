@@ -1,27 +1,28 @@
 /** What all normalisations share: moments of groups, y = (x - mean)·rstd·w + b, and the gradients. */
 
-import { DeviceArray, operand } from "../array.ts";
+import { DeviceArray, operand, type Spec } from "../array.ts";
 import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { gradSharesKernel, momentMergeKernel, momentSharesKernel } from "../kernels/norm.ts";
+import { NORM_COLUMNS, normRowsKernel } from "../kernels/norm_rows.ts";
 import { run } from "../op.ts";
-import { contiguousStrides } from "../shape.ts";
 import { contiguous, pointwise } from "./launch_pointwise.ts";
 import { sum } from "./reduce.ts";
 
-/** How a normalisation sees x: the kernels' [A, G, S] and three shapes that broadcast to each other. */
+/** How a normalisation sees x. */
 export interface NormView {
-  /** Groups are one index along G. */
+  /** Statistics: x as [A, G, S], where a group is one index along G. */
   readonly A: number;
   readonly G: number;
   readonly S: number;
-  /** x. */
-  readonly x: readonly number[];
-  /** Statistics: G elements. */
-  readonly stat: readonly number[];
-  /** Weight and bias. */
-  readonly affine: readonly number[];
+  /** Elements: rows of `length` neighbours in one group. */
+  readonly length: number;
+  /** Rows of a group that follow each other. */
+  readonly rowsPerGroup: number;
+  /** Weights go by row, modulo `channels`, or by column. */
+  readonly weights: "row" | "column";
+  readonly channels: number;
 }
 
 /** x, weight and bias, the latter two where there are any. */
@@ -87,19 +88,70 @@ export function moments(x: DeviceArray, view: NormView, centred: boolean): Devic
   return stats;
 }
 
-/** Row 0 (means) or 1 (variances) of statistics, in `shape`. */
-export function statsRow(
-  stats: DeviceArray,
-  row: 0 | 1,
-  shape: readonly number[],
-): DeviceArray {
-  const offset = stats.offset + row * stats.shape[1]!;
-  return stats.view(shape, contiguousStrides(shape), offset);
+/** Row 0 (means) or 1 (variances) of statistics, one a group. */
+export function statsRow(stats: DeviceArray, row: 0 | 1): DeviceArray {
+  const G = stats.shape[1]!;
+  return stats.view([G], [1], stats.offset + row * G);
 }
 
-/** The elements in row-major order as an array of `shape`. */
-export function seen(array: DeviceArray, shape: readonly number[]): DeviceArray {
-  return contiguous(array).view(shape, contiguousStrides(shape));
+/** Arrays that {@linkcode normRows} reads, by the name they have in the expression. */
+export interface NormRowsInputs {
+  /** Plain arrays of the size of x. */
+  readonly elements: Readonly<Record<string, DeviceArray>>;
+  /** One element a group. */
+  readonly statistics: Readonly<Record<string, DeviceArray>>;
+  /** One element a channel or column; absent ones are left out. */
+  readonly weights?: Readonly<Record<string, DeviceArray | undefined>>;
+}
+
+/** An expression over elements, statistics of their group and weights, in one pass. */
+export function normRows(
+  name: string,
+  inputs: NormRowsInputs,
+  { view, eps = 0, expression, out }: {
+    view: NormView;
+    eps?: number;
+    expression: string;
+    out: Spec;
+  },
+): DeviceArray {
+  const y = DeviceArray.empty(out, name);
+  if (y.size === 0) return y;
+  const named = [
+    ...Object.entries(inputs.elements).map(([n, a]) => [n, a, "element"] as const),
+    ...Object.entries(inputs.statistics).map(([n, a]) => [n, a, "statistics"] as const),
+    ...Object.entries(inputs.weights ?? {}).flatMap(([n, a]) =>
+      a ? [[n, contiguous(a), "weight"] as const] : []
+    ),
+  ];
+  const operands = named.map(([n, a, by]) => ({ name: n, by, ...operand(a) }));
+  const across = Math.ceil(view.length / NORM_COLUMNS);
+  const threads = y.size / view.length * across;
+  gpu().queue.launch({
+    kernel: normRowsKernel({
+      name,
+      inputs: named.map(([n, a, by]) => ({ name: n, dtype: a.dtype, by })),
+      output: y.dtype,
+      expression,
+      weights: view.weights,
+    }),
+    buffers: [...operands.map((o) => o.binding), operand(y).binding],
+    params: {
+      threads,
+      S: view.length,
+      across,
+      stat_div: view.rowsPerGroup,
+      stat_mod: view.G,
+      channels: view.channels,
+      eps,
+      ...Object.fromEntries(
+        operands.filter((o) => o.by !== "element").map((o) => [`${o.name}_off`, o.offset]),
+      ),
+    },
+    grid: grid(threads),
+    cost: { flops: 5 * y.size, bytes: named.reduce((n, [, a]) => n + a.bytes, y.bytes) },
+  });
+  return y;
 }
 
 /** y = (x - mean) / √(variance + eps) · w + b, in the dtype and shape of x. */
@@ -108,22 +160,17 @@ export function applyNorm(
   { mean, variance }: { mean: DeviceArray; variance: DeviceArray },
   { view, eps }: { view: NormView; eps: number },
 ): DeviceArray {
-  const y = pointwise({
-    name: ["normalise", w && "weight", b && "bias"].filter(Boolean).join("_"),
-    inputs: {
-      x: seen(x, view.x),
-      mean: seen(mean, view.stat),
-      variance: seen(variance, view.stat),
-      ...(w ? { w: seen(w, view.affine) } : {}),
-      ...(b ? { b: seen(b, view.affine) } : {}),
-      eps: { value: eps, type: "f32" },
-    },
-    expression: `(x - mean) * inverseSqrt(variance + eps)${w ? " * w" : ""}${b ? " + b" : ""}`,
-    compute: "f32",
-    result: "f32",
-    flops: 5,
-  }, { shape: view.x, dtype: x.dtype });
-  return y.view(x.shape, contiguousStrides(x.shape));
+  const name = ["normalise", view.weights, w && "weight", b && "bias"].filter(Boolean).join("_");
+  return normRows(name, {
+    elements: { x },
+    statistics: { mean: contiguous(mean), variance: contiguous(variance) },
+    weights: { w, b },
+  }, {
+    view,
+    eps,
+    expression: `(x - mean) * inverseSqrt(variance + p.eps)${w ? " * w" : ""}${b ? " + b" : ""}`,
+    out: x,
+  });
 }
 
 /** [sum of u; sum of u·x̂] of each group, [2, G] f32; u and x are plain. */
@@ -188,21 +235,21 @@ export function normInputGrad(
   },
   { view, eps, centred }: { view: NormView; eps: number; centred: boolean },
 ): DeviceArray {
-  const shape = view.stat;
+  const shape = [view.G];
   const one = 1 / (view.A * view.S);
-  const variance = statsRow(stats, 1, shape);
+  const variance = statsRow(stats, 1);
   const scale = f32Map(w ? "norm_scale_weight" : "norm_scale", {
     variance,
     eps,
-    ...(w ? { w: seen(w, shape) } : {}),
+    ...(w ? { w } : {}),
   }, { expression: `inverseSqrt(variance + eps)${w ? " * w" : ""}`, shape });
   const slope = f32Map(extra ? "norm_slope_extra" : "norm_slope", {
     scale,
     variance,
     eps,
-    scaled: statsRow(sums, 1, shape),
+    scaled: statsRow(sums, 1),
     one,
-    ...(extra ? { dv: seen(extra.variance, shape) } : {}),
+    ...(extra ? { dv: extra.variance } : {}),
   }, {
     expression: `one * (${extra ? "2.0 * dv " : ""}- scale * scaled * inverseSqrt(variance + eps))`,
     shape,
@@ -210,22 +257,17 @@ export function normInputGrad(
   const shift = centred
     ? f32Map(extra ? "norm_shift_extra" : "norm_shift", {
       scale,
-      total: statsRow(sums, 0, shape),
+      total: statsRow(sums, 0),
       one,
-      ...(extra ? { dm: seen(extra.mean, shape) } : {}),
+      ...(extra ? { dm: extra.mean } : {}),
     }, { expression: `one * (${extra ? "dm " : ""}- scale * total)`, shape })
     : null;
-  const dx = f32Map(shift ? "norm_dx" : "norm_dx_centred_at_0", {
-    u: seen(u, view.x),
-    x: seen(x, view.x),
-    mean: statsRow(stats, 0, shape),
-    scale,
-    slope,
-    ...(shift ? { shift } : {}),
+  return normRows(shift ? "norm_dx" : "norm_dx_about_0", {
+    elements: { u, x },
+    statistics: { mean: statsRow(stats, 0), scale, slope, ...(shift ? { shift } : {}) },
   }, {
+    view,
     expression: `fma(scale, u, slope * (x - mean))${shift ? " + shift" : ""}`,
-    shape: view.x,
-    dtype: x.dtype,
+    out: x,
   });
-  return dx.view(x.shape, contiguousStrides(x.shape));
 }

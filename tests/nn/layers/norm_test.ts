@@ -1,11 +1,17 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   batchNorm,
+  debug,
   init,
   instanceNorm,
+  memory,
   nn,
   normalize,
+  randn,
   readAll,
+  scope,
+  setDebug,
+  synchronize,
   tensor,
   zeros,
 } from "../../../mod.ts";
@@ -263,4 +269,44 @@ Deno.test("normalisation names what does not fit", () => {
     ],
   ];
   for (const [fn, kind, text] of thrown) assertThrows(fn, kind, text);
+});
+
+Deno.test("a training step with normalisation leaves memory where it found it", async () => {
+  using net = new nn.Sequential(
+    new nn.Conv2d(2, 4, { kernelSize: 3, padding: 1, groups: 2 }),
+    new nn.BatchNorm2d(4),
+    new nn.SplitBatchNorm2d(4, { numSplits: 2 }),
+    new nn.GroupNorm(2, 4),
+    new nn.LayerNorm(5),
+  );
+  const sizes: number[] = [];
+  for (let step = 0; step < 4; step++) {
+    scope(() => {
+      net.forward(randn([4, 2, 5, 5])).square().sum().backward();
+      net.zeroGrad();
+    });
+    await synchronize();
+    sizes.push(memory().liveBytes);
+  }
+  assertEquals(sizes.slice(1), [sizes[1], sizes[1], sizes[1]]);
+});
+
+Deno.test("LATHE_CHECK=1 finds nothing in the normalisations and convolutions", async () => {
+  const before = debug().check;
+  setDebug({ check: "reference" });
+  try {
+    using net = new nn.Sequential(
+      new nn.Conv2d(2, 4, { kernelSize: 3, padding: "same", groups: 2 }),
+      new nn.BatchNorm2d(4),
+      new nn.GroupNorm(2, 4),
+      new nn.ConvTranspose2d(4, 2, { kernelSize: 2, stride: 2 }),
+      new nn.LayerNorm([2, 10, 10]),
+    );
+    scope(() => net.forward(randn([2, 2, 5, 5])).square().sum().backward());
+    net.eval();
+    scope(() => void net.forward(randn([2, 2, 5, 5])));
+    await synchronize();
+  } finally {
+    setDebug({ check: before });
+  }
 });
