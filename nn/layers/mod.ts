@@ -89,3 +89,4 @@ export {
   type RNNCellOptions,
 } from "./recurrent_cell.ts";
 export { Dropout, Flatten, type FlattenOptions, Identity } from "./shape.ts";
+export { Embedding, type EmbeddingOptions } from "./embedding.ts";

@@ -144,3 +144,8 @@ export class MoCo extends Module {
     this.queue_ptr.copy_(this.queue_ptr.add(n).remainder(this.#queueSize).to("i32"));
   }
 }
+
+/** A new {@linkcode MoCo}. */
+export function moco(options: MoCoOptions): MoCo {
+  return new MoCo(options);
+}

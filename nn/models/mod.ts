@@ -20,5 +20,12 @@ export {
   type ResNetOptions,
 } from "./resnet.ts";
 export { ConvNet, convNet, type ConvNetOptions } from "./conv_net.ts";
-export { type Encoder, MoCo, type MoCoOptions } from "./moco.ts";
+export {
+  CaptionDecoder,
+  CaptionEncoder,
+  Captioner,
+  captioner,
+  type CaptionerOptions,
+} from "./captioner.ts";
+export { type Encoder, MoCo, moco, type MoCoOptions } from "./moco.ts";
 export { type SsdOutput, ToySsd, toySsd, type ToySsdOptions } from "./toy_ssd.ts";

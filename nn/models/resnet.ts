@@ -6,6 +6,7 @@ import {
   AdaptiveAvgPool2d,
   BatchNorm2d,
   Conv2d,
+  Identity,
   Linear,
   MaxPool2d,
   ReLU,
@@ -19,7 +20,7 @@ export type NormLayer = (channels: number) => Layer;
 
 /** Options of {@linkcode resnet18}, {@linkcode resnet34} and {@linkcode resnet50}. */
 export interface ResNetOptions {
-  /** Classes told apart. Default 1000. */
+  /** Classes told apart; 0 leaves the classifier out, so that `forward` gives features. Default 1000. */
   numClasses?: number;
   /** Channels of an image. Default 3. */
   inChannels?: number;
@@ -158,8 +159,8 @@ export class ResNet extends Module {
   layer4: Sequential;
   /** Mean over all positions. */
   avgpool: AdaptiveAvgPool2d;
-  /** Features to logits. */
-  fc: Linear;
+  /** Features to logits; `Identity` without classes. */
+  fc: Linear | Identity;
 
   /**
    * @param block Kind of the blocks.
@@ -199,7 +200,7 @@ export class ResNet extends Module {
     this.layer3 = layer(256, counts[2], 2);
     this.layer4 = layer(512, counts[3], 2);
     this.avgpool = new AdaptiveAvgPool2d([1, 1]);
-    this.fc = new Linear(inside, numClasses);
+    this.fc = numClasses === 0 ? new Identity() : new Linear(inside, numClasses);
     if (zeroInitResidual) this.#zeroResiduals();
   }
 
