@@ -166,10 +166,11 @@ export const padConstant: Op<PadAttrs> = defineOp<PadAttrs>({
   backward: (ctx, [dy], attrs) => [window(dy!, attrs, ctx.inputs[0]!.shape)],
   reference: ([x], { before, after, value }) => {
     const shape = x!.shape.map((s, d) => before[d]! + s + after[d]!);
+    const edge = x!.dtype === "bool" ? Number(value !== 0) : value;
     return [
       hostFrom(shape, (c) => {
         const at = c.map((v, d) => v - before[d]!);
-        return at.every((v, d) => v >= 0 && v < x!.shape[d]!) ? hostAt(x!, at) : value;
+        return at.every((v, d) => v >= 0 && v < x!.shape[d]!) ? hostAt(x!, at) : edge;
       }, x!.dtype),
     ];
   },

@@ -3,7 +3,7 @@
  * adapter: dtypes are found by asking each op's `check`.
  */
 
-import { type DType, DTYPES } from "../../engine/dtype.ts";
+import type { DType } from "../../engine/dtype.ts";
 import { allOps, type Op } from "../../engine/op.ts";
 import { sizeOf } from "../../engine/shape.ts";
 import { ROOT } from "./source.ts";
