@@ -9,7 +9,7 @@ import {
   updateLossScale,
   zeros,
 } from "../../engine/mod.ts";
-import type { BaseOptions, Optimizer } from "./optimizer.ts";
+import type { StepOptions } from "./optimizer.ts";
 
 /** Options of {@linkcode GradScaler}. */
 export interface GradScalerOptions {
@@ -23,6 +23,14 @@ export interface GradScalerOptions {
   growthInterval?: number;
   /** False makes every method do what training in f32 does. Default true. */
   enabled?: boolean;
+}
+
+/** What a scaler needs of an optimizer; every `Optimizer` has it. */
+export interface ScaledOptimizer {
+  /** Groups of parameters. */
+  readonly paramGroups: readonly { readonly params: readonly Tensor[] }[];
+  /** A step that can be skipped on the GPU. */
+  step(options?: StepOptions): void;
 }
 
 /** What {@linkcode GradScaler.stateDict} gives. */
@@ -116,7 +124,7 @@ export class GradScaler implements Disposable {
    *
    * @throws {Error} If it was called for this optimizer since the last `update`.
    */
-  unscale_<O extends BaseOptions>(optimizer: Optimizer<O>): void {
+  unscale_(optimizer: ScaledOptimizer): void {
     if (!this.#enabled) return;
     if (this.#unscaled.has(optimizer)) {
       throw new Error("Cannot unscale_ the same optimizer twice: call update() after each step");
@@ -131,7 +139,7 @@ export class GradScaler implements Disposable {
   }
 
   /** The optimizer's step, which changes nothing if a gradient overflowed. Unscales first if need be. */
-  step<O extends BaseOptions>(optimizer: Optimizer<O>): void {
+  step(optimizer: ScaledOptimizer): void {
     if (!this.#enabled) return optimizer.step();
     if (!this.#unscaled.has(optimizer)) this.unscale_(optimizer);
     optimizer.step({ skip: this.#gpu().found });

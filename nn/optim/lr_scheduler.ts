@@ -66,6 +66,15 @@ export abstract class LRScheduler {
     this.optimizer.writeOptions();
   }
 
+  /** Starts over from the learning rates before any scheduler. */
+  restart(): void {
+    this.#lastEpoch = -1;
+    this.optimizer.paramGroups.forEach((group, index) => {
+      group.lr = this.#baseLrs[index] ?? group.lr;
+    });
+    this.step();
+  }
+
   /** What a checkpoint needs besides the optimizer's state. */
   stateDict(): LRSchedulerState {
     return { lastEpoch: this.#lastEpoch, baseLrs: [...this.#baseLrs] };

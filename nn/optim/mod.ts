@@ -20,6 +20,8 @@ export {
   MultiStepLR,
   StepLR,
 } from "./lr_scheduler.ts";
+export { OneCycleLR, type OneCycleOptions } from "./one_cycle.ts";
+export { SequentialLR, type SequentialLRState } from "./sequential_lr.ts";
 export {
   type BaseOptions,
   Optimizer,
@@ -36,4 +38,9 @@ export {
 } from "./reduce_on_plateau.ts";
 export { RMSprop, type RMSpropOptions } from "./rmsprop.ts";
 export { SGD, type SGDOptions } from "./sgd.ts";
-export { GradScaler, type GradScalerOptions, type GradScalerState } from "./grad_scaler.ts";
+export {
+  GradScaler,
+  type GradScalerOptions,
+  type GradScalerState,
+  type ScaledOptimizer,
+} from "./grad_scaler.ts";

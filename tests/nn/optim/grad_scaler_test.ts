@@ -11,7 +11,7 @@ function parameter(values: number[], grad: number[]): nn.Parameter {
   return p;
 }
 
-const OPTIMIZERS: Record<string, (p: nn.Parameter[]) => nn.optim.Optimizer> = {
+const OPTIMIZERS: Record<string, (p: nn.Parameter[]) => nn.optim.ScaledOptimizer> = {
   SGD: (p) => new nn.optim.SGD(p, { lr: 0.1, momentum: 0.9 }),
   Adam: (p) => new nn.optim.Adam(p, { lr: 0.1 }),
   RMSprop: (p) => new nn.optim.RMSprop(p, { lr: 0.1 }),
