@@ -4,6 +4,8 @@ import { inArena } from "./array.ts";
 import { isFloat } from "./dtype.ts";
 import { copyInto } from "./ops/movement.ts";
 import { random, randomInto, type RandomParams } from "./ops/random.ts";
+import { philox4x32 } from "./philox.ts";
+import { nextCall, rngState } from "./rng.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -22,6 +24,24 @@ export function fillUniform(t: Tensor, options: { low: number; high: number }): 
  */
 export function fillNormal(t: Tensor, options: { mean: number; std: number }): Tensor {
   return draw(t, { distribution: "normal", a: options.mean, b: options.std });
+}
+
+/** `count` normal numbers on the host, in float64, as one call of the engine's generator. */
+export function hostNormals(count: number): Float64Array {
+  const { seed } = rngState();
+  const call = nextCall();
+  const halves = (v: number): [number, number] => [v >>> 0, Math.floor(v / 2 ** 32)];
+  const values = new Float64Array(count);
+  for (let i = 0; i < count; i += 2) {
+    const [a, b, c, d] = philox4x32([i / 2, 0, ...halves(call)], halves(seed));
+    // Box-Muller of two uniform numbers with 53 bits, the first above 0.
+    const u = (a * 2 ** 21 + (b >>> 11) + 1) / 2 ** 53;
+    const v = (c * 2 ** 21 + (d >>> 11)) / 2 ** 53;
+    const radius = Math.sqrt(-2 * Math.log(u));
+    values[i] = radius * Math.cos(2 * Math.PI * v);
+    if (i + 1 < count) values[i + 1] = radius * Math.sin(2 * Math.PI * v);
+  }
+  return values;
 }
 
 function draw(t: Tensor, params: RandomParams): Tensor {

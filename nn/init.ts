@@ -4,8 +4,8 @@
  * Formulas and fans: https://docs.pytorch.org/docs/stable/nn.init.html
  */
 
-import { noGrad, type Tensor } from "../engine/mod.ts";
-import { fillNormal, fillUniform } from "../engine/random_fill.ts";
+import { noGrad, type Tensor, tensor } from "../engine/mod.ts";
+import { fillNormal, fillUniform, hostNormals } from "../engine/random_fill.ts";
 
 /** What follows the weights, for the gain. */
 export type Nonlinearity =
@@ -112,6 +112,57 @@ export function kaimingUniform(t: Tensor, options: KaimingOptions = {}): Tensor 
 /** Normal with deviation gain / √fan; source as {@linkcode kaimingUniform}. */
 export function kaimingNormal(t: Tensor, options: KaimingOptions = {}): Tensor {
   return normal(t, { std: kaimingStd(t, options) });
+}
+
+/**
+ * gain times a random orthogonal matrix [rows, the other sizes together]: its rows are orthonormal if
+ * they are at most as many as its columns, else its columns are. Computed on the host in float64, in
+ * about 2 · rows · columns · min(rows, columns) steps.
+ *
+ * Source: Saxe et al., "Exact solutions to the nonlinear dynamics of learning", ICLR 2014,
+ * https://arxiv.org/abs/1312.6120
+ *
+ * @throws {TypeError} If the tensor has fewer than 2 dimensions.
+ */
+export function orthogonal(t: Tensor, options: { gain?: number } = {}): Tensor {
+  const { gain = 1 } = options;
+  if (t.ndim < 2) {
+    throw new TypeError(
+      `Cannot make [${t.shape.join(", ")}] orthogonal: it must have at least 2 dimensions`,
+    );
+  }
+  const rows = t.shape[0]!;
+  const columns = rows === 0 ? 0 : t.size / rows;
+  const [count, length] = rows < columns ? [rows, columns] : [columns, rows];
+  const numbers = hostNormals(t.size);
+  const vectors = Array.from(
+    { length: count },
+    (_, k) => numbers.subarray(k * length, (k + 1) * length),
+  );
+  orthonormalize(vectors);
+  const values = Float64Array.from({ length: t.size }, (_, i) => {
+    const [row, column] = [Math.floor(i / columns), i % columns];
+    return gain * (rows < columns ? vectors[row]![column]! : vectors[column]![row]!);
+  });
+  using fresh = tensor(values, { shape: t.shape });
+  return noGrad(() => t.copy_(fresh));
+}
+
+/** Gram-Schmidt, each vector twice: what rounding left of the others goes the second time. */
+function orthonormalize(vectors: readonly Float64Array[]): void {
+  const dot = (a: Float64Array, b: Float64Array) => {
+    let sum = 0;
+    for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
+    return sum;
+  };
+  vectors.forEach((v, k) => {
+    for (const other of [...vectors.slice(0, k), ...vectors.slice(0, k)]) {
+      const share = dot(v, other);
+      for (let i = 0; i < v.length; i++) v[i]! -= share * other[i]!;
+    }
+    const norm = Math.sqrt(dot(v, v));
+    for (let i = 0; i < v.length; i++) v[i]! /= norm;
+  });
 }
 
 /** Options of {@linkcode mxnetXavier}. */

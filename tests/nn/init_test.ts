@@ -1,5 +1,11 @@
-import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
-import { init, manualSeed, nn, type Tensor, zeros } from "../../mod.ts";
+import {
+  assert,
+  assertAlmostEquals,
+  assertEquals,
+  assertStrictEquals,
+  assertThrows,
+} from "@std/assert";
+import { init, manualSeed, nn, rand, type Tensor, zeros } from "../../mod.ts";
 
 await init();
 
@@ -130,4 +136,46 @@ Deno.test("constant() sets every element, of a parameter too", async () => {
   using p = new nn.Parameter(zeros([3]));
   assertStrictEquals(nn.init.constant(p, 0.25), p);
   assertEquals([...await p.data()], [0.25, 0.25, 0.25]);
+});
+
+Deno.test("orthogonal makes rows or columns orthonormal, whichever are fewer", async () => {
+  for (const shape of [[5, 5], [3, 8], [8, 3], [4, 3, 3, 2], [1, 6], [6, 1]]) {
+    manualSeed(11);
+    using t = zeros(shape);
+    nn.init.orthogonal(t, { gain: 2 });
+    const values = await t.data();
+    const rows = shape[0]!;
+    const columns = values.length / rows;
+    const [count, length] = rows < columns ? [rows, columns] : [columns, rows];
+    const at = (k: number, i: number) =>
+      Number(rows < columns ? values[k * columns + i] : values[i * columns + k]);
+    for (let a = 0; a < count; a++) {
+      for (let b = 0; b <= a; b++) {
+        let dot = 0;
+        for (let i = 0; i < length; i++) dot += at(a, i) * at(b, i);
+        // Each of up to 12 products of numbers rounded to f32, of size 4 together.
+        assertAlmostEquals(dot, a === b ? 4 : 0, 4 * 12 * 2 ** -24, `${shape} ${a} ${b}`);
+      }
+    }
+  }
+});
+
+Deno.test("orthogonal draws from the engine's generator, and signs are even", async () => {
+  const draw = async (seed: number) => {
+    manualSeed(seed);
+    using t = nn.init.orthogonal(zeros([16, 16]));
+    using next = rand([1]);
+    return [[...await t.data()].map(Number), await next.item()] as const;
+  };
+  const [a, b, c] = [await draw(1), await draw(1), await draw(2)];
+  assertEquals(a, b);
+  assert(a[0].some((v, i) => v !== c[0][i]));
+  // 256 signs: 5 deviations of 8.
+  assert(Math.abs(a[0].filter((v) => v > 0).length - 128) < 40);
+  using flat = zeros([3]);
+  assertThrows(
+    () => nn.init.orthogonal(flat),
+    TypeError,
+    "Cannot make [3] orthogonal: it must have at least 2 dimensions",
+  );
 });

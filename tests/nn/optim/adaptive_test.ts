@@ -23,7 +23,7 @@ type Options = Readonly<Record<string, number | boolean | readonly [number, numb
 type Name = "Adam" | "AdamW" | "RMSprop" | "Adagrad";
 
 function make(name: Name, params: readonly Tensor[], options: Options): nn.optim.Optimizer {
-  return new nn.optim[name](params, options) as unknown as nn.optim.Optimizer;
+  return new nn.optim[name](params, options);
 }
 
 /** The four optimizers of torch.optim in float64, for one number. */

@@ -51,7 +51,7 @@ Deno.test("OneCycleLR gives the numbers of PyTorch's own tests", () => {
 
 Deno.test("OneCycleLR's default is a cosine up to 30 % and down, with Adam's first beta", () => {
   const optimizer = new Adam([new nn.Parameter(zeros([1]))], { betas: [0.9, 0.99] });
-  const scheduler = new OneCycleLR(optimizer as unknown as nn.optim.Optimizer, {
+  const scheduler = new OneCycleLR(optimizer, {
     maxLr: 0.1,
     totalSteps: 20,
   });
@@ -72,7 +72,7 @@ Deno.test("OneCycleLR leaves momentum alone when told to, and says what it canno
   const optimizer = sgd();
   new OneCycleLR(optimizer, { maxLr: 1, totalSteps: 5, cycleMomentum: false });
   assertEquals(optimizer.paramGroups[0]!.momentum, 0.9);
-  const none = new Adagrad([new nn.Parameter(zeros([1]))]) as unknown as nn.optim.Optimizer;
+  const none = new Adagrad([new nn.Parameter(zeros([1]))]);
   assertThrows(
     () => new OneCycleLR(none, { maxLr: 1, totalSteps: 5 }),
     TypeError,
