@@ -6,4 +6,5 @@ export { type Dataset, randomSplit, type RandomSplitOptions, Subset } from "./da
 export { type IdxArray, type IdxData, type IdxType, readIdx } from "./idx.ts";
 export { type ReadIdxOptions, writeIdx } from "./idx.ts";
 export { type LabeledImages, readEmnistLetters } from "./emnist.ts";
+export { CIFAR10_CLASSES, type Cifar10Images, readCifar10 } from "./cifar.ts";
 export { HostRandom } from "./rng.ts";
