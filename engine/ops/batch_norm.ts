@@ -89,9 +89,10 @@ export const batchNorm: Op<AffineAttrs> = defineOp<AffineAttrs>({
   samples: samplesOf([
     [[3, 2, 2, 2], [2], both],
     [[5, 3], [3], both],
-    [[2, 3, 7], [3], neither],
-    [[2, 2, 3], [2], { ...both, bias: false }],
-    [[2, 2, 3], [2], { ...both, weight: false }],
+    [[2, 5, 8], [5], both],
+    [[2, 5, 8], [5], neither],
+    [[2, 2, 8], [2], { ...both, bias: false }],
+    [[2, 2, 8], [2], { ...both, weight: false }],
     [[1, 2, 1, 2], [2], { ...both, eps: 0.1 }],
     [[3, 1, 9, 11], [1], both],
     [[130, 2, 3], [2], both],
@@ -185,10 +186,11 @@ export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
   },
   samples: ([
     [[2, 3, 4], both],
-    [[3, 2, 2, 2], both],
+    [[3, 5, 2, 4], both],
+    [[2, 5, 8], neither],
     [[4, 3], neither],
-    [[2, 3, 5], { ...both, bias: false }],
-    [[2, 3, 5], { ...both, weight: false }],
+    [[2, 3, 8], { ...both, bias: false }],
+    [[2, 3, 8], { ...both, weight: false }],
     [[0, 2, 3], both],
   ] as const).map(([shape, attrs]) => {
     const affine = { shape: [shape[1]] };

@@ -3,6 +3,7 @@
 import { DeviceArray, operand, type Spec } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import {
+  GRID_CHANNELS,
   gridSampleGridGradKernel,
   gridSampleInputGradKernel,
   gridSampleKernel,
@@ -49,6 +50,7 @@ function launch(
       W,
       OH: y.shape[2]!,
       OW: y.shape[3]!,
+      blocks: Math.ceil(C / GRID_CHANNELS),
       scale_h: h.scale,
       scale_w: w.scale,
       shift_h: h.shift,
@@ -100,7 +102,7 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
     const [N, C, H, W] = image.shape as [number, number, number, number];
     const dx = () => {
       const dx = DeviceArray.empty(image, "gridSample dx");
-      const count = N * H * W;
+      const count = N * Math.ceil(C / GRID_CHANNELS) * H * W;
       launch(gridSampleInputGradKernel(specOf(attrs)), [grid, dy, dx], {
         x: image,
         y: dy,
@@ -145,12 +147,13 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
     ];
   },
   samples: ([
-    ["bilinear", "zeros", false, [2, 3, 5, 4], [2, 3, 6, 2]],
+    ["bilinear", "zeros", false, [2, 5, 5, 4], [2, 3, 6, 2]],
     ["bilinear", "zeros", true, [1, 2, 4, 7], [1, 5, 3, 2]],
-    ["bilinear", "border", false, [1, 2, 5, 5], [1, 4, 4, 2]],
-    ["bilinear", "border", true, [2, 1, 3, 6], [2, 3, 5, 2]],
-    ["nearest", "zeros", false, [1, 2, 5, 4], [1, 4, 5, 2]],
-    ["nearest", "border", true, [2, 1, 3, 3], [2, 2, 3, 2]],
+    ["bilinear", "border", false, [1, 4, 5, 5], [1, 4, 4, 2]],
+    ["bilinear", "border", true, [2, 5, 3, 6], [2, 3, 5, 2]],
+    ["nearest", "zeros", false, [1, 4, 5, 4], [1, 4, 5, 2]],
+    ["nearest", "zeros", true, [2, 5, 3, 4], [2, 4, 5, 2]],
+    ["nearest", "border", true, [2, 9, 3, 3], [2, 3, 4, 2]],
     ["bilinear", "zeros", false, [1, 1, 1, 1], [1, 2, 2, 2]],
     ["bilinear", "zeros", false, [1, 2, 3, 3], [1, 0, 2, 2]],
   ] as const).map(([mode, padding, alignCorners, x, grid]) => ({
