@@ -26,9 +26,20 @@ const SOFTWARE: Tile = { tm: 8, tn: 4, wx: 8, wy: 1 };
 const SOFTWARE_BROADCAST: Tile = { tm: 8, tn: 4, wx: 8, wy: 1, broadcast: true };
 const SOFTWARE_BROADCAST_WIDE: Tile = { tm: 8, tn: 8, wx: 8, wy: 1, broadcast: true };
 const SOFTWARE_THIN: Tile = { tm: 8, tn: 1, wx: 8, wy: 1 };
+const SOFTWARE_THIN_BROADCAST: Tile = { ...SOFTWARE_THIN, broadcast: true };
 // A discrete GPU: 64 threads, 64 x 64 outputs. Not yet measured.
 const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
 const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8 };
+/** Every tile that a plan can have. */
+export const TILES: readonly Tile[] = [
+  SOFTWARE,
+  SOFTWARE_BROADCAST,
+  SOFTWARE_BROADCAST_WIDE,
+  SOFTWARE_THIN,
+  SOFTWARE_THIN_BROADCAST,
+  DISCRETE,
+  DISCRETE_THIN,
+];
 /** Threads that fill a discrete GPU; smaller products split K. */
 const DISCRETE_THREADS = 1 << 16;
 
@@ -45,7 +56,7 @@ export function planGemm(size: GemmSize): GemmPlan {
 
 function softwareTile(N: number, broadcast: boolean): Tile {
   if (!broadcast) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
-  if (N <= 8) return { ...SOFTWARE_THIN, broadcast };
+  if (N <= 8) return SOFTWARE_THIN_BROADCAST;
   return N % 64 === 0 || N >= 256 ? SOFTWARE_BROADCAST_WIDE : SOFTWARE_BROADCAST;
 }
 
