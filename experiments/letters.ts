@@ -24,22 +24,10 @@ import {
   upload,
 } from "./_letters_data.ts";
 import { FLAGS, type LettersOptions, QUICK_WITH_DATA } from "./_letters_flags.ts";
+import { COLUMNS, epochCells, epochLines, type EpochTimes, rule } from "./_letters_log.ts";
 import { equalizeFilters, initKaiming } from "./_letters_model.ts";
 import { type EpochRow, writeLettersReport } from "./_letters_report.ts";
 
-const COLUMNS = [
-  "Epoch",
-  "LR",
-  "Running Train Loss",
-  "Running Train Accuracy",
-  "Validation Loss",
-  "Validation Accuracy",
-  "KE Validation Loss",
-  "KE Validation Accuracy",
-  "Epoch Time",
-  "KE Time",
-  "KE + Forward Pass Time",
-];
 const CHECKPOINT = "checkpoint.safetensors";
 const BEST = "best.safetensors";
 const CLASSES = 26;
@@ -382,51 +370,13 @@ class Training {
     return { loss: loss!, top1: top1!, top5: top5!, predictions };
   }
 
-  #logEpoch(
-    row: EpochRow,
-    times: { epochSeconds: number; keSeconds: number; keForwardSeconds: number },
-  ): void {
+  #logEpoch(row: EpochRow, times: EpochTimes): void {
     const { run, options } = this;
-    const percent = (v: number) => `${(100 * v).toFixed(4)}%`;
-    run.log(rule("=", `Epoch ${row.epoch} Results`));
-    run.log("--------------- Before Kernel Equalization -----------------");
-    run.log(`Epoch ${row.epoch}/${options.epochs} Summary:`);
-    run.log(
-      `Running Train Loss: ${row.trainLoss.toFixed(6)}, ` +
-        `Running Train Accuracy: ${percent(row.trainAccuracy)}`,
-    );
-    run.log(
-      `Validation Loss: ${row.valLoss.toFixed(6)}, Validation Accuracy: ${
-        percent(row.valAccuracy)
-      }`,
-    );
-    run.log("---------------- After Kernel Equalization -----------------");
-    run.log(
-      `Validation Loss: ${row.keLoss.toFixed(6)}, Validation Accuracy: ${percent(row.keAccuracy)}`,
-    );
-    run.log("~~~*~~~ Time Consumptions ~~~*~~~");
-    run.log(`Epoch ${row.epoch} completed in ${(times.epochSeconds / 60).toFixed(4)} minutes.`);
-    run.log(`Time Consumption of Kernel Equalization: ${times.keSeconds.toFixed(6)} seconds.`);
-    run.log(
-      "Time Consumption of Kernel Equalization + Forward Pass Validation dataset: " +
-        `${(times.keForwardSeconds / 60).toFixed(4)} minutes.`,
-    );
+    for (const line of epochLines(row, times, options.epochs)) run.log(line);
     run.log(
       `Total Time Elapsed Since Training Started: ${(this.seconds / 60).toFixed(4)} minutes.`,
     );
-    run.metrics.append({
-      "Epoch": row.epoch,
-      "LR": row.lr,
-      "Running Train Loss": row.trainLoss,
-      "Running Train Accuracy": 100 * row.trainAccuracy,
-      "Validation Loss": row.valLoss,
-      "Validation Accuracy": 100 * row.valAccuracy,
-      "KE Validation Loss": row.keLoss,
-      "KE Validation Accuracy": 100 * row.keAccuracy,
-      "Epoch Time": times.epochSeconds,
-      "KE Time": times.keSeconds,
-      "KE + Forward Pass Time": times.keForwardSeconds,
-    });
+    run.metrics.append(epochCells(row, times));
     this.#resources(`Epoch ${row.epoch} End`);
   }
 
@@ -515,13 +465,6 @@ class Training {
     run.writeSummary({ seconds, epochs: this.history.length, metrics });
     run.log(`Report: ${run.path("report.html")}`);
   }
-}
-
-/** A heading between two rules, as the notebook prints them. */
-function rule(mark: string, title: string): string {
-  const line = mark.repeat(60);
-  const side = mark.repeat(Math.max(3, Math.floor((58 - title.length) / 2)));
-  return `\n${line}\n${side} ${title} ${side}\n${line}`;
 }
 
 if (import.meta.main) await runMain(() => main(Deno.args));

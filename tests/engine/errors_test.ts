@@ -104,7 +104,7 @@ const CASES: [() => unknown, typeof Error, string][] = [
   [
     () => zeros([2, 3], i32).softmax(1),
     TypeError,
-    "Cannot softmax dtype i32: it must be f32",
+    "Cannot softmax dtype i32: it must be a float",
   ],
   [
     () => linear(zeros([4, 6]), zeros([3, 5])),
