@@ -176,17 +176,22 @@ function detectionSamples(): Op<DetectionAttrs>["samples"][number][] {
     nmsTopk: -1,
   };
   const cases: [number, number, Partial<DetectionAttrs>][] = [
-    [66, 4, {}],
+    [66, 4, { variances: [0.1, 0.15, 0.2, 0.25] }],
     [40, 3, { forceSuppress: true, nmsTopk: 17, nmsThreshold: 0.1 }],
-    [20, 2, { nmsThreshold: 0, threshold: 0.6, clip: false }],
+    [20, 3, { nmsThreshold: 0, threshold: 0.6, clip: false, variances: [0.1, 0.15, 0.2, 0.25] }],
     [7, 3, { threshold: 2 }],
     [1, 2, { threshold: 0 }],
+    // Two boxes at one place: the last row of the last image is suppressed.
+    [2, 2, { threshold: 0, nmsThreshold: 0.05 }],
   ];
   return cases.map(([A, C, attrs], s) => ({
     inputs: [
       { shape: [2, C, A], low: 0, high: 1 },
       { shape: [2, 4 * A] },
-      { shape: [1, A, 4], values: sampleBoxes(A, s + 3).flat() },
+      {
+        shape: [1, A, 4],
+        values: sampleBoxes(A, s + 3).map((box, _, all) => A === 2 ? all[0]! : box).flat(),
+      },
     ],
     attrs: { ...base, ...attrs },
     terms: 2,

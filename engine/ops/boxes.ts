@@ -317,28 +317,39 @@ function targetSamples(): { inputs: Sample["inputs"]; attrs: TargetAttrs; terms:
     minimumNegativeSamples: 0,
     variances: [0.1, 0.1, 0.2, 0.2],
   };
-  const none = [-1, -1, -1, -1, -1];
+  // A row of class -1 ends the list, whatever stands behind.
+  const none = [-1, 0.2, 0.2, 0.4, 0.4];
   const label = (seed: number, count: number, L: number) => [
     ...sampleBoxes(count, seed).flatMap((box, i) => [i % 3, ...box]),
     ...Array.from({ length: L - count }, () => none).flat(),
   ];
-  const cases: [number, number, number[], Partial<TargetAttrs>][] = [
-    [70, 6, [6, 3, 0], {}],
+  // `near`: the last anchors lie on, or close to, the last object of the last image.
+  const cases: [number, number, number[], Partial<TargetAttrs> & { near?: number[] }][] = [
+    [70, 6, [0, 3, 6], { near: [0] }],
     [130, 4, [4, 1, 2], { overlapThreshold: 0.2, negativeMiningRatio: 3 }],
-    [20, 3, [2, 0, 3], { negativeMiningRatio: 1.5, minimumNegativeSamples: 7 }],
+    [20, 3, [2, 0, 3], { negativeMiningRatio: 1.5, minimumNegativeSamples: 7, near: [0, 0.01] }],
     [3, 5, [5, 4, 1], { overlapThreshold: 0, negativeMiningRatio: 0.5 }],
     [65, 2, [2, 1, 0], { negativeMiningThresh: 0.1, negativeMiningRatio: 40, ignoreLabel: -5 }],
+    [9, 2, [1, 0, 2], { near: [0, 0.01], variances: [0.1, 0.15, 0.2, 0.25] }],
   ];
-  return cases.map(([A, L, counts, attrs], s) => ({
-    inputs: [
-      { shape: [1, A, 4], values: sampleBoxes(A, s + 1).flat() },
-      { shape: [3, L, 5], values: counts.flatMap((n, b) => label(10 * s + b + 5, n, L)) },
-      { shape: [3, 4, A], distinct: true },
-    ],
-    attrs: { ...base, ...attrs },
-    // Sizes and centres are differences of coordinates.
-    terms: 2,
-  }));
+  return cases.map(([A, L, counts, { near = [], ...attrs }], s) => {
+    const labels = counts.flatMap((n, b) => label(10 * s + b + 5, n, L));
+    const last = labels.slice(-5, labels.length).slice(1);
+    const anchors = [
+      ...sampleBoxes(A - near.length, s + 1),
+      ...near.map((shift) => last.map((v) => v + shift)),
+    ];
+    return {
+      inputs: [
+        { shape: [1, A, 4], values: anchors.flat() },
+        { shape: [3, L, 5], values: labels },
+        { shape: [3, 4, A], distinct: true },
+      ],
+      attrs: { ...base, ...attrs },
+      // Sizes and centres are differences of coordinates.
+      terms: 2,
+    };
+  });
 }
 
 type Sample = Op<TargetAttrs>["samples"][number];

@@ -128,5 +128,14 @@ function sortSamples(): Sample<SortAttrs>[] {
     grad: false,
     terms: 1,
   }));
-  return [...drawn, ...extremes, ...integers];
+  const wide = {
+    inputs: [{
+      shape: [70],
+      dtype: "u32" as const,
+      values: Array.from({ length: 70 }, (_, i) => (i * 2654435761) % 2 ** 32),
+    }],
+    attrs: { descending: false },
+    grad: false,
+  };
+  return [...drawn, ...extremes, ...integers, wide, { ...wide, attrs: { descending: true } }];
 }
