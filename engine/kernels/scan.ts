@@ -65,7 +65,10 @@ const BLOCK = `${linearThread("t", "p.threads")}
   var at = (outer * p.L + place) * p.inner + i;
   let stride = select(p.inner, 0u - p.inner, p.reverse != 0u);`;
 
-/** What each block does to h: its sum or product; for `affine` its factor and its own result. */
+/**
+ * What each block but the last does to h: its sum or product; for `affine` its factor and its own
+ * result. Here `blocks` is one less than there are.
+ */
 export const scanTotalsKernel: (spec: ScanSpec) => Kernel = memoized((spec: ScanSpec) => {
   const { buffers, next } = step(spec);
   const { kind, accumulator } = spec;
@@ -108,7 +111,11 @@ export const scanKernel: (spec: ScanSpec & { starts: boolean }) => Kernel = memo
       params: PARAMS,
       body: `${BLOCK}
   var h = ${accumulator}(${identity[kind]});
-${starts ? "  if (block > 0u) { h = b_starts[t - p.inner]; }" : ""}
+${
+        starts
+          ? "  if (block > 0u) { h = b_starts[(outer * (p.blocks - 1u) + block - 1u) * p.inner + i]; }"
+          : ""
+      }
   for (var j = first; j < last; j++) {
     h = ${next};
     b_y[at] = ${stored === accumulator ? "h" : `${stored}(h)`};

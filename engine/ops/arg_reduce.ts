@@ -82,6 +82,8 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
       }, "i32"),
     ],
     samples: [
+      // Rows whose best comes first, between and last, in every dtype.
+      { inputs: [{ shape: [12, 3], distinct: true }], attrs: { dim: 1 } },
       ...REDUCE_SAMPLES,
       { inputs: [{ shape: [6], values: [1, 3, 3, 0, 0, 2] }], attrs: {} },
       { inputs: [{ shape: [5], values: [1, NaN, 3, NaN, -Infinity] }], attrs: {} },

@@ -76,6 +76,7 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
         : s
     ),
     { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
+    { inputs: [{ shape: [6, 1], values: [1, 0, 2, -1, 3, 0.5] }], attrs: { dim: 1 } },
     {
       inputs: [{ shape: [4, 3], values: [1, 2, 3, 0, 2, -3, 0, 0.5, 2, 0, 0, 0] }],
       attrs: { dim: 1 },

@@ -221,11 +221,20 @@ function triangle(lower: boolean): Op<TriangleAttrs> {
       }, x!.dtype),
     ],
     samples: [
-      { inputs: [{ shape: [3, 3] }], attrs: { diagonal: 0 }, terms: 1 },
+      { inputs: [{ shape: [4, 4] }], attrs: { diagonal: 0 }, terms: 1 },
       { inputs: [{ shape: [2, 3, 5] }], attrs: { diagonal: 1 }, terms: 1 },
       { inputs: [{ shape: [5, 3] }], attrs: { diagonal: -2 }, terms: 1 },
       { inputs: [{ shape: [0, 3] }], attrs: { diagonal: 0 }, terms: 1 },
       { inputs: [{ shape: [3, 3], dtype: "u32", low: 1, high: 9 }], attrs: { diagonal: -1 } },
+      { inputs: [{ shape: [2, 3], dtype: "i32", low: 1, high: 9 }], attrs: { diagonal: 1 } },
+      {
+        inputs: [{ shape: [3, 2], dtype: "bool", values: [1, 1, 1, 1, 1, 1] }],
+        attrs: { diagonal: 0 },
+      },
+      {
+        inputs: [{ shape: [2, 3], dtype: "bool", values: [1, 1, 1, 1, 1, 1] }],
+        attrs: { diagonal: 1 },
+      },
       {
         inputs: [{ shape: [2, 2], values: [1, Infinity, -Infinity, 2] }],
         attrs: { diagonal: 0 },

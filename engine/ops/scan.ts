@@ -48,23 +48,26 @@ function scan(
   const block = whole ? L : Math.max(32, Math.ceil(Math.sqrt(L)));
   const blocks = Math.ceil(L / block);
   const threads = outer * blocks * inner;
-  const grid = linearGrid(threads, gpu().limits.maxComputeWorkgroupsPerDimension);
+  const most = gpu().limits.maxComputeWorkgroupsPerDimension;
+  const grid = linearGrid(threads, most);
   const params = { threads, L, inner, blocks, block, reverse: Number(reverse) };
   const bindings = sources.map((s) => operand(s).binding);
   const bytes = sources.reduce((n, s) => n + s.bytes, 0);
   let starts: DeviceArray | null = null;
   if (blocks > 1) {
-    const totalsSpec = { shape: [outer, blocks, inner], dtype: accumulator };
+    // Nothing follows the last block, so nobody asks for its total.
+    const before = blocks - 1;
+    const totalsSpec = { shape: [outer, before, inner], dtype: accumulator };
     const totals = (kind === "affine" ? ["factors", "totals"] : ["totals"])
       .map((name) => DeviceArray.empty(totalsSpec, `scan ${name}`));
     gpu().queue.launch({
       kernel: scanTotalsKernel(spec),
       buffers: [...bindings, ...totals.map((t) => operand(t).binding)],
-      params,
-      grid,
+      params: { ...params, threads: outer * before * inner, blocks: before },
+      grid: linearGrid(outer * before * inner, most),
       cost: { flops: y.size, bytes },
     });
-    starts = scan(kind, totals, { outer, L: blocks, inner, reverse: false, out: totalsSpec });
+    starts = scan(kind, totals, { outer, L: before, inner, reverse: false, out: totalsSpec });
   }
   gpu().queue.launch({
     kernel: scanKernel({ ...spec, starts: starts !== null }),
