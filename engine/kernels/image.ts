@@ -46,8 +46,10 @@ const RESIZE_PARAMS = {
  * support 1 that is bilinear interpolation with clamped edges; with support = scale it is PIL's
  * antialiased reduction.
  */
-const TRIANGLE = `
-fn centre(o: u32, scale: f32, shift: f32) -> f32 { return fma(f32(o), scale, shift); }
+const CENTRE = `
+fn centre(o: u32, scale: f32, shift: f32) -> f32 { return fma(f32(o), scale, shift); }`;
+
+const TRIANGLE = `${CENTRE}
 fn tap(i: i32, c: f32, support: f32) -> f32 {
   return max(0.0, 1.0 - abs(f32(i) + 0.5 - c) / support);
 }
@@ -99,7 +101,7 @@ export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
       { name: "y", access: "write", type: "f32" },
     ],
     params: RESIZE_PARAMS,
-    module: TRIANGLE,
+    module: spec.mode === "nearest" ? "" : spec.wide ? TRIANGLE : CENTRE,
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.OH * p.OW);
   let oh = (t / p.OW) % p.OH;
@@ -132,7 +134,7 @@ export function resizeBackwardKernel(spec: { mode: Sampling }): Kernel {
       { name: "dx", access: "write", type: "f32" },
     ],
     params: RESIZE_PARAMS,
-    module: TRIANGLE,
+    module: spec.mode === "nearest" ? "" : TRIANGLE,
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.H * p.W);
   let ih = (t / p.W) % p.H;
