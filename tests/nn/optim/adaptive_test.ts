@@ -1,5 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  capture,
+  checkpoint,
   init,
   manualSeed,
   memory,
@@ -319,4 +321,45 @@ Deno.test("clipGradNorm() and clipGradValue() keep NaN", async () => {
     RangeError,
     "Cannot clip gradients to ±-1: it must be at least 0",
   );
+});
+
+Deno.test("a captured step with Adam, clipping, a checkpointed LSTM and a schedule is the plain one", async () => {
+  const run = async (record: boolean) => {
+    manualSeed(9);
+    const lstm = new nn.LSTM(3, 8, { numLayers: 2, dropout: 0.3 });
+    const head = new nn.Linear(8, 1);
+    const params = [...lstm.parameters(), ...head.parameters()];
+    const optimizer = new nn.optim.AdamW(params, { lr: 0.05, amsgrad: true });
+    const scheduler = new nn.optim.OneCycleLR(optimizer, { maxLr: 0.05, totalSteps: 8 });
+    const inputs = Array.from({ length: 8 }, () => randn([4, 2, 3]));
+    const plain = (x: Tensor) => {
+      optimizer.zeroGrad();
+      const output = checkpoint((t) => lstm.forward(t!, { lengths: [4, 2] }).output, x);
+      const loss = head.forward(output).square().mean();
+      loss.backward();
+      const norm = nn.optim.clipGradNorm(params, { maxNorm: 0.1 });
+      optimizer.step();
+      return { loss: loss.detach(), norm };
+    };
+    const captured = record ? capture(plain) : null;
+    const step = captured ?? ((x: Tensor) => scope(() => plain(x)));
+    const values: number[] = [];
+    for (const x of inputs) {
+      const { loss, norm } = step(x);
+      values.push(await loss.item(), await norm.item());
+      scheduler.step();
+      loss.dispose();
+      norm.dispose();
+    }
+    const state = optimizer.stateDict();
+    const steps = await readAll(Object.values(state.state).map((s) => s.step!));
+    assert(steps.every(([count]) => count === 8));
+    const result = [values, (await readAll(params)).map((v) => [...v])] as const;
+    captured?.dispose();
+    for (const value of [optimizer, lstm, head, ...inputs]) value.dispose();
+    return result;
+  };
+  const [want, got] = [await run(false), await run(true)];
+  assertEquals(got, want);
+  assertEquals(new Set(want[0]).size, 16);
 });
