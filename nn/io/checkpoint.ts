@@ -51,8 +51,9 @@ export type CheckpointValue =
  * @example
  * ```ts
  * import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
- * import { tensor } from "../../engine/mod.ts";
+ * import { init, tensor } from "../../engine/mod.ts";
  *
+ * await init();
  * await saveCheckpoint("last.ckpt", { model: { weight: tensor([1, 2]) }, epoch: 3, best: -Infinity });
  * const { model, epoch } = await loadCheckpoint("last.ckpt");
  * ```

@@ -24,8 +24,9 @@ const STORED = { f32: "F32", f16: "F16", i32: "I32", u32: "U32", bool: "BOOL" } 
  * @example
  * ```ts
  * import { saveSafetensors } from "./safetensors.ts";
- * import { tensor } from "../../engine/mod.ts";
+ * import { init, tensor } from "../../engine/mod.ts";
  *
+ * await init();
  * await saveSafetensors("weights.safetensors", { weight: tensor([[1, 2], [3, 4]]) });
  * ```
  */

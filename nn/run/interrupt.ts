@@ -22,9 +22,11 @@ const immediate = (globalThis as { setImmediate?: (callback: () => void) => unkn
  *
  * @example
  * ```ts
- * using interrupt = new Interrupt({ onFirst: () => run.log("Finishing the step (Ctrl-C again to stop now)") });
- * for (const batch of batches) {
- *   trainStep(batch);
+ * import { Interrupt } from "./interrupt.ts";
+ *
+ * using interrupt = new Interrupt({ onFirst: () => console.log("Finishing the step") });
+ * for (let step = 0; step < 3; step++) {
+ *   // train one batch
  *   if (await interrupt.poll()) break; // then save and say how to resume
  * }
  * ```

@@ -55,10 +55,12 @@ const CLEAR_LINE = "\r\x1b[K";
  *
  * @example
  * ```ts
- * const bar = new ProgressBar(batches, { label: "Epoch 1/12" });
- * for (let step = 1; step <= batches; step++) {
- *   // train one batch
- *   if (bar.isReportStep(step)) bar.update({ step, samples: step * 128, loss: await readLoss() });
+ * import { ProgressBar } from "./progress.ts";
+ *
+ * const bar = new ProgressBar(20, { label: "Epoch 1/12" });
+ * for (let step = 1; step <= 20; step++) {
+ *   // train one batch; read the loss back only where it is shown
+ *   if (bar.isReportStep(step)) bar.update({ step, samples: step * 128, loss: 1 / step });
  *   else bar.update({ step, samples: step * 128 });
  * }
  * bar.finish();

@@ -45,8 +45,12 @@ const MIB = 1024 ** 2;
  *
  * @example
  * ```ts
- * const monitor = new ResourceMonitor({ adapter: info.adapter, gpuMemory: memory });
- * for (const line of formatResources(monitor.sample())) run.log(line);
+ * import { init, memory } from "../../mod.ts";
+ * import { formatResources, ResourceMonitor } from "./resources.ts";
+ *
+ * const { adapter } = await init();
+ * const monitor = new ResourceMonitor({ adapter, gpuMemory: memory });
+ * for (const line of formatResources(monitor.sample())) console.log(line);
  * ```
  */
 export class ResourceMonitor {

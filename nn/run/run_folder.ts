@@ -69,7 +69,11 @@ const SUMMARY = "summary.json";
  *
  * @example
  * ```ts
- * using run = await RunFolder.create({ experiment: "letters", seed: 42, options }, { columns });
+ * import { RunFolder } from "./run_folder.ts";
+ *
+ * const config = { experiment: "letters", seed: 42, options: { lr: 0.01 } };
+ * const out = await Deno.makeTempDir();
+ * using run = await RunFolder.create(config, { columns: ["Epoch", "LR"], out });
  * run.log("Training started");
  * run.metrics.append({ Epoch: 1, LR: 0.01 });
  * run.writeSummary({ seconds: 71.5, epochs: 1, metrics: { valTop1: 0.97 } });

@@ -17,7 +17,9 @@ export interface EventWriterOptions {
  *
  * @example
  * ```ts
- * using events = new EventWriter(run.dir);
+ * import { EventWriter } from "./tensorboard.ts";
+ *
+ * using events = new EventWriter(await Deno.makeTempDir());
  * events.scalars(1, { "loss/train": 2.31, "loss/validation": 2.05 });
  * ```
  */
