@@ -202,13 +202,13 @@ export function warpReflectKernel(): Kernel {
     buffers: [f32("x", "read"), f32("m", "read"), f32("y", "write")],
     params: { count: "u32", C: "u32", H: "u32", W: "u32" },
     module: `
+// In floats, which hold these whole numbers exactly: integer division is slow. A quotient that is
+// rounded to the next whole number changes nothing: the mirror is even.
 fn mirrored(i: i32, size: u32) -> u32 {
-  let period = max(2 * i32(size) - 2, 1);
-  let r = ((i % period) + period) % period;
-  return u32(min(r, period - r)) * select(0u, 1u, size > 1u);
-}
-fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
-  return x[base + mirrored(iy, p.H) * p.W + mirrored(ix, p.W)];
+  let period = f32(max(2u * size - 2u, 1u));
+  let a = f32(abs(i));
+  let r = abs(a - period * floor(a / period));
+  return u32(min(r, period - r));
 }`,
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.H * p.W);
@@ -221,10 +221,12 @@ fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
   let sy = m[r + 3u] * ox + m[r + 4u] * oy + m[r + 5u] + half_size.y - 0.5;
   let x0 = floor(sx);
   let y0 = floor(sy);
-  let ix = i32(x0);
-  let iy = i32(y0);
-  let top = mix(pixel(base, ix, iy), pixel(base, ix + 1, iy), sx - x0);
-  let bottom = mix(pixel(base, ix, iy + 1), pixel(base, ix + 1, iy + 1), sx - x0);
+  let left = mirrored(i32(x0), p.W);
+  let right = mirrored(i32(x0) + 1, p.W);
+  let upper = base + mirrored(i32(y0), p.H) * p.W;
+  let lower = base + mirrored(i32(y0) + 1, p.H) * p.W;
+  let top = mix(x[upper + left], x[upper + right], sx - x0);
+  let bottom = mix(x[lower + left], x[lower + right], sx - x0);
   y[t] = mix(top, bottom, sy - y0);`,
   });
 }
