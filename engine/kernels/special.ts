@@ -160,7 +160,8 @@ fn normal_cdf(x: f32) -> f32 {
 
 /**
  * `float_mod(a, b)`: what is left of a after whole multiples of b, with the sign of a; exact, as C's
- * fmod. Long division of the significands, 8 bits a turn. b = 0 or infinite a give NaN.
+ * fmod. Long division of the significands, 8 bits a turn. b below 2^-126 counts as 0; b = 0 and infinite a
+ * give NaN.
  */
 export const FLOAT_MOD = `
 fn float_mod(a: f32, b: f32) -> f32 {
