@@ -58,7 +58,12 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
     const counts = rule.name === "rmsprop" ? 0 : 1;
     const room = gpu().limits.maxStorageBuffersPerShaderStage - 1 - counts;
     const most = Math.min(8, Math.floor(room / (2 + states)));
-    assertEquals(dispatches, counts + Math.ceil(sizes.length / most));
+    // A dispatch for each `most` parameters, but none where all of those are empty.
+    const parts = Array.from(
+      { length: Math.ceil(sizes.length / most) },
+      (_, i) => sizes.slice(i * most, (i + 1) * most),
+    );
+    assertEquals(dispatches, counts + parts.filter((part) => part.some((n) => n > 0)).length);
     adaptiveStep(rule, alone.entries, { hyper, active, ...alone });
     const params = await readAll([...together.entries, ...alone.entries].map((e) => e.param));
     assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
