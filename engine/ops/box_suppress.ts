@@ -48,6 +48,8 @@ function suppresses({ nmsThreshold }: DetectionAttrs): boolean {
 /** Rows [B, A, 6] of class, score and box, suppressed ones with class -1. */
 export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
   name: "multiboxDetection",
+  // Rounding can move an overlap over a threshold, or swap two scores.
+  discontinuous: () => true,
   check([clsProb, locPred, anchors]) {
     const op = "multiboxDetection";
     requireRank(op, clsProb!, { rank: 3, what: "class probabilities must be [B, C, A] f32" });
@@ -217,6 +219,8 @@ export interface NmsAttrs {
 /** The rows of x [..., n, k] that survive, best first; -1 behind them. */
 export const boxNms: Op<NmsAttrs> = defineOp<NmsAttrs>({
   name: "nms",
+  // Rounding can move an overlap over a threshold, or swap two scores.
+  discontinuous: () => true,
   check([x], attrs) {
     const { coordStart, scoreIndex, idIndex } = attrs;
     const k = x!.shape.at(-1) ?? 0;

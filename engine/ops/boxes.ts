@@ -120,6 +120,8 @@ export interface TargetAttrs {
 /** Offsets, masks [B, 4·A] and classes [B, A] for anchors, labels and class scores. */
 export const multiboxTarget: Op<TargetAttrs> = defineOp<TargetAttrs>({
   name: "multiboxTarget",
+  // Rounding can move an overlap over a threshold, or swap two scores.
+  discontinuous: () => true,
   check([anchors, labels, clsPred]) {
     const op = "multiboxTarget";
     requireRank(op, anchors!, { rank: 3, what: "anchors must be [1, A, 4] f32" });
