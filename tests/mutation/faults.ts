@@ -136,3 +136,11 @@ export function faultsOf(kernel: Kernel): Fault[] {
     .flatMap((plant) => [...plant(code)])
     .filter((fault) => fault.code !== code);
 }
+
+/** Faults that change no result: kernel, fault and why. */
+export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
+  [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
+  [/^scan_\w+_totals_/, /^bound: if/, "nothing follows the last block, so its total is not read"],
+  [/_checked$/, /p\.bad/, "only bad indices reach it, and those are thrown; indexing_test.ts"],
+  [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
+];
