@@ -245,7 +245,7 @@ function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
   samples.push({ inputs: [{ shape: [6], ...b }], attrs: { a: 1.5 }, terms: 1 });
   if (row.type === "bool") {
     // Numbers drawn at random are never equal. Each of three kinds of pairs is the last one once.
-    const pairs = [[1, 1], [1, 2], [2, 1], [0, 0], [0, 2], [2, 0], [1, 3], [3, 1], [2, 2], [0, 1]];
+    const pairs = [[1, 1], [1, 2], [2, 1], [1, 3], [0, 1], [2, 2], [2, 0], [0, 0], [3, 1], [0, 2]];
     for (const turn of [1, 2, 3]) {
       const turned = [...pairs.slice(turn), ...pairs.slice(0, turn)];
       const inputs = [0, 1].map((o) => ({ shape: [10], values: turned.map((p) => p[o]!) }));
