@@ -1,0 +1,293 @@
+/**
+ * @file Zip archives, read by their central directory. Entries are stored or deflated; encrypted ones,
+ * archives of several disks and entries that share bytes are refused.
+ *
+ * PKWARE, APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT
+ */
+
+import { FormatError } from "../format_error.ts";
+import { ByteReader } from "./byte_reader.ts";
+import { crc32, MAX_DEFLATE_RATIO } from "./gzip.ts";
+import { quote } from "./json_scan.ts";
+
+const LOCAL = 0x04034b50;
+const CENTRAL = 0x02014b50;
+const END = 0x06054b50;
+const END64 = 0x06064b50;
+const LOCATOR64 = 0x07064b50;
+const END_SIZE = 22;
+const STORED = 0;
+const DEFLATED = 8;
+/** Input bytes decompressed at a time. */
+const PIECE = 16 * 1024;
+
+/** A file in an archive. */
+export interface ZipEntry {
+  /** Path in the archive as it is stored. */
+  name: string;
+  /** Whether the bytes are deflated; otherwise they are as they are. */
+  deflated: boolean;
+  /** First byte of the data in the archive. */
+  start: number;
+  /** Bytes the data takes in the archive. */
+  packedSize: number;
+  /** Bytes of the data, at most 1032 times `packedSize`. */
+  size: number;
+  /** CRC-32 of the data. */
+  crc: number;
+}
+
+/** True if bytes begin as a zip archive does, with an entry or as an empty one. */
+export function isZip(bytes: Uint8Array): boolean {
+  if (bytes.length < 4 || bytes[0] !== 0x50 || bytes[1] !== 0x4b) return false;
+  return (bytes[2] === 3 && bytes[3] === 4) || (bytes[2] === 5 && bytes[3] === 6);
+}
+
+/**
+ * The entries of a zip archive by name. Nothing is decompressed.
+ *
+ * @param bytes The whole archive.
+ * @param options `file` is the name for errors.
+ * @throws {FormatError} If the archive is cut or damaged, names an entry twice, has entries that share
+ * bytes (as zip bombs have), are encrypted or packed by another method than deflate.
+ */
+export function readZip(bytes: Uint8Array, options: { file: string }): Map<string, ZipEntry> {
+  const { count, start, end } = findDirectory(bytes, options.file);
+  const reader = new ByteReader(bytes, { file: options.file, at: start, end });
+  const entries = new Map<string, ZipEntry>();
+  for (let i = 0; i < count; i++) {
+    const at = reader.at;
+    const entry = readEntry(reader, start);
+    if (entries.has(entry.name)) {
+      throw reader.fault(`second entry named ${quote(entry.name)}`, "each name once", at);
+    }
+    entries.set(entry.name, entry);
+  }
+  if (reader.left > 0) {
+    throw reader.fault(`${reader.left} bytes after ${count} entries`, "the end of the directory");
+  }
+  checkDisjoint([...entries.values()], start, options.file);
+  return entries;
+}
+
+/**
+ * The data of an entry: a view of `bytes` if it is stored, decompressed piece by piece otherwise, never
+ * further than the size in the directory.
+ *
+ * @param bytes The whole archive.
+ * @param entry One of {@linkcode readZip}'s.
+ * @param options `file` is the name for errors; `checkCrc` compares the checksum, by default true.
+ * @throws {FormatError} If the data is damaged or not of the size and checksum in the directory.
+ */
+export async function readZipEntry(
+  bytes: Uint8Array,
+  entry: ZipEntry,
+  options: { file: string; checkCrc?: boolean },
+): Promise<Uint8Array> {
+  const { file, checkCrc = true } = options;
+  const packed = bytes.subarray(entry.start, entry.start + entry.packedSize);
+  const data = entry.deflated ? await inflate(packed, entry, file) : packed;
+  const crc = checkCrc ? crc32(data) : entry.crc;
+  if (crc !== entry.crc) {
+    throw new FormatError(`data of ${quote(entry.name)} with checksum ${hex(crc)}`, {
+      file,
+      offset: entry.start,
+      expected: `${hex(entry.crc)}: the file is damaged`,
+    });
+  }
+  return data;
+}
+
+async function inflate(packed: Uint8Array, entry: ZipEntry, file: string): Promise<Uint8Array> {
+  const { Inflate } = await import("npm:fflate@0.8.3");
+  const data = new Uint8Array(entry.size);
+  let length = 0, position = 0;
+
+  function fault(found: string, cause?: unknown): FormatError {
+    return new FormatError(`${found} in ${quote(entry.name)}`, {
+      file,
+      offset: entry.start + position,
+      expected: `deflated data of ${entry.size} bytes`,
+      cause,
+    });
+  }
+
+  const stream = new Inflate((piece) => {
+    if (length + piece.length > data.length) throw fault("more bytes than the directory says");
+    data.set(piece, length);
+    length += piece.length;
+  });
+  try {
+    do {
+      const end = Math.min(position + PIECE, packed.length);
+      stream.push(packed.subarray(position, end), end === packed.length);
+      position = end;
+    } while (position < packed.length);
+  } catch (error) {
+    if (error instanceof FormatError) throw error;
+    throw fault(`damaged data (${error instanceof Error ? error.message : error})`, error);
+  }
+  if (length < data.length) throw fault(`${length} bytes`);
+  return data;
+}
+
+/** Finds the central directory from the end of the file. */
+function findDirectory(
+  bytes: Uint8Array,
+  file: string,
+): { count: number; start: number; end: number } {
+  const reader = new ByteReader(bytes, { file });
+  const at = findEnd(bytes);
+  if (at === undefined) {
+    throw reader.fault("no end of central directory", "a whole zip archive", bytes.length);
+  }
+  reader.at = at + 4;
+  const disks = [reader.u16("disk"), reader.u16("disk")];
+  let counts = [reader.u16("count"), reader.u16("count")];
+  let size = reader.u32("directory size"), start = reader.u32("directory offset"), end = at;
+  if (counts.includes(0xffff) || size === 0xffffffff || start === 0xffffffff) {
+    ({ counts, size, start, end } = readEnd64(reader, at));
+  } else if (start + size !== at) {
+    // Some writers add the zip64 records where they are not needed.
+    const end64 = readEnd64(reader, at);
+    if (end64.start !== start || end64.size !== size) {
+      throw reader.fault(`directory at bytes ${start} to ${start + size}`, `an end at ${at}`, at);
+    }
+    end = end64.end;
+  }
+  if (disks.some((disk) => disk !== 0) || counts[0] !== counts[1]) {
+    throw reader.fault("part of a zip archive on several disks", "an archive in one file", at);
+  }
+  if (start + size !== end) {
+    throw reader.fault(`directory at bytes ${start} to ${start + size}`, `an end at ${end}`, at);
+  }
+  return { count: counts[0]!, start, end };
+}
+
+/** Position of the end record, whose comment must reach to the end of the file. */
+function findEnd(bytes: Uint8Array): number | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const first = Math.max(0, bytes.length - END_SIZE - 0xffff);
+  for (let at = bytes.length - END_SIZE; at >= first; at--) {
+    if (view.getUint32(at, true) !== END) continue;
+    if (at + END_SIZE + view.getUint16(at + 20, true) === bytes.length) return at;
+  }
+  return undefined;
+}
+
+/** The zip64 end record, which stands before its locator, which stands before the end record. */
+function readEnd64(
+  reader: ByteReader,
+  end: number,
+): { counts: number[]; size: number; start: number; end: number } {
+  reader.at = end - 20;
+  if (end < 20 || reader.u32("zip64 locator") !== LOCATOR64) {
+    throw reader.fault("no zip64 locator", "one before the end record", Math.max(0, end - 20));
+  }
+  reader.u32("disk");
+  const at = reader.u64("zip64 offset");
+  if (at > end - 20 - 56) throw reader.fault(`zip64 offset ${at}`, `at most ${end - 76}`, end - 12);
+  reader.at = at;
+  if (reader.u32("zip64 end") !== END64) throw reader.fault("no zip64 end record", "one", at);
+  reader.take(8 + 2 + 2 + 4 + 4, "zip64 end");
+  const counts = [reader.u64("count"), reader.u64("count")];
+  return { counts, size: reader.u64("size"), start: reader.u64("offset"), end: at };
+}
+
+/** One header of the directory and the local header it points to. */
+function readEntry(reader: ByteReader, directory: number): ZipEntry {
+  const at = reader.at;
+  if (reader.u32("entry header") !== CENTRAL) throw reader.fault("no entry header", "one", at);
+  reader.take(4, "versions");
+  const flags = reader.u16("flags"), method = reader.u16("method");
+  reader.take(4, "time");
+  const crc = reader.u32("checksum");
+  let packedSize = reader.u32("packed size"), size = reader.u32("size");
+  const lengths = [reader.u16("length"), reader.u16("length"), reader.u16("length")] as const;
+  reader.take(8, "attributes");
+  let offset = reader.u32("offset");
+  const rawName = reader.take(lengths[0], "name");
+  const name = decodeName(rawName, reader);
+  const extra = reader.take(lengths[1], "extra fields");
+  reader.take(lengths[2], "comment");
+  const wide = [size, packedSize, offset].map((value) => value === 0xffffffff);
+  if (wide.includes(true)) {
+    [size, packedSize, offset] = readWide(reader, extra, [size, packedSize, offset]);
+  }
+  if (flags & 1) throw reader.fault(`encrypted entry ${quote(name)}`, "no encryption", at);
+  if (method !== STORED && method !== DEFLATED) {
+    const found = `entry ${quote(name)} packed by method ${method}`;
+    throw reader.fault(found, "0 (stored) or 8 (deflated)", at);
+  }
+  const most = method === STORED ? packedSize : packedSize * MAX_DEFLATE_RATIO;
+  if (size > most || (method === STORED && size !== packedSize)) {
+    const found = `entry ${quote(name)} of ${size} bytes from ${packedSize}`;
+    throw reader.fault(found, `at most ${most} (${method === STORED ? "stored" : "deflated"})`, at);
+  }
+  // The local header has a name and extra fields of its own before the data.
+  const local = new ByteReader(reader.bytes, { file: reader.file, at: offset, end: directory });
+  if (offset > directory || local.u32("local header") !== LOCAL) {
+    throw reader.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", at);
+  }
+  local.take(22, "local header");
+  const localLengths = [local.u16("length"), local.u16("length")] as const;
+  const localName = local.take(localLengths[0], "local name");
+  if (localName.length !== rawName.length || localName.some((byte, i) => byte !== rawName[i])) {
+    throw reader.fault(`another name than ${quote(name)}`, "the directory's name", offset + 30);
+  }
+  local.take(localLengths[1], "local extra fields");
+  const start = local.at;
+  local.take(packedSize, `entry ${quote(name)}`);
+  return { name, deflated: method === DEFLATED, start, packedSize, size, crc };
+}
+
+function decodeName(bytes: Uint8Array, reader: ByteReader): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw reader.fault("entry name not in UTF-8", "one in UTF-8", reader.at - bytes.length);
+  }
+}
+
+/** The fields that do not fit in 32 bits, from the zip64 extra field. */
+function readWide(
+  reader: ByteReader,
+  extra: Uint8Array,
+  fields: [number, number, number],
+): [number, number, number] {
+  const start = extra.byteOffset - reader.bytes.byteOffset;
+  const field = new ByteReader(reader.bytes, {
+    file: reader.file,
+    at: start,
+    end: start + extra.length,
+  });
+  while (field.left >= 4) {
+    const id = field.u16("extra field"), length = field.u16("extra field");
+    if (id !== 1) {
+      field.take(length, "extra field");
+      continue;
+    }
+    return fields.map((value) =>
+      value === 0xffffffff ? field.u64("zip64 field") : value
+    ) as typeof fields;
+  }
+  throw reader.fault("no zip64 extra field", "one for sizes of 0xffffffff", start);
+}
+
+function checkDisjoint(entries: ZipEntry[], end: number, file: string): void {
+  entries.sort((a, b) => a.start - b.start || a.packedSize - b.packedSize);
+  for (const [i, entry] of entries.entries()) {
+    const next = entries[i + 1]?.start ?? end;
+    if (entry.start + entry.packedSize > next) {
+      throw new FormatError(`entry ${quote(entry.name)} that shares bytes with another`, {
+        file,
+        offset: entry.start,
+        expected: `an end before byte ${next}`,
+      });
+    }
+  }
+}
+
+function hex(word: number): string {
+  return `0x${word.toString(16).padStart(8, "0")}`;
+}
