@@ -152,7 +152,9 @@ function buildBackward({ cell, masked }: RecurrentSpec): Kernel {
   if (RECURRENT_KEPT[cell] > 0) buffers.push({ name: "kept", access: "read", type: "f32" });
   if (lstm) buffers.push({ name: "cs", access: "read", type: "f32" });
   if (masked) buffers.push({ name: "lengths", access: "read", type: "i32" });
-  buffers.push({ name: "dh_direct", access: "write", type: "f32" });
+  // Past a sequence's end, and in a GRU, part of dh goes on without the weights.
+  const passes = masked || gru;
+  if (passes) buffers.push({ name: "dh_direct", access: "write", type: "f32" });
   if (lstm) buffers.push({ name: "dc", access: "write", type: "f32" });
   buffers.push({ name: "dgx", access: "write", type: "f32" });
   if (gru) buffers.push({ name: "dgh", access: "write", type: "f32" });
@@ -175,8 +177,7 @@ function buildBackward({ cell, masked }: RecurrentSpec): Kernel {
   let d_g = dc_new * gate_i * (1.0 - gate_g * gate_g);
   let d_o = dh * c_tanh * gate_o * (1.0 - gate_o);
 ${store("dgx", "d_i", "d_f", "d_g", "d_o")}
-  dc[u] = ${masked ? "select(dc_old, dc_new * gate_f, live)" : "dc_new * gate_f"};
-  let direct = 0.0;`,
+  dc[u] = ${masked ? "select(dc_old, dc_new * gate_f, live)" : "dc_new * gate_f"};`,
     gru: `  let gate_r = ${kept(0)};
   let gate_z = ${kept(1)};
   let gate_n = ${kept(2)};
@@ -186,16 +187,14 @@ ${store("dgx", "d_i", "d_f", "d_g", "d_o")}
   let d_r = d_n * gh_n * gate_r * (1.0 - gate_r);
   let d_hn = d_n * gate_r;
 ${store("dgx", "d_r", "d_z", "d_n")}
-${store("dgh", "d_r", "d_z", "d_hn")}
-  let direct = dh * gate_z;`,
+${store("dgh", "d_r", "d_z", "d_hn")}`,
     tanh: `  let h_new = hs[p.after_at + u];
   let d_sum = dh * (1.0 - h_new * h_new);
-${store("dgx", "d_sum")}
-  let direct = 0.0;`,
+${store("dgx", "d_sum")}`,
     relu: `  let d_sum = select(0.0, dh, hs[p.after_at + u] > 0.0);
-${store("dgx", "d_sum")}
-  let direct = 0.0;`,
+${store("dgx", "d_sum")}`,
   }[cell];
+  const direct = gru ? "dh * gate_z" : "0.0";
   return kernel({
     name: `${cell}_step_backward${masked ? "_masked" : ""}`,
     buffers,
@@ -208,13 +207,13 @@ ${
         ? `  let kept_row = p.kept_at + n * ${RECURRENT_KEPT[cell]}u * p.H + h;`
         : ""
     }
-  let state = dh_product[u] + dh_direct[u];
+  let state = dh_product[u]${passes ? " + dh_direct[u]" : ""};
 ${
       masked
         ? `${MASK}\n  let dh = state + select(0.0, dy[p.y_at + u], live);`
         : "  let dh = state + dy[p.y_at + u];"
     }
 ${text}
-  dh_direct[u] = ${masked ? "select(state, direct, live)" : "direct"};`,
+${passes ? `  dh_direct[u] = ${masked ? `select(state, ${direct}, live)` : direct};` : ""}`,
   });
 }

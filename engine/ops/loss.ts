@@ -22,12 +22,24 @@ function build(): Record<keyof typeof LOSSES, Op<Scalars>> {
   return ops;
 }
 
+/** True if `formula` reads the variable `name`. */
+function reads(formula: string, name: string): boolean {
+  return new RegExp(`\\b${name}\\b`).test(formula);
+}
+
+/** True if a gradient that is wanted reads input i. */
+function isSaved(row: LossRow, i: number, needs: readonly boolean[]): boolean {
+  return row.gradients.some((formula, k) => needs[k] && reads(formula, NAMES[i]!));
+}
+
 function argumentsOf(
-  arrays: readonly PointwiseArgument[],
+  arrays: readonly (PointwiseArgument | null)[],
   scalars: Scalars,
 ): Record<string, PointwiseArgument> {
   const inputs: Record<string, PointwiseArgument> = {};
-  arrays.forEach((a, i) => inputs[NAMES[i]!] = a);
+  arrays.forEach((a, i) => {
+    if (a) inputs[NAMES[i]!] = a;
+  });
   for (const [name, value] of Object.entries(scalars)) inputs[name] = { value, type: "f32" };
   return inputs;
 }
@@ -49,7 +61,7 @@ function defineLoss(name: string, row: LossRow): Op<Scalars> {
       return [{ shape, dtype: inputs[0]!.dtype }];
     },
     forward(ctx, inputs, scalars, [out]) {
-      ctx.save(...inputs);
+      ctx.save(...inputs.filter((_, i) => isSaved(row, i, ctx.needs)));
       return [
         pointwise({
           name,
@@ -62,18 +74,23 @@ function defineLoss(name: string, row: LossRow): Op<Scalars> {
         }, out!),
       ];
     },
-    backward: (ctx, [dy], scalars) =>
-      row.gradients.map((formula, i) =>
-        !ctx.needs[i] ? null : pointwise({
+    backward(ctx, [dy], scalars) {
+      const saved = [...ctx.saved];
+      const arrays = ctx.inputs.map((_, i) => isSaved(row, i, ctx.needs) ? saved.shift()! : null);
+      return row.gradients.map((formula, i) => {
+        if (!ctx.needs[i]) return null;
+        const read = arrays.map((a, k) => reads(formula, NAMES[k]!) ? a : null);
+        return pointwise({
           name: `${name}_backward_${NAMES[i]}`,
-          inputs: { ...argumentsOf(ctx.saved, scalars), dy: dy! },
+          inputs: { ...argumentsOf(read, scalars), dy: dy! },
           expression: formula,
           compute: "f32",
           result: "f32",
           module: row.module,
           flops: 5,
-        }, dy!)
-      ),
+        }, dy!);
+      });
+    },
     reference: (inputs, scalars) => [
       hostMap(
         broadcastShapes(name, ...inputs.map((i) => i.shape)),

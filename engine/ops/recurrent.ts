@@ -146,8 +146,9 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
       copyInto(grad, copy);
       return copy;
     };
-    const product = fill({ shape: [N, H], dtype: "f32" }, 0);
-    const direct = own(grads[1]!);
+    const product = own(grads[1]!);
+    const passes = attrs.masked || attrs.cell === "gru";
+    const direct = passes ? fill(product, 0) : undefined;
     const dc = lstm ? own(grads[2]!) : undefined;
     if (N * H > 0) {
       const G = RECURRENT_GATES[attrs.cell];
@@ -159,7 +160,7 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
         ...(kept.size > 0 ? [kept] : []),
         ...(cs ? [cs] : []),
         ...(lengths ? [lengths] : []),
-        direct,
+        ...(direct ? [direct] : []),
         ...(dc ? [dc] : []),
         dgx,
         ...(dgh === dgx ? [] : [dgh]),
@@ -176,7 +177,7 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const result: (DeviceArray | null)[] = [
       dgx,
       ctx.needs[1] ? gemm(permuted(rows, [1, 0]), before) : null,
-      ctx.needs[2] ? total(product, direct) : null,
+      !ctx.needs[2] ? null : direct ? total(product, direct) : product,
     ];
     if (dc) result.push(dc);
     if (attrs.bias) result.push(ctx.needs[result.length] ? run(sum, [rows], { dim: 0 }) : null);
