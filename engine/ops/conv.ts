@@ -206,6 +206,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     sample([1, 2, 7, 7], [9, 2, 3, 3], { padding: [1, 1] }),
     sample([1, 2, 7, 7], [9, 2, 3, 3], {}),
     sample([1, 1, 4, 3], [9, 1, 2, 2], { padding: [1, 0] }),
+    sample([1, 4, 4, 4], [9, 4, 3, 3], { padding: [1, 1] }),
+    sample([1, 4, 4, 4], [9, 4, 3, 3], {}),
     sample([1, 1, 4, 4], [9, 1, 2, 2], {}),
     sample([0, 2, 4, 4], [3, 2, 3, 3], {}),
   ],

@@ -126,12 +126,33 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       data: Float64Array.of(reduction === "mean" ? sum / count : sum),
     }];
   },
-  samples: ([
+  samples: [
+    ...drawnSamples(),
+    // Without the last class in the maximum its exponential overflows.
+    {
+      inputs: [{ shape: [1, 3], values: [0, -1, 300] }, {
+        shape: [1],
+        dtype: "i32" as const,
+        values: [1],
+      }],
+      attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "mean" as const },
+      grad: false,
+      terms: 3,
+    },
+  ],
+});
+
+/** The reductions, with classes to ignore; more rows than one workgroup has threads. */
+function drawnSamples() {
+  const many = Array.from({ length: 133 }, (_, i) => i % 7 === 5 || i % 64 === 2 ? -100 : i % 2);
+  return ([
     ["mean", 0, [4, 7], [0, 6, 3, 3]],
     ["sum", 0.1, [3, 5], [4, -100, 0]],
     ["none", 0.25, [3, 2], [1, 0, 1]],
     ["mean", 0.1, [5, 26], [25, 0, -100, 7, -100]],
     ["mean", 0, [1, 1], [0]],
+    ["mean", 0, [133, 2], many],
+    ["sum", 0, [133, 2], many],
   ] as const).map(([reduction, labelSmoothing, shape, target]) => ({
     inputs: [
       { shape, low: -4, high: 4 },
@@ -139,5 +160,5 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     ],
     attrs: { ignoreIndex: -100, labelSmoothing, reduction },
     terms: shape[0] * shape[1],
-  })),
-});
+  }));
+}

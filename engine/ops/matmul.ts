@@ -232,6 +232,7 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     [[2, 3, 6], [6]],
     [[3, 0], [0, 2]],
     [[9, 4], [4, 10]],
+    [[9, 8], [8, 8]],
   ].map(([a, b]) => ({
     inputs: [{ shape: a! }, { shape: b! }],
     attrs: {},
@@ -311,5 +312,6 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     { inputs: [{ shape: [33, 17] }, { shape: [40, 17] }, { shape: [40] }], attrs: {}, terms: 40 },
     { inputs: [{ shape: [5] }, { shape: [2, 5] }, { shape: [2] }], attrs: {}, terms: 6 },
     { inputs: [{ shape: [9, 6] }, { shape: [10, 6] }, { shape: [10] }], attrs: {}, terms: 10 },
+    { inputs: [{ shape: [9, 9] }, { shape: [7, 9] }, { shape: [7] }], attrs: {}, terms: 10 },
   ],
 });

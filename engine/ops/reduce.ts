@@ -355,6 +355,7 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
       // The extreme element first and last, so that its gradient is at either end.
       { inputs: [{ shape: [8], values: [-2, -1.5, -1, 0, 0.5, 1, 2, 3] }], attrs: {} },
       { inputs: [{ shape: [8], values: [3, 2, 1, 0.5, 0, -1, -1.5, -2] }], attrs: {} },
+      { inputs: [{ shape: [5, 1], distinct: true }], attrs: { dim: 1 } },
     ],
   });
 }

@@ -78,6 +78,21 @@ export const topk: Op<TopkAttrs> = defineOp<TopkAttrs>({
       grad: false,
       terms: 1,
     },
+    // The largest and the smallest last.
+    ...[[0, 1, 0.5, 2, 3, -1, -2, 0, -3, 5], [3, 1, 2, 0.5, 0, 5, 2, 3, 4, -1]].map((
+      values,
+      i,
+    ) => ({
+      inputs: [{ shape: [2, 5], values }],
+      attrs: { k: 2, largest: i === 0 },
+      terms: 1,
+    })),
+    ...[true, false].map((largest) => ({
+      inputs: [{ shape: [1, 5], values: largest ? [0, 0, 0, 0, 1] : [1, 1, 1, 1, 0] }],
+      attrs: { k: 1, largest },
+      grad: false,
+      terms: 1,
+    })),
     ...[true, false].map((largest) => ({
       inputs: [{ shape: [1, 6], values: [2, NaN, -Infinity, 1, NaN, 0] }],
       attrs: { k: 5, largest },

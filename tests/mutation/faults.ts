@@ -142,5 +142,8 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
   [/^scan_\w+_totals_/, /^bound: if/, "nothing follows the last block, so its total is not read"],
   [/_checked$/, /p\.bad/, "only bad indices reach it, and those are thrown; indexing_test.ts"],
+  [/^sort_blocks_bool/, /^keys /, "keys are only compared, and these keep their order"],
+  [/^(multibox|box_nms)_/, /^keys .*1\.01/, "keys are only compared, and these keep their order"],
+  [/^cross_entropy_sum$/, /counts\[0\]/, "only the mean divides by the rows that count"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
 ];
