@@ -10,3 +10,5 @@ export type { HostArray, HostData, HostDtype } from "./host_array.ts";
 export { type CheckpointValue, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 export { writeFileAtomic } from "./atomic.ts";
 export type { ByteSource } from "./source.ts";
+export { decodeTorch, type DecodeTorchOptions, loadTorch, type LoadTorchOptions } from "./torch.ts";
+export { TorchTensor } from "./torch_tensor.ts";
