@@ -333,8 +333,20 @@ function targetSamples(): { inputs: Sample["inputs"]; attrs: TargetAttrs; terms:
     [3, 5, [5, 4, 1], { overlapThreshold: 0, negativeMiningRatio: 0.5 }],
     [65, 2, [2, 1, 0], { negativeMiningThresh: 0.1, negativeMiningRatio: 40, ignoreLabel: -5 }],
     [9, 2, [1, 0, 2], { near: [0, 0.01], variances: [0.1, 0.15, 0.2, 0.25] }],
+    // The last anchor is the best for an object, but not by the threshold.
+    [9, 2, [1, 0, 2], { near: [0.02], overlapThreshold: 0.95 }],
   ];
-  return cases.map(([A, L, counts, { near = [], ...attrs }], s) => {
+  // The second anchor overlaps by 0.4975, just below the threshold.
+  const below = {
+    inputs: [
+      { shape: [1, 2, 4], values: [0, 0, 0.5, 1, 0, 0, 0.5, 0.4975] },
+      { shape: [1, 1, 5], values: [0, 0, 0, 0.5, 1] },
+      { shape: [1, 2, 2], distinct: true },
+    ],
+    attrs: base,
+    terms: 2,
+  };
+  const drawn = cases.map(([A, L, counts, { near = [], ...attrs }], s) => {
     const labels = counts.flatMap((n, b) => label(10 * s + b + 5, n, L));
     const last = labels.slice(-5, labels.length).slice(1);
     const anchors = [
@@ -352,6 +364,7 @@ function targetSamples(): { inputs: Sample["inputs"]; attrs: TargetAttrs; terms:
       terms: 2,
     };
   });
+  return [...drawn, below];
 }
 
 type Sample = Op<TargetAttrs>["samples"][number];

@@ -144,6 +144,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/_checked$/, /p\.bad/, "only bad indices reach it, and those are thrown; indexing_test.ts"],
   [/^sort_blocks_bool/, /^keys /, "keys are only compared, and these keep their order"],
   [/^(multibox|box_nms)_/, /^keys .*1\.01/, "keys are only compared, and these keep their order"],
+  [/^multibox_match$/, /^best /, "overlaps are only compared with each other there"],
   [/^cross_entropy_sum$/, /counts\[0\]/, "only the mean divides by the rows that count"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
 ];
