@@ -7,4 +7,13 @@ export { type IdxArray, type IdxData, type IdxType, readIdx } from "./idx.ts";
 export { type ReadIdxOptions, writeIdx } from "./idx.ts";
 export { type LabeledImages, readEmnistLetters } from "./emnist.ts";
 export { CIFAR10_CLASSES, type Cifar10Images, readCifar10 } from "./cifar.ts";
+export {
+  type ImageRecord,
+  packImageRecord,
+  readRecordIo,
+  type ReadRecordIoOptions,
+  type RecordFile,
+  unpackImageRecord,
+  writeRecordIo,
+} from "./recordio.ts";
 export { HostRandom } from "./rng.ts";

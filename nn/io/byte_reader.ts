@@ -77,10 +77,14 @@ export class ByteReader {
     return this.#view.getFloat64(this.#step(8, what));
   }
 
+  /** The next eight bytes as an unsigned number. */
+  bigU64(what: string): bigint {
+    return this.#view.getBigUint64(this.#step(8, what), true);
+  }
+
   /** The next eight bytes as an unsigned number below 2^53. */
   u64(what: string): number {
-    const at = this.#step(8, what);
-    const value = this.#view.getBigUint64(at, true);
+    const at = this.at, value = this.bigU64(what);
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
       throw this.fault(`${what} of ${value}`, "a number below 2^53", at);
     }
