@@ -12,3 +12,4 @@ export { writeFileAtomic } from "./atomic.ts";
 export type { ByteSource } from "./source.ts";
 export { decodeTorch, type DecodeTorchOptions, loadTorch, type LoadTorchOptions } from "./torch.ts";
 export { TorchTensor } from "./torch_tensor.ts";
+export { decodeMxnetParams, type LoadMxnetOptions, loadMxnetParams } from "./mxnet.ts";
