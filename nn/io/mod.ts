@@ -13,3 +13,12 @@ export type { ByteSource } from "./source.ts";
 export { decodeTorch, type DecodeTorchOptions, loadTorch, type LoadTorchOptions } from "./torch.ts";
 export { TorchTensor } from "./torch_tensor.ts";
 export { decodeMxnetParams, type LoadMxnetOptions, loadMxnetParams } from "./mxnet.ts";
+export {
+  decodeNpy,
+  decodeNpz,
+  encodeNpy,
+  loadNpy,
+  type LoadNpyOptions,
+  loadNpz,
+  saveNpz,
+} from "./npy.ts";

@@ -2,6 +2,7 @@
 
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { type PickleFault, PickleGlobal, PickleTuple } from "./pickle.ts";
+import { gatherElements } from "./strided.ts";
 
 /** Storage classes of PyTorch; complex numbers of 128 bits have no host dtype. */
 const STORAGES: Record<string, HostDtype> = {
@@ -135,8 +136,10 @@ export class TorchTensor {
   host(): HostArray {
     const { dtype, shape, byteLength } = this;
     if (byteLength === 0) return { dtype, shape, data: emptyView(dtype) };
-    const rest = this.#storage.bytes.subarray(byteSize(dtype, [1])! * this.#offset);
-    const bytes = this.#isContiguous() ? rest.subarray(0, byteLength) : this.#gather(rest);
+    const size = byteSize(dtype, [1])!, rest = this.#storage.bytes.subarray(size * this.#offset);
+    const bytes = this.#isContiguous()
+      ? rest.subarray(0, byteLength)
+      : gatherElements(rest, { size, shape, strides: this.#strides });
     return { dtype, shape, data: hostView(dtype, bytes) };
   }
 
@@ -148,25 +151,6 @@ export class TorchTensor {
       expected *= size;
     }
     return true;
-  }
-
-  /** Copies the elements, whatever their type, as words of their size: NaNs stay as they are. */
-  #gather(bytes: Uint8Array): Uint8Array {
-    const size = byteSize(this.dtype, [1])!, count = this.byteLength / size;
-    const words = ({ 1: "U8", 2: "U16", 4: "U32", 8: "U64" } as const)[size as 1 | 2 | 4 | 8];
-    const result = new Uint8Array(this.byteLength);
-    const source = hostView(words, bytes), data = hostView(words, result);
-    const index = new Array<number>(this.shape.length).fill(0);
-    for (let to = 0, from = 0; to < count; to++) {
-      data[to] = source[from]!;
-      for (let dim = index.length - 1; dim >= 0; dim--) {
-        from += this.#strides[dim]!;
-        if (++index[dim]! < this.shape[dim]!) break;
-        from -= index[dim]! * this.#strides[dim]!;
-        index[dim] = 0;
-      }
-    }
-    return result;
   }
 }
 
