@@ -27,9 +27,13 @@ const SOFTWARE_BROADCAST: Tile = { tm: 8, tn: 4, wx: 8, wy: 1, broadcast: true }
 const SOFTWARE_BROADCAST_WIDE: Tile = { tm: 8, tn: 8, wx: 8, wy: 1, broadcast: true };
 const SOFTWARE_THIN: Tile = { tm: 8, tn: 1, wx: 8, wy: 1 };
 const SOFTWARE_THIN_BROADCAST: Tile = { ...SOFTWARE_THIN, broadcast: true };
-// A discrete GPU: 64 threads, 64 x 64 outputs. Not yet measured.
-const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
-const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8 };
+// A discrete GPU: tiles in workgroup memory, 128 x 128, 64 x 64 or 32 x 32 outputs a workgroup. Results are
+// tested on software; no discrete GPU has been at hand to measure them on.
+const DISCRETE_LARGE: Tile = { tm: 8, tn: 8, wx: 16, wy: 16, staged: 8 };
+const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
+const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
+/** For adapters with little workgroup memory or few threads. */
+const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
 /** Every tile that a plan can have. */
 export const TILES: readonly Tile[] = [
   SOFTWARE,
@@ -37,8 +41,10 @@ export const TILES: readonly Tile[] = [
   SOFTWARE_BROADCAST_WIDE,
   SOFTWARE_THIN,
   SOFTWARE_THIN_BROADCAST,
+  DISCRETE_LARGE,
   DISCRETE,
   DISCRETE_THIN,
+  DISCRETE_DIRECT,
 ];
 /** Threads that fill a discrete GPU; smaller products split K. */
 const DISCRETE_THREADS = 1 << 16;
@@ -47,11 +53,22 @@ const DISCRETE_THREADS = 1 << 16;
 export function planGemm(size: GemmSize): GemmPlan {
   const { software, subgroupSize } = gpu().info;
   if (software) return { tile: softwareTile(size.N, subgroupSize === 8), splits: 1 };
-  const tile = size.M * size.N * size.batch >= 1 << 20 ? DISCRETE : DISCRETE_THIN;
+  const tile = discreteTile(size);
   const threads = Math.ceil(size.M / tile.tm) * Math.ceil(size.N / tile.tn) * size.batch;
   const wanted = Math.floor(DISCRETE_THREADS / Math.max(threads, 1));
   const splits = Math.max(1, Math.min(wanted, Math.floor(size.K / 256), 64));
   return { tile, splits };
+}
+
+function discreteTile({ M, N, batch }: GemmSize): Tile {
+  const { limits } = gpu().info;
+  const fits = ({ tm, tn, wx, wy, staged = 0 }: Tile) =>
+    4 * staged * (wy * tm + wx * tn) <= limits.maxComputeWorkgroupStorageSize &&
+    wx * wy <= limits.maxComputeInvocationsPerWorkgroup;
+  const outputs = M * N * batch;
+  if (outputs >= 1 << 22 && M >= 256 && N >= 256 && fits(DISCRETE_LARGE)) return DISCRETE_LARGE;
+  const tile = outputs >= 1 << 18 ? DISCRETE : DISCRETE_THIN;
+  return fits(tile) ? tile : DISCRETE_DIRECT;
 }
 
 function softwareTile(N: number, broadcast: boolean): Tile {

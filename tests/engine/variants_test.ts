@@ -121,6 +121,7 @@ Deno.test("every tile of the product planner gives a right product", async () =>
     { software: true, subgroupSize: 0 },
     { software: true, subgroupSize: 8 },
     { software: false, subgroupSize: 0 },
+    { software: false, subgroupSize: 0, maxComputeWorkgroupStorageSize: 1024 },
   ];
   await reopen();
   const lanes = gpu().info.subgroupSize;
@@ -129,9 +130,21 @@ Deno.test("every tile of the product planner gives a right product", async () =>
   for (const facts of adapters) {
     if (facts.subgroupSize > 0 && lanes !== facts.subgroupSize) continue;
     await reopen();
-    Object.assign(gpu().info, facts);
+    const { software, subgroupSize, ...limits } = facts;
+    Object.assign(gpu().info, { software, subgroupSize });
+    Object.assign(gpu().info.limits, limits);
     const seen = recorder();
-    for (const [M, K, N] of [[9, 5, 7], [17, 3, 37], [9, 4, 64], [1030, 3, 1025]] as const) {
+    // Tails in every dimension of every tile, and of K within what a workgroup keeps.
+    const shapes = [
+      [9, 5, 7],
+      [17, 3, 37],
+      [9, 4, 64],
+      [70, 21, 75],
+      [520, 19, 520],
+      [1030, 3, 1025],
+      ...(software ? [] : [[2051, 11, 2053]]),
+    ] as [number, number, number][];
+    for (const [M, K, N] of shapes) {
       const [a, b] = [M * K, K * N].map((n) =>
         Float32Array.from({ length: n }, () => draw.weight())
       ) as [Float32Array, Float32Array];
@@ -150,9 +163,10 @@ Deno.test("every tile of the product planner gives a right product", async () =>
     }
     for (const name of seen) run.add(name);
   }
-  for (const { tm, tn, wx, wy, broadcast } of TILES) {
+  for (const { tm, tn, wx, wy, broadcast, staged } of TILES) {
     if (broadcast && lanes !== 8) continue;
-    const name = `_${wy * tm}x${wx * tn}${broadcast ? "_broadcast" : ""}`;
+    const variant = broadcast ? "_broadcast" : staged ? `_staged${staged}` : "";
+    const name = `_${wy * tm}x${wx * tn}${variant}`;
     assert([...run].some((r) => r.endsWith(name)), `no product ran on the tile ${name}`);
   }
   await reopen();
