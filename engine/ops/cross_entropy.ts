@@ -144,7 +144,7 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
 
 /** The reductions, with classes to ignore; more rows than one workgroup has threads. */
 function drawnSamples() {
-  const many = Array.from({ length: 133 }, (_, i) => i % 7 === 5 || i % 64 === 2 ? -100 : i % 2);
+  const many = Array.from({ length: 133 }, (_, i) => i % 7 === 0 ? -100 : i % 2);
   return ([
     ["mean", 0, [4, 7], [0, 6, 3, 3]],
     ["sum", 0.1, [3, 5], [4, -100, 0]],
