@@ -16,4 +16,5 @@ export {
   unpackImageRecord,
   writeRecordIo,
 } from "./recordio.ts";
+export { type Picture, readPng, type ReadPngOptions } from "./png.ts";
 export { HostRandom } from "./rng.ts";
