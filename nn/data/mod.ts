@@ -17,4 +17,6 @@ export {
   writeRecordIo,
 } from "./recordio.ts";
 export { type Picture, readPng, type ReadPngOptions } from "./png.ts";
+export type { CsvColumn, CsvColumns, CsvTable, CsvType, ReadCsvOptions } from "./csv.ts";
+export { readCsv } from "./csv.ts";
 export { HostRandom } from "./rng.ts";
