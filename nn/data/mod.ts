@@ -19,4 +19,5 @@ export {
 export { type Picture, readPng, type ReadPngOptions } from "./png.ts";
 export type { CsvColumn, CsvColumns, CsvTable, CsvType, ReadCsvOptions } from "./csv.ts";
 export { readCsv } from "./csv.ts";
+export { readWav, type Sound } from "./wav.ts";
 export { HostRandom } from "./rng.ts";
