@@ -20,4 +20,6 @@ export { type Picture, readPng, type ReadPngOptions } from "./png.ts";
 export type { CsvColumn, CsvColumns, CsvTable, CsvType, ReadCsvOptions } from "./csv.ts";
 export { readCsv } from "./csv.ts";
 export { readWav, type Sound } from "./wav.ts";
+export type { MelOptions, MelScale, MelSpectrogram } from "./mel.ts";
+export { hzToMel, melSpectrogram, melToHz, powerToDb } from "./mel.ts";
 export { HostRandom } from "./rng.ts";
