@@ -22,4 +22,6 @@ export { readCsv } from "./csv.ts";
 export { readWav, type Sound } from "./wav.ts";
 export type { MelOptions, MelScale, MelSpectrogram } from "./mel.ts";
 export { hzToMel, melSpectrogram, melToHz, powerToDb } from "./mel.ts";
+export { ImageFolder, type ImageFolderOptions, openImageFolder } from "./image_folder.ts";
+export type { LabeledPicture } from "./image_folder.ts";
 export { HostRandom } from "./rng.ts";
