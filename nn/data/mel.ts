@@ -23,8 +23,10 @@ export interface MelOptions {
   norm?: "slaney" | "none";
   /** 2 for power, 1 for magnitude. Default 2. */
   power?: 1 | 2;
-  /** Whether windows are centred on their frame, the ends padded with zeros. Default true. */
+  /** Whether windows are centred on their frame, the ends padded. Default true. */
   center?: boolean;
+  /** What the ends are padded with: zeros, or the sound mirrored as torchaudio does. Default `"zero"`. */
+  pad?: "zero" | "reflect";
 }
 
 /** A spectrogram. */
@@ -45,7 +47,7 @@ export interface MelSpectrogram {
  * @param samples The sound, one channel.
  * @param options Window, bands and scale.
  * @throws {RangeError} If `nFft` is no power of two, the frequencies are not in order or an option is no
- * whole number above 0; without `center`, if the sound is shorter than a window.
+ * whole number above 0; if the sound is shorter than a window without `center`, or half of one mirrored.
  *
  * @example
  * ```ts
@@ -66,8 +68,7 @@ export function melSpectrogram(
   const { hop = Math.max(1, nFft >> 2) } = options;
   checkCounts({ nFft, hop, mels });
   const bands = melBands({ ...options, nFft, mels });
-  const padded = new Float64Array(samples.length + (center ? nFft : 0));
-  padded.set(samples, center ? nFft >> 1 : 0);
+  const padded = center ? padEnds(samples, nFft >> 1, options.pad ?? "zero") : samples;
   const frames = 1 + Math.floor((padded.length - nFft) / hop);
   if (frames < 1) {
     throw new RangeError(
@@ -151,6 +152,25 @@ function checkCounts({ nFft, hop, mels }: { nFft: number; hop: number; mels: num
   if (nFft < 2 || nFft > 2 ** 24 || (nFft & (nFft - 1)) !== 0) {
     throw new RangeError(`Cannot transform windows of ${nFft} samples: it must be a power of two`);
   }
+}
+
+/** The sound with `count` more samples at either end. */
+function padEnds(
+  samples: Float32Array | Float64Array,
+  count: number,
+  pad: "zero" | "reflect",
+): Float64Array {
+  const { length } = samples, padded = new Float64Array(length + 2 * count);
+  padded.set(samples, count);
+  if (pad === "zero") return padded;
+  if (length <= count) {
+    throw new RangeError(`Cannot mirror ${count} of ${length} samples: there must be more`);
+  }
+  for (let i = 1; i <= count; i++) {
+    padded[count - i] = samples[i]!;
+    padded[count + length - 1 + i] = samples[length - 1 - i]!;
+  }
+  return padded;
 }
 
 /** A band: weights of the bins from `first` on. */

@@ -16,8 +16,12 @@ function sound(length: number): Float64Array {
 
 /** The definition: a sum over every sample for every bin, a triangle over every bin for every band. */
 function slowMel(samples: Float64Array, options: Required<MelOptions>): Float64Array {
-  const { sampleRate, nFft, hop, mels, fMin, fMax, scale, norm, power, center } = options;
-  const at = (i: number) => samples[i - (center ? nFft / 2 : 0)] ?? 0;
+  const { sampleRate, nFft, hop, mels, fMin, fMax, scale, norm, power, center, pad } = options;
+  const at = (index: number) => {
+    const i = index - (center ? nFft / 2 : 0), end = samples.length - 1;
+    if (pad === "zero") return samples[i] ?? 0;
+    return samples[end - Math.abs(end - Math.abs(i))]!;
+  };
   const length = samples.length + (center ? nFft : 0);
   const frames = 1 + Math.floor((length - nFft) / hop);
   const result = new Float64Array(mels * frames);
@@ -73,12 +77,14 @@ Deno.test("melSpectrogram() is its definition, for every option", () => {
     norm: "slaney",
     power: 2,
     center: true,
+    pad: "zero",
   };
   const cases: Partial<MelOptions>[] = [
     {},
     { scale: "htk", norm: "none" },
     { power: 1, fMin: 60, fMax: 410 },
     { center: false, hop: 11 },
+    { pad: "reflect" },
     { nFft: 4, hop: 1, mels: 1 },
     { sampleRate: 8000, fMax: 4000, mels: 12 },
   ];
@@ -122,6 +128,7 @@ Deno.test("melSpectrogram() throws for options that make no sense", () => {
     melSpectrogram(samples, { sampleRate, nFft: 64, ...options });
   for (const nFft of [0, 1, 3, 48, 1.5, -2, NaN]) assertThrows(mel({ nFft }), RangeError);
   for (const hop of [0, -1, 0.5]) assertThrows(mel({ hop }), RangeError, "with hop");
+  assertThrows(mel({ nFft: 256, pad: "reflect" }), RangeError, "Cannot mirror 128 of 100 samples");
   assertThrows(mel({ mels: 0 }), RangeError, "with mels 0");
   assertThrows(mel({ fMin: 400, fMax: 300 }), RangeError, "from 400 to 300 Hz");
   assertThrows(mel({ fMax: 501 }), RangeError, "within 0 to 500");
