@@ -43,7 +43,8 @@ export interface ReadPngOptions {
 
 /**
  * Reads a PNG picture of any colour type, of 1 to 16 bits, interlaced or not. Values of 16 bits are
- * scaled to 8 and rounded, those of fewer are scaled up. Gamma and colour profiles are not applied.
+ * scaled to 8 and rounded, those of fewer are scaled up. Gamma and colour profiles are not applied. Not
+ * in a browser: pngjs needs Node's zlib, which Deno has.
  *
  * W3C, Portable Network Graphics, https://www.w3.org/TR/png/
  *
