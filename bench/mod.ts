@@ -5,7 +5,7 @@
  * Inputs are random; each workload warms up, then runs until `--seconds` have passed, at least three
  * times. The time is the median of the sums over its kernels; flops and bytes are the kernels' own
  * account. `--compare OLD.json` prints ratios to an earlier run: on shared machines only ratios of one
- * session mean much.
+ * sitting mean much.
  */
 
 import { init, manualSeed, profile, scope } from "../mod.ts";
