@@ -1,9 +1,10 @@
-"""Writes what PyTorch's layers and losses give, for torch_parity_test.ts to compare with ours.
+"""Writes what PyTorch's layers, losses and models give, for torch_parity_test.ts to compare with ours.
 
     python3 tests/torch_parity.py [.cache/torch_parity.safetensors]
 
-Needs PyTorch 2 and NumPy. Everything is computed in float64 and written as float32; inputs and
-parameters are rounded to float32 first. Keys of a case:
+Needs PyTorch 1.13 or later and NumPy; torchvision and timm for the models they have. A case that the
+installed version has not is left out, and named at the end. Everything is computed in float64 and
+written as float32; inputs and parameters are rounded to float32 first. Keys of a case:
 
     <case>/in0 ...        inputs; integers as int32
     <case>/state/<name>   parameters and buffers before
@@ -12,6 +13,12 @@ parameters are rounded to float32 first. Keys of a case:
     <case>/din0 ...       gradients of the float inputs
     <case>/dstate/<name>  gradients of the parameters
     <case>/after/<name>   buffers after
+
+A model's parameters are not in the file: both sides fill them by `pattern`. Of each of its tensors the
+file has at most 256 elements, evenly spread, and PyTorch's own rounding as the measure of ours:
+
+    model/<model>/<tensor>     `out`, `d<parameter>` or `after<buffer>` in float64
+    model/<model>/noise/<tensor>   root mean square of float32's difference from it
 """
 
 import json
@@ -19,6 +26,7 @@ import os
 import struct
 import sys
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -163,11 +171,251 @@ CASES = {
         plain,
     ),
     "attention": (
-        Call(F.scaled_dot_product_attention),
+        Call(getattr(F, "scaled_dot_product_attention", None)),
         [r(2, 2, 3, 4), r(2, 2, 5, 4), r(2, 2, 5, 4)],
         plain,
     ),
+    "relu": (nn.ReLU(), [r(40)], plain),
+    "leaky_relu": (nn.LeakyReLU(0.2), [r(40)], plain),
+    "relu6": (nn.ReLU6(), [r(40, low=-8, high=8)], plain),
+    "celu": (nn.CELU(1.5), [r(40, low=-5, high=5)], plain),
+    "hardtanh": (nn.Hardtanh(-1.5, 0.5), [r(40)], plain),
+    "log_sigmoid": (nn.LogSigmoid(), [r(40, low=-9, high=9)], plain),
+    "sigmoid": (nn.Sigmoid(), [r(40, low=-9, high=9)], plain),
+    "tanh": (nn.Tanh(), [r(40, low=-5, high=5)], plain),
+    "softmax": (nn.Softmax(1), [r(3, 5, 2)], plain),
+    "conv2d_groups": (
+        nn.Conv2d(4, 6, (3, 2), stride=(1, 2), padding=(2, 1), groups=2, bias=False),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "conv2d_pointwise": (nn.Conv2d(4, 6, 1), [r(*IMAGE)], plain),
+    "conv_transpose2d_groups": (
+        nn.ConvTranspose2d(4, 6, 2, stride=3, groups=2, dilation=2),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "instance_norm2d": (nn.InstanceNorm2d(4, affine=True), [r(*IMAGE)], plain),
+    "batch_norm2d_cumulative": (nn.BatchNorm2d(4, momentum=None), [r(*IMAGE)], plain),
+    "rms_norm": (nn.RMSNorm([6], eps=1e-5) if hasattr(nn, "RMSNorm") else None, [r(3, 4, 6)], plain),
+    "max_pool2d_ceil": (
+        nn.MaxPool2d(2, stride=2, dilation=2, ceil_mode=True),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "avg_pool2d_ceil": (
+        nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "adaptive_max_pool2d": (
+        Call(lambda x: F.adaptive_max_pool2d(x, (3, 2))),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "interpolate": (
+        Call(lambda x: F.interpolate(x, (5, 11), mode="bilinear")),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "interpolate_corners": (
+        Call(lambda x: F.interpolate(x, (5, 11), mode="bilinear", align_corners=True)),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "interpolate_antialias": (
+        Call(lambda x: F.interpolate(x, (3, 4), mode="bilinear", antialias=True)),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "interpolate_nearest": (
+        Call(lambda x: F.interpolate(x, (5, 11), mode="nearest")),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "grid_sample": (
+        Call(lambda x, grid: F.grid_sample(x, grid, align_corners=False)),
+        [r(*IMAGE), r(2, 3, 5, 2, low=-1.2, high=1.2)],
+        plain,
+    ),
+    "grid_sample_border": (
+        Call(lambda x, g: F.grid_sample(x, g, padding_mode="border", align_corners=True)),
+        [r(*IMAGE), r(2, 3, 5, 2, low=-1.2, high=1.2)],
+        plain,
+    ),
+    "affine_grid": (
+        Call(lambda theta: F.affine_grid(theta, [2, 4, 3, 5], align_corners=False)),
+        [r(2, 2, 3)],
+        plain,
+    ),
+    "pad_reflect": (Call(lambda x: F.pad(x, (2, 1, 3, 2), mode="reflect")), [r(*IMAGE)], plain),
+    "pad_replicate": (
+        Call(lambda x: F.pad(x, (2, 1, 3, 2), mode="replicate")),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "pad_circular": (Call(lambda x: F.pad(x, (2, 1, 3, 2), mode="circular")), [r(*IMAGE)], plain),
+    "normalize": (Call(lambda x: F.normalize(x, dim=1)), [r(4, 5)], plain),
+    "logsumexp": (Call(lambda x: torch.logsumexp(x, 1)), [r(4, 5, 3)], plain),
+    "variance": (Call(lambda x: torch.var(x, 1)), [r(4, 5, 3)], plain),
+    "cumprod": (Call(lambda x: torch.cumprod(x, 1)), [r(4, 5, 3)], plain),
+    "einsum": (
+        Call(lambda a, b: torch.einsum("bij,bkj->bik", a, b)),
+        [r(2, 3, 4), r(2, 5, 4)],
+        plain,
+    ),
 }
+
+
+def conv_net():
+    layers, before = [], 3
+    for c in (32, 64, 128):
+        layers += [nn.Conv2d(before, c, 3, bias=False), nn.BatchNorm2d(c), nn.ReLU()]
+        layers += [nn.Dropout(0), nn.MaxPool2d(2)]
+        before = c
+    net = nn.Module()
+    net.conv, net.fc = nn.Sequential(*layers), nn.Linear(512, 512)
+    net.forward = lambda x: net.fc(net.conv(x).flatten(1))
+    return net
+
+
+def toy_ssd():
+    """The five-scale net; gives classes and boxes."""
+
+    def down(before, c):
+        return nn.Sequential(
+            nn.Conv2d(before, c, 3, padding=1),
+            nn.BatchNorm2d(c),
+            nn.ReLU(),
+            nn.Conv2d(c, c, 3, padding=1),
+            nn.BatchNorm2d(c),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+
+    net = nn.Module()
+    net.body = nn.Sequential(down(3, 16), down(16, 32), down(32, 64))
+    net.downsamples = nn.ModuleList([down(64, 128), down(128, 128), down(128, 128)])
+    inputs = (64, 128, 128, 128, 128)
+    net.class_preds = nn.ModuleList(nn.Conv2d(c, 8, 3, padding=1) for c in inputs)
+    net.box_preds = nn.ModuleList(nn.Conv2d(c, 16, 3, padding=1) for c in inputs)
+
+    def forward(x):
+        x, classes, boxes = net.body(x), [], []
+        for i in range(5):
+            classes.append(net.class_preds[i](x).permute(0, 2, 3, 1).flatten(1))
+            boxes.append(net.box_preds[i](x).permute(0, 2, 3, 1).flatten(1))
+            if i < 3:
+                x = net.downsamples[i](x)
+            elif i == 3:
+                x = F.adaptive_max_pool2d(x, 1)
+        return torch.cat(classes + boxes, 1)
+
+    net.forward = forward
+    return net
+
+
+def caption_decoder():
+    net = nn.Module()
+    net.embedding = nn.Embedding(50, 16)
+    net.lstm = nn.LSTM(16, 24, batch_first=True)
+    net.fc = nn.Linear(24, 50)
+
+    def forward(vectors):
+        words = net.embedding((torch.arange(2 * 6).reshape(2, 6) * 7 + 3) % 50)
+        return net.fc(net.lstm(torch.cat([vectors.unsqueeze(1), words[:, :-1]], 1))[0])
+
+    net.forward = forward
+    return net
+
+
+def torchvision_net(name):
+    import torchvision
+
+    net = getattr(torchvision.models, name)(num_classes=10)
+    for module in net.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return net
+
+
+def efficientnet():
+    import timm
+
+    return timm.create_model("tf_efficientnet_b0", num_classes=10)
+
+
+# name: (how to make it, shape of its input). Names are those of MODELS in torch_parity_test.ts.
+MODELS = {
+    "conv_net": (conv_net, (4, 3, 32, 32)),
+    "toy_ssd": (toy_ssd, (2, 3, 64, 64)),
+    "caption_decoder": (caption_decoder, (2, 16)),
+    "alexnet": (lambda: torchvision_net("alexnet"), (2, 3, 96, 96)),
+    "resnet18": (lambda: torchvision_net("resnet18"), (2, 3, 64, 64)),
+    "resnet34": (lambda: torchvision_net("resnet34"), (2, 3, 64, 64)),
+    "resnet50": (lambda: torchvision_net("resnet50"), (2, 3, 64, 64)),
+    "efficientnet_b0": (efficientnet, (2, 3, 64, 64)),
+}
+
+
+def pattern(shape, seed):
+    """Even numbers in [-1, 1) that any language makes alike: mixed bits of the element's number."""
+    x = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed * 1000003 + 1)
+    x = x * np.uint64(2654435761) & np.uint64(0xFFFFFFFF)
+    x ^= x >> np.uint64(15)
+    x = x * np.uint64(2246822519) & np.uint64(0xFFFFFFFF)
+    x ^= x >> np.uint64(13)
+    return torch.from_numpy(x.astype(np.float64) / 2**31 - 1).reshape(tuple(shape)).float().double()
+
+
+def fill(net):
+    """Weights at Kaiming's scale, factors and variances about 1, everything else small.
+
+    Offsets of normalisations are about 3: few activations are near the kink of ReLU, where rounding
+    alone decides whether a gradient passes.
+    """
+    state = net.state_dict()
+    for seed, (name, t) in enumerate(sorted(state.items())):
+        if not t.is_floating_point():
+            continue
+        value = pattern(t.shape, seed)
+        norm = name.endswith("bias") and state[name[:-4] + "weight"].dim() == 1
+        if t.dim() > 1:
+            fan_in = t[0].numel()
+            value = value * np.float32((6 / fan_in) ** 0.5).item()
+        elif name.endswith("weight") or name.endswith("var"):
+            value = 1 + value / 4
+        else:
+            value = value / 8 + (3 if norm else 0)
+        t.copy_(value.float())
+
+
+def spread(t):
+    """At most 256 elements, evenly spread."""
+    flat = t.detach().reshape(-1)
+    return flat[:: max(1, -(-flat.numel() // 256))]
+
+
+def run_model(name, make, shape):
+    """All tensors of a model in training mode, by key."""
+    found, exact = {}, {}
+    for dtype in (torch.float64, torch.float32):
+        net = make().train()
+        fill(net)
+        net = net.to(dtype)
+        out = net(pattern(shape, 999).to(dtype))
+        out.backward(pattern(out.shape, 998).to(dtype))
+        tensors = {"out": out.detach()}
+        tensors.update({f"d{key}": t.grad for key, t in net.named_parameters()})
+        tensors.update({f"after{key}": t for key, t in net.named_buffers()})
+        for key, t in tensors.items():
+            if dtype is torch.float64:
+                exact[key] = t
+                found[f"model/{name}/{key}"] = spread(t)
+            elif t.is_floating_point():
+                noise = (t.double() - exact[key]).square().mean().sqrt()
+                found[f"model/{name}/noise/{key}"] = noise
+    return found
 
 
 def run(name, module, inputs, call):
@@ -203,9 +451,9 @@ def run(name, module, inputs, call):
     return found
 
 
-def save(path, tensors):
+def save(path, tensors, metadata):
     """A safetensors file: length, JSON header, little-endian data."""
-    header, chunks, start = {"__metadata__": {"torch": torch.__version__}}, [], 0
+    header, chunks, start = {"__metadata__": metadata}, [], 0
     for key, t in tensors.items():
         whole = not t.is_floating_point()
         data = (t.to(torch.int32) if whole else t.float()).contiguous().numpy().tobytes()
@@ -226,11 +474,24 @@ def save(path, tensors):
 def main():
     torch.manual_seed(0)
     path = sys.argv[1] if len(sys.argv) > 1 else ".cache/torch_parity.safetensors"
-    tensors = {}
+    tensors, absent = {}, []
     for name, (module, inputs, call) in CASES.items():
-        tensors.update(run(name, module, inputs, call))
-    save(path, tensors)
-    print(f"{len(CASES)} cases by PyTorch {torch.__version__} in {path}")
+        if module is None or getattr(module, "fn", module) is None:
+            absent.append(name)
+        else:
+            tensors.update(run(name, module, inputs, call))
+    for name, (make, shape) in MODELS.items():
+        try:
+            make()
+        except ImportError:
+            absent.append(name)
+        else:
+            tensors.update(run_model(name, make, shape))
+    save(path, tensors, {"torch": torch.__version__, "absent": ",".join(absent)})
+    count = len(CASES) + len(MODELS) - len(absent)
+    print(f"{count} cases by PyTorch {torch.__version__} in {path}")
+    if absent:
+        print(f"left out, since this installation has them not: {', '.join(absent)}")
 
 
 if __name__ == "__main__":

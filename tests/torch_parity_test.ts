@@ -1,11 +1,31 @@
 /**
- * Layers and losses against PyTorch's: outputs, gradients and buffers after. `tests/torch_parity.py`
- * writes the numbers on a machine that has PyTorch; without its file the tests are skipped.
+ * Layers, losses and models against PyTorch's: outputs, gradients and buffers after.
+ * `tests/torch_parity.py` writes the numbers on a machine that has PyTorch; without its file the tests
+ * are skipped. Cases that its PyTorch lacks are named in the file's metadata.
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { init, nn, ones, readAll, scaledDotProductAttention, scope, Tensor } from "../mod.ts";
+import {
+  adaptiveMaxPool2d,
+  affineGrid,
+  cat,
+  einsum,
+  gridSample,
+  init,
+  interpolate,
+  nn,
+  normalize,
+  ones,
+  pad,
+  readAll,
+  scaledDotProductAttention,
+  scope,
+  Tensor,
+  tensor,
+  zeros,
+} from "../mod.ts";
 import { walkBack } from "../engine/autograd.ts";
+import { decodeSafetensors } from "../nn/io/safetensors_format.ts";
 import { assertClose } from "./helpers/close.ts";
 
 const FILE = new URL("../.cache/torch_parity.safetensors", import.meta.url);
@@ -122,7 +142,159 @@ const CASES: Readonly<Record<string, Case>> = {
   bce_loss: { module: () => new nn.BCELoss() },
   bce_with_logits_loss: { module: () => new nn.BCEWithLogitsLoss({ posWeight: five() }) },
   kl_div_loss: { module: () => new nn.KLDivLoss({ reduction: "batchmean" }) },
+  relu: { module: () => new nn.ReLU() },
+  leaky_relu: { module: () => new nn.LeakyReLU(0.2) },
+  relu6: { module: () => new nn.ReLU6() },
+  celu: { module: () => new nn.CELU(1.5) },
+  hardtanh: { module: () => new nn.Hardtanh({ min: -1.5, max: 0.5 }) },
+  log_sigmoid: { module: () => new nn.LogSigmoid() },
+  sigmoid: { module: () => new nn.Sigmoid() },
+  tanh: { module: () => new nn.Tanh() },
+  softmax: { module: () => new nn.Softmax(1) },
+  conv2d_groups: {
+    module: () =>
+      new nn.Conv2d(4, 6, {
+        kernelSize: [3, 2],
+        stride: [1, 2],
+        padding: [2, 1],
+        groups: 2,
+        bias: false,
+      }),
+  },
+  conv2d_pointwise: { module: () => new nn.Conv2d(4, 6, { kernelSize: 1 }) },
+  conv_transpose2d_groups: {
+    module: () =>
+      new nn.ConvTranspose2d(4, 6, { kernelSize: 2, stride: 3, groups: 2, dilation: 2 }),
+  },
+  instance_norm2d: { module: () => new nn.InstanceNorm2d(4, { affine: true }) },
+  batch_norm2d_cumulative: { module: () => new nn.BatchNorm2d(4, { momentum: null }) },
+  rms_norm: { module: () => new nn.RMSNorm([6], { eps: 1e-5 }) },
+  max_pool2d_ceil: {
+    module: () => new nn.MaxPool2d(2, { stride: 2, dilation: 2, ceilMode: true }),
+  },
+  avg_pool2d_ceil: {
+    module: () =>
+      new nn.AvgPool2d(3, { stride: 2, padding: 1, ceilMode: true, countIncludePad: false }),
+  },
+  adaptive_max_pool2d: { call: (_, [x]) => [adaptiveMaxPool2d(x!, [3, 2])] },
+  interpolate: { call: (_, [x]) => [interpolate(x!, { size: [5, 11] })] },
+  interpolate_corners: {
+    call: (_, [x]) => [interpolate(x!, { size: [5, 11], alignCorners: true })],
+  },
+  interpolate_antialias: {
+    call: (_, [x]) => [interpolate(x!, { size: [3, 4], antialias: true })],
+  },
+  interpolate_nearest: {
+    call: (_, [x]) => [interpolate(x!, { size: [5, 11], mode: "nearest" })],
+  },
+  grid_sample: { call: (_, [x, grid]) => [gridSample(x!, grid!)] },
+  grid_sample_border: {
+    call: (_, [x, grid]) => [gridSample(x!, grid!, { padding: "border", alignCorners: true })],
+  },
+  affine_grid: { call: (_, [theta]) => [affineGrid(theta!, [2, 4, 3, 5])] },
+  pad_reflect: { call: (_, [x]) => [pad(x!, [2, 1, 3, 2], { mode: "reflect" })] },
+  pad_replicate: { call: (_, [x]) => [pad(x!, [2, 1, 3, 2], { mode: "replicate" })] },
+  pad_circular: { call: (_, [x]) => [pad(x!, [2, 1, 3, 2], { mode: "circular" })] },
+  normalize: { call: (_, [x]) => [normalize(x!, { dim: 1 })] },
+  logsumexp: { call: (_, [x]) => [x!.logsumexp(1)] },
+  variance: { call: (_, [x]) => [x!.variance(1)] },
+  cumprod: { call: (_, [x]) => [x!.cumprod(1)] },
+  einsum: { call: (_, [a, b]) => [einsum("bij,bkj->bik", a!, b!)] },
 };
+
+/** A model without dropout, its input's shape, and what of its output the script has. */
+interface Model {
+  readonly make: () => nn.Module;
+  readonly input: readonly number[];
+  readonly run?: (model: nn.Module, x: Tensor) => Tensor;
+}
+
+/** [2, 6] words as in the script. */
+function words(): Tensor {
+  const ids = Int32Array.from({ length: 12 }, (_, i) => (i * 7 + 3) % 50);
+  return tensor(ids, { shape: [2, 6] });
+}
+
+const MODELS: Readonly<Record<string, Model>> = {
+  conv_net: { make: () => nn.models.convNet({ dropout: 0 }), input: [4, 3, 32, 32] },
+  toy_ssd: {
+    make: () => nn.models.toySsd(),
+    input: [2, 3, 64, 64],
+    run(model, x) {
+      const { classes, boxes } = (model as nn.models.ToySsd).forward(x);
+      return cat([classes.flatten(1), boxes], 1);
+    },
+  },
+  caption_decoder: {
+    make: () =>
+      nn.models.captioner({ vocabSize: 50, embedDim: 16, hiddenDim: 24, encoder: 18 }).decoder,
+    input: [2, 16],
+    run: (model, x) => (model as nn.models.CaptionDecoder).forward(x, words()),
+  },
+  alexnet: {
+    make: () => nn.models.alexnet({ numClasses: 10, dropout: 0 }),
+    input: [2, 3, 96, 96],
+  },
+  resnet18: { make: () => nn.models.resnet18({ numClasses: 10 }), input: [2, 3, 64, 64] },
+  resnet34: { make: () => nn.models.resnet34({ numClasses: 10 }), input: [2, 3, 64, 64] },
+  resnet50: { make: () => nn.models.resnet50({ numClasses: 10 }), input: [2, 3, 64, 64] },
+  efficientnet_b0: {
+    make: () => nn.models.efficientnetB0({ numClasses: 10 }),
+    input: [2, 3, 64, 64],
+  },
+};
+
+/** The script's `pattern`: even numbers in [-1, 1), each element's from its own number. */
+function pattern(size: number, seed: number): Float32Array<ArrayBuffer> {
+  return Float32Array.from({ length: size }, (_, i) => {
+    let x = (i + seed * 1000003 + 1) >>> 0;
+    x = Math.imul(x, 2654435761) >>> 0;
+    x = (x ^ (x >>> 15)) >>> 0;
+    x = Math.imul(x, 2246822519) >>> 0;
+    return ((x ^ (x >>> 13)) >>> 0) / 2 ** 31 - 1;
+  });
+}
+
+/** The script's `fill`. */
+function filled(model: nn.Module): Record<string, Tensor> {
+  const state = model.stateDict();
+  Object.keys(state).sort().forEach((name, seed) => {
+    const { shape, dtype, size } = state[name]!;
+    if (dtype !== "f32") return;
+    const scale = Math.fround(Math.sqrt(6 / (size / shape[0]!)));
+    const about1 = name.endsWith("weight") || name.endsWith("var");
+    const norm = name.endsWith("bias") && state[name.slice(0, -4) + "weight"]?.ndim === 1;
+    const offset = about1 ? 1 : norm ? 3 : 0;
+    const value = (v: number) => shape.length > 1 ? v * scale : v / (about1 ? 4 : 8) + offset;
+    state[name] = tensor(pattern(size, seed).map(value), { shape });
+  });
+  return state;
+}
+
+/** Ours of every tensor that the file has of a model, by the rest of its key. */
+function runModel({ make, input, run }: Model): Record<string, Tensor> {
+  const model = make();
+  model.loadStateDict(filled(model));
+  const of = (shape: readonly number[], seed: number) =>
+    tensor(pattern(shape.reduce((a, b) => a * b), seed), { shape });
+  const x = of(input, 999);
+  const out = run ? run(model, x) : forward(model, [x])[0]!;
+  out.backward(of(out.shape, 998));
+  return {
+    out: out.detach(),
+    ...Object.fromEntries(model.namedParameters().map(([key, p]) => [`d${key}`, p.grad!.detach()])),
+    ...Object.fromEntries(model.namedBuffers().map(([key, t]) => [`after${key}`, t.detach()])),
+  };
+}
+
+/** The script's `spread`. */
+function spread(values: ArrayLike<number | bigint>): number[] {
+  const step = Math.max(1, Math.ceil(values.length / 256));
+  return Array.from(
+    { length: Math.ceil(values.length / step) },
+    (_, i) => Number(values[i * step]),
+  );
+}
 
 /** Tensors of one case whose keys start with `prefix`, by the rest of the key. */
 function under(tensors: Readonly<Record<string, Tensor>>, prefix: string): Record<string, Tensor> {
@@ -194,15 +366,25 @@ if (!ready) {
   );
 }
 
+/** The file's tensors, and the cases its PyTorch lacks. */
+async function read() {
+  await init();
+  const { metadata } = decodeSafetensors(await Deno.readFile(FILE));
+  const absent = metadata.absent!.split(",").filter(Boolean);
+  return { file: await nn.io.loadSafetensors(FILE), absent, torch: metadata.torch };
+}
+
 Deno.test({
   name: "layers and losses give PyTorch's outputs and gradients",
   ignore: !ready,
   async fn() {
-    await init();
-    const file = await nn.io.loadSafetensors(FILE);
+    const { file, absent, torch } = await read();
+    if (absent.length > 0) console.log(`PyTorch ${torch} left out ${absent.join(", ")}`);
     const names = new Set(Object.keys(file).map((key) => key.slice(0, key.indexOf("/"))));
+    names.delete("model");
     assertEquals([...names].filter((name) => !CASES[name]), [], "cases without a counterpart");
-    assertEquals(Object.keys(CASES).filter((name) => !names.has(name)), [], "missing cases");
+    const missing = Object.keys(CASES).filter((name) => !names.has(name));
+    assertEquals(missing.filter((name) => !absent.includes(name)), [], "missing cases");
     for (const name of names) {
       const pairs = scope(() => compare(name, file));
       const entries = [...pairs];
@@ -219,3 +401,33 @@ Deno.test({
     }
   },
 });
+
+for (const [name, model] of Object.entries(MODELS)) {
+  Deno.test({
+    name: `model ${name} gives PyTorch's output, gradients and statistics`,
+    ignore: !ready,
+    async fn() {
+      const { file, absent } = await read();
+      if (absent.includes(name)) return;
+      const ours = scope(() => runModel(model));
+      const wanted = under(file, `model/${name}/`);
+      const keys = Object.keys(ours);
+      const theirs = Object.keys(wanted).filter((key) => !key.startsWith("noise/"));
+      assertEquals(keys.toSorted(), theirs.toSorted(), `${name}: tensors`);
+      const got = await readAll(keys.map((key) => ours[key]!));
+      const want = await readAll(keys.map((key) => wanted[key]!));
+      const noise = await readAll(keys.map((key) => wanted[`noise/${key}`] ?? zeros([])));
+      const far: string[] = [];
+      keys.forEach((key, i) => {
+        const [a, b] = [spread(got[i]!), spread(want[i]!)];
+        const rms = (values: number[]) => Math.hypot(...values) / Math.sqrt(values.length);
+        const error = rms(a.map((v, at) => v - b[at]!));
+        // Both round in float32, in another order: the errors are of one size, whatever the net does
+        // to them. Some are lucky: no tensor is better than a few roundings of its own size.
+        const limit = 8 * Number(noise[i]![0]) + 8 * 2 ** -24 * rms(b);
+        if (!(error <= limit)) far.push(`${key}: ${error}, at most ${limit}`);
+      });
+      assertEquals(far, [], name);
+    },
+  });
+}
