@@ -13,6 +13,35 @@ export interface Dataset<S> {
   readonly length: number;
   /** The sample at `index`. */
   get(index: number): S | Promise<S>;
+  /** How a worker opens the same data set; only with it can a loader have workers. */
+  readonly worker?: WorkerSource;
+}
+
+/**
+ * A data set by name: code cannot be sent to a worker, so the worker loads the module and calls its
+ * default export with the arguments. That function gives the data set, or a promise of it.
+ *
+ * @example
+ * ```ts
+ * // scans.ts: a module of its own, which does nothing but export
+ * import { type Dataset } from "./dataset.ts";
+ * import { readJpeg } from "./jpeg.ts";
+ * import type { Picture } from "./picture.ts";
+ *
+ * export default function scans(args: { dir: string; count: number }): Dataset<Picture> {
+ *   return {
+ *     length: args.count,
+ *     get: (index) => readJpeg(`${args.dir}/${index}.jpg`),
+ *     worker: { module: import.meta.url, args },
+ *   };
+ * }
+ * ```
+ */
+export interface WorkerSource {
+  /** URL of the module. */
+  readonly module: string | URL;
+  /** What its default export is called with: whatever `structuredClone` copies. */
+  readonly args?: unknown;
 }
 
 /**

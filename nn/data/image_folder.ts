@@ -1,7 +1,8 @@
-/** @file Pictures in a folder for each class: `train/cat/1.png`, `train/dog/2.png`. */
+/** @file Pictures in a folder for each class: `train/cat/1.png`, `train/dog/2.jpg`. */
 
-import type { Dataset } from "./dataset.ts";
-import { type Picture, readPng } from "./png.ts";
+import type { Dataset, WorkerSource } from "./dataset.ts";
+import { readImage } from "./image.ts";
+import type { Channels, Picture } from "./picture.ts";
 
 /** A picture and its class. */
 export interface LabeledPicture extends Picture {
@@ -12,29 +13,36 @@ export interface LabeledPicture extends Picture {
 /** Options of {@linkcode openImageFolder}. */
 export interface ImageFolderOptions {
   /** Values of a pixel: 1 (grey), 3 (RGB) or 4 (RGBA). Default 3. */
-  channels?: 1 | 3 | 4;
-  /** Reads a file that is no PNG; without it only `.png` files are taken. */
-  decode?: (path: string) => Promise<Picture>;
-  /** Ends of names to take, in any case. Default `.png`, with `decode` also `.jpg` and `.jpeg`. */
+  channels?: Channels;
+  /** Ends of names to take, in any case. Default `.png`, `.jpg` and `.jpeg`. */
   extensions?: readonly string[];
 }
 
-/** A data set of the pictures under a folder; they are read when asked for. */
+/** What {@linkcode openImageFolder} finds. */
+export interface FoundPictures {
+  /** Names of the classes: the folders, sorted by code unit. */
+  classes: readonly string[];
+  /** The files with their labels, sorted by class and path. */
+  files: readonly { path: string; label: number }[];
+}
+
+/** A data set of the PNG and JPEG pictures under a folder; they are read when asked for, also by workers. */
 export class ImageFolder implements Dataset<LabeledPicture> {
   /** Names of the classes: the folders, sorted by code unit. */
   readonly classes: readonly string[];
   /** The files with their labels, sorted by class and path. */
   readonly files: readonly { path: string; label: number }[];
-  readonly #options: ImageFolderOptions;
+  /** How a worker opens the same pictures. */
+  readonly worker: WorkerSource;
+  readonly #channels: Channels;
 
   /** @param found Classes and files; {@linkcode openImageFolder} finds them. */
-  constructor(
-    found: { classes: readonly string[]; files: readonly { path: string; label: number }[] },
-    options: ImageFolderOptions = {},
-  ) {
+  constructor(found: FoundPictures, options: { channels?: Channels } = {}) {
+    const { channels = 3 } = options;
     this.classes = found.classes;
     this.files = found.files;
-    this.#options = options;
+    this.#channels = channels;
+    this.worker = { module: import.meta.url, args: { ...found, channels } };
   }
 
   /** Number of pictures. */
@@ -46,7 +54,7 @@ export class ImageFolder implements Dataset<LabeledPicture> {
    * The picture at `index`.
    *
    * @throws {RangeError} If `index` is outside 0 to `length - 1`.
-   * @throws {FormatError} If the file is damaged.
+   * @throws {FormatError} If the file is no picture or is damaged.
    */
   async get(index: number): Promise<LabeledPicture> {
     const file = this.files[index];
@@ -57,12 +65,14 @@ export class ImageFolder implements Dataset<LabeledPicture> {
         }`,
       );
     }
-    const { decode, channels = 3 } = this.#options;
-    const picture = decode && !/\.png$/i.test(file.path)
-      ? await decode(file.path)
-      : await readPng(file.path, { channels });
+    const picture = await readImage(file.path, { channels: this.#channels });
     return { ...picture, label: file.label };
   }
+}
+
+/** Makes the data set of {@linkcode ImageFolder.worker}'s arguments, in a worker. */
+export default function openInWorker(args: FoundPictures & { channels: Channels }): ImageFolder {
+  return new ImageFolder(args, args);
 }
 
 /**
@@ -90,7 +100,7 @@ export async function openImageFolder(
     /(.)\/+$/,
     "$1",
   );
-  const { extensions = options.decode ? [".png", ".jpg", ".jpeg"] : [".png"] } = options;
+  const { extensions = [".png", ".jpg", ".jpeg"] } = options;
   const classes = (await list(root)).filter(({ isDirectory }) => isDirectory);
   const files: { path: string; label: number }[] = [];
   for (const [label, { name }] of classes.entries()) {

@@ -3,6 +3,7 @@
 export { DataLoader } from "./loader.ts";
 export type { DataLoaderOptions, LoaderState, Sampler } from "./loader.ts";
 export { type Dataset, randomSplit, type RandomSplitOptions, Subset } from "./dataset.ts";
+export type { WorkerSource } from "./dataset.ts";
 export { type IdxArray, type IdxData, type IdxType, readIdx } from "./idx.ts";
 export { type ReadIdxOptions, writeIdx } from "./idx.ts";
 export { type LabeledImages, readEmnistLetters } from "./emnist.ts";
@@ -16,12 +17,16 @@ export {
   unpackImageRecord,
   writeRecordIo,
 } from "./recordio.ts";
-export { type Picture, readPng, type ReadPngOptions } from "./png.ts";
+export type { Channels, Picture, ReadPictureOptions } from "./picture.ts";
+export { readPng } from "./png.ts";
+export { writePng } from "./png_write.ts";
+export { initJpeg, readJpeg } from "./jpeg.ts";
+export { readImage } from "./image.ts";
 export type { CsvColumn, CsvColumns, CsvTable, CsvType, ReadCsvOptions } from "./csv.ts";
 export { readCsv } from "./csv.ts";
 export { readWav, type Sound } from "./wav.ts";
 export type { MelOptions, MelScale, MelSpectrogram } from "./mel.ts";
 export { hzToMel, melSpectrogram, melToHz, powerToDb } from "./mel.ts";
 export { ImageFolder, type ImageFolderOptions, openImageFolder } from "./image_folder.ts";
-export type { LabeledPicture } from "./image_folder.ts";
+export type { FoundPictures, LabeledPicture } from "./image_folder.ts";
 export { HostRandom } from "./rng.ts";

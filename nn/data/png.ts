@@ -4,6 +4,7 @@ import { FormatError } from "../format_error.ts";
 import { ByteReader } from "../io/byte_reader.ts";
 import { crc32, MAX_DEFLATE_RATIO } from "../io/gzip.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
+import { MAX_PIXELS, pickChannels, type Picture, type ReadPictureOptions } from "./picture.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6;
@@ -16,34 +17,10 @@ const TYPES: Record<number, { channels: number; depths: number[] }> = {
   [RGBA]: { channels: 4, depths: [8, 16] },
 };
 
-/** A picture in memory. */
-export interface Picture {
-  /** Values 0 to 255, `[height, width, channels]` in row-major order. */
-  data: Uint8Array<ArrayBuffer>;
-  /** Columns. */
-  width: number;
-  /** Rows. */
-  height: number;
-  /** Values of a pixel: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. */
-  channels: number;
-}
-
-/** Options of {@linkcode readPng}. */
-export interface ReadPngOptions {
-  /**
-   * Values of a pixel to give: 1 (grey; of colours the luma of ITU-R BT.601, as Pillow), 3 (RGB) or 4
-   * (RGBA). Default what the file has; a palette has 3, or 4 with transparency.
-   */
-  channels?: 1 | 3 | 4;
-  /** Most pixels to decode; 5 bytes of memory each. Default 2^26. */
-  maxPixels?: number;
-  /** What errors call bytes that have no path. Default `bytes`. */
-  file?: string;
-}
-
 /**
  * Reads a PNG picture of any colour type, of 1 to 16 bits, interlaced or not. Values of 16 bits are
- * scaled to 8 and rounded, those of fewer are scaled up. Gamma and colour profiles are not applied. Not
+ * scaled to 8 and rounded, those of fewer are scaled up; a palette gives RGB, or RGBA if
+ * it has transparency. Gamma and colour profiles are not applied. Decoding takes 5 bytes of memory a pixel. Not
  * in a browser: pngjs needs Node's zlib, which Deno has.
  *
  * W3C, Portable Network Graphics, https://www.w3.org/TR/png/
@@ -59,9 +36,12 @@ export interface ReadPngOptions {
  * const { data, width, height } = await readPng("a.png", { channels: 3 });
  * ```
  */
-export async function readPng(source: ByteSource, options: ReadPngOptions = {}): Promise<Picture> {
+export async function readPng(
+  source: ByteSource,
+  options: ReadPictureOptions = {},
+): Promise<Picture> {
   const { bytes, file } = await readSource(source, options.file);
-  const { channels: wanted, maxPixels = 2 ** 26 } = options;
+  const { channels: wanted, maxPixels = MAX_PIXELS } = options;
   const header = checkPng(bytes, { file, maxPixels });
   await checkData(header, file);
   const { PNG } = await import("npm:pngjs@7.0.0");
@@ -80,7 +60,12 @@ export async function readPng(source: ByteSource, options: ReadPngOptions = {}):
   const { width, height, key } = header;
   if (key) restoreKey(rgba, key);
   const channels = wanted ?? header.channels;
-  return { data: pick(rgba, channels, width * height), width, height, channels };
+  return { data: pickChannels(rgba, channels), width, height, channels };
+}
+
+/** True if bytes begin as a PNG file does. */
+export function isPng(bytes: Uint8Array): boolean {
+  return SIGNATURE.every((byte, i) => byte === bytes[i]);
 }
 
 /** What the chunks before the image data say. */
@@ -144,10 +129,8 @@ function rawBytes(
 /** Walks over the chunks: order, sizes, checksums. */
 function checkPng(bytes: Uint8Array, options: { file: string; maxPixels: number }): Header {
   const reader = new ByteReader(bytes, { file: options.file });
-  const signature = reader.take(8, "signature");
-  if (SIGNATURE.some((byte, i) => byte !== signature[i])) {
-    throw reader.fault("another signature", "that of PNG", 0);
-  }
+  reader.take(8, "signature");
+  if (!isPng(bytes)) throw reader.fault("another signature", "that of PNG", 0);
   let ihdr: DataView | undefined, transparency: DataView | undefined;
   let palette = 0, packed = 0, dataStart = 0;
   const parts: Uint8Array<ArrayBuffer>[] = [];
@@ -212,24 +195,6 @@ function readKey(view: DataView, type: number, depth: number): Header["key"] {
 
 function restoreKey(rgba: Uint8Array, key: [number, number, number]): void {
   for (let at = 0; at < rgba.length; at += 4) if (rgba[at + 3] === 0) rgba.set(key, at);
-}
-
-/** The wanted channels of RGBA pixels. */
-function pick(rgba: Uint8Array, channels: number, pixels: number): Uint8Array<ArrayBuffer> {
-  const data = new Uint8Array(pixels * channels);
-  for (let pixel = 0, from = 0, to = 0; pixel < pixels; pixel++, from += 4, to += channels) {
-    const r = rgba[from]!, g = rgba[from + 1]!, b = rgba[from + 2]!, alpha = rgba[from + 3]!;
-    if (channels >= 3) {
-      data[to] = r;
-      data[to + 1] = g;
-      data[to + 2] = b;
-    } else {
-      // Rounded as Pillow does; of a grey pixel its own value, as the weights add up to 2^16.
-      data[to] = (19595 * r + 38470 * g + 7471 * b + 0x8000) >> 16;
-    }
-    if (channels % 2 === 0) data[to + channels - 1] = alpha;
-  }
-  return data;
 }
 
 /** Four bytes, the highest first. */

@@ -1,6 +1,7 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { PNG } from "npm:pngjs@7.0.0";
+import { encodeJpeg } from "../../helpers/jpeg_file.ts";
 import { openImageFolder } from "../../../nn/data/image_folder.ts";
 import { FormatError } from "../../../nn/format_error.ts";
 
@@ -56,18 +57,18 @@ Deno.test("openImageFolder() finds classes and pictures in order", async () => {
   });
 });
 
-Deno.test("openImageFolder() hands other files to decode", async () => {
-  await withFiles({ "a/1.png": pixel(1, 2, 3), "a/2.jpg": new Uint8Array(5) }, async (dir) => {
-    const asked: string[] = [];
-    const folder = await openImageFolder(dir, {
-      decode: (path) => {
-        asked.push(path);
-        return Promise.resolve({ data: Uint8Array.of(9), width: 1, height: 1, channels: 1 });
-      },
-    });
+Deno.test("openImageFolder() reads PNG and JPEG files, whatever their names say", async () => {
+  const jpeg = await encodeJpeg(new Uint8Array(3).fill(9), { size: [1, 1], quality: 100 });
+  const files = { "a/1.png": pixel(1, 2, 3), "a/2.JPG": jpeg, "a/3.png": jpeg, "a/4.jpeg": jpeg };
+  await withFiles(files, async (dir) => {
+    const folder = await openImageFolder(dir);
+    assertEquals(folder.length, 4);
     assertEquals((await folder.get(0)).data, Uint8Array.of(1, 2, 3));
-    assertEquals((await folder.get(1)).data, Uint8Array.of(9));
-    assertEquals(asked, [`${dir}/a/2.jpg`]);
+    for (const index of [1, 2, 3]) {
+      assertEquals((await folder.get(index)).data, Uint8Array.of(9, 9, 9));
+    }
+    const some = await openImageFolder(dir, { extensions: [".jpg"] });
+    assertEquals(some.files.map(({ path }) => path), [`${dir}/a/2.JPG`]);
   });
 });
 
@@ -86,7 +87,7 @@ Deno.test("openImageFolder() says what is missing, and get() which file is damag
       "Cannot find classes",
     );
     await Deno.mkdir(`${dir}/b`);
-    const empty = `Cannot use ${dir}/b as a class: it has no files that end in .png`;
+    const empty = `Cannot use ${dir}/b as a class: it has no files that end in .png, .jpg, `;
     await assertRejects(() => openImageFolder(dir), Deno.errors.InvalidData, empty);
   });
 });

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { zlibSync } from "npm:fflate@0.8.3";
-import { readPng, type ReadPngOptions } from "../../../nn/data/png.ts";
+import type { ReadPictureOptions } from "../../../nn/data/picture.ts";
+import { readPng } from "../../../nn/data/png.ts";
 import { FormatError } from "../../../nn/format_error.ts";
 import { crc32 } from "../../../nn/io/gzip.ts";
 import { bitFlips, edits, readAll, truncations } from "../../helpers/fuzz.ts";
@@ -39,7 +40,7 @@ function png(
 }
 
 /** Channels and values of a file. */
-async function read(bytes: Uint8Array, options?: ReadPngOptions): Promise<[number, number[]]> {
+async function read(bytes: Uint8Array, options?: ReadPictureOptions): Promise<[number, number[]]> {
   const { data, channels, width, height } = await readPng(bytes, options);
   assertEquals(data.length, width * height * channels);
   return [channels, [...data]];
@@ -135,7 +136,7 @@ Deno.test("readPng() reads interlaced pictures", async () => {
 });
 
 Deno.test("readPng() refuses pictures that are too large, before it takes memory", async () => {
-  const refused = (bytes: Uint8Array, message: string, options?: ReadPngOptions) =>
+  const refused = (bytes: Uint8Array, message: string, options?: ReadPictureOptions) =>
     assertRejects(() => readPng(bytes, { file: "a.png", ...options }), FormatError, message);
   const rows = [[1]];
   await refused(png({ size: [2 ** 31, 2 ** 31], type: 6, rows }), "2147483648x2147483648 pixels");
