@@ -1,6 +1,7 @@
 /** @file Flags of the letters experiment. */
 
 import { defineFlags } from "./_args.ts";
+import { RUN_FLAGS } from "./_run.ts";
 
 /** Every hyperparameter of the notebook is a flag; `full` are its values. */
 export const FLAGS = defineFlags({
@@ -114,16 +115,7 @@ export const FLAGS = defineFlags({
     help: "Epochs without a better validation loss before it stops",
   },
 
-  seed: { group: "Run", type: "integer", default: 42, min: 0, help: "Seed of everything random" },
-  checkpointEvery: {
-    type: "integer",
-    unit: "epochs",
-    default: 30,
-    min: 1,
-    help: "Epochs between checkpoints",
-  },
-  out: { type: "path", help: "Run folder; runs/letters-TIME by default" },
-  resume: { type: "path", help: "Run folder to go on with" },
+  ...RUN_FLAGS,
 }, {
   command: "deno task train letters",
   about:
@@ -142,9 +134,8 @@ export const FLAGS = defineFlags({
       epochs: 8,
       lr: 0.004,
       lrStep: 6,
-      checkpointEvery: 1,
     },
-    full: {},
+    full: { checkpointEvery: 30 },
   },
 });
 

@@ -12,8 +12,8 @@
  * Quick preset on two cores of software Vulkan (lavapipe, Mesa 25): see the README for time and result.
  */
 
-import { capture, crossEntropy, init, manualSeed, memory, nn, noGrad, readAll } from "../mod.ts";
-import { rngState, scope, setRngState, stack, type Tensor, tensor, zeros } from "../mod.ts";
+import { capture, crossEntropy, nn, noGrad, readAll } from "../mod.ts";
+import { scope, stack, type Tensor, tensor, zeros } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
 import {
   collate,
@@ -27,23 +27,11 @@ import { FLAGS, type LettersOptions, QUICK_WITH_DATA } from "./_letters_flags.ts
 import { COLUMNS, epochCells, epochLines, type EpochTimes, rule } from "./_letters_log.ts";
 import { equalizeFilters, initKaiming } from "./_letters_model.ts";
 import { type EpochRow, writeLettersReport } from "./_letters_report.ts";
+import { TrainingLoop } from "./_loop.ts";
+import { type StartedRun, startRun } from "./_run.ts";
 
-const CHECKPOINT = "checkpoint.safetensors";
 const BEST = "best.safetensors";
 const CLASSES = 26;
-
-/** A checkpoint's content. */
-interface Saved {
-  model: Record<string, Tensor>;
-  optimizer: nn.optim.OptimizerState;
-  scheduler: nn.optim.LRSchedulerState;
-  stopping: nn.optim.EarlyStoppingState;
-  rng: { seed: number; calls: number };
-  loader: { epoch: number; batch: number };
-  totals: Tensor;
-  history: EpochRow[];
-  seconds: number;
-}
 
 /** Loss a letter, and shares of letters right at once and among five, over a set. */
 interface Scores {
@@ -55,44 +43,23 @@ interface Scores {
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const first = FLAGS.parse(args);
-  const from = first.options.resume;
-  const stored = from === undefined ? undefined : nn.run.readConfig(from);
-  if (stored && stored.experiment !== "letters") {
-    throw new UsageError(
-      `Cannot resume ${from}: it is a run of ${stored.experiment}, not of letters`,
-    );
-  }
-  const ownData = first.preset === "quick" && first.options.data !== undefined;
-  const base = stored
-    ? stored.options as Partial<LettersOptions>
-    : ownData
-    ? QUICK_WITH_DATA
-    : undefined;
-  const { options, preset, given } = FLAGS.parse(args, { base });
-  checkOptions(options);
-  if (stored) checkResumed(given);
-
-  const info = await init();
-  manualSeed(options.seed);
-  const kept = { ...options, resume: undefined, out: undefined };
-  using run = from !== undefined
-    ? await nn.run.RunFolder.open(from, { columns: COLUMNS })
-    : await nn.run.RunFolder.create({
-      experiment: "letters",
-      preset,
-      seed: options.seed,
-      adapter: info.adapter,
-      options: kept,
-    }, { columns: COLUMNS, out: options.out });
-
-  const sets = await loadLetters({
-    dir: options.data,
-    cache: ".cache",
-    ...options,
-  }, (line) => run.log(line));
-  const training = new Training(options, { run, sets, adapter: info.adapter });
-  return await training.run_(from !== undefined);
+  const start = await startRun({
+    experiment: "letters",
+    flags: FLAGS,
+    args,
+    columns: COLUMNS,
+    resumable: ["patience"],
+    base: ({ preset, options }) =>
+      preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
+    check: checkOptions,
+  });
+  using run = start.folder;
+  const { options } = start;
+  const sets = await loadLetters(
+    { dir: options.data, cache: ".cache", ...options },
+    (line) => run.log(line),
+  );
+  return await new Training(start, sets).run_();
 }
 
 /** Relations between flags that no single flag can check. */
@@ -111,53 +78,29 @@ function checkOptions(options: LettersOptions): void {
   }
 }
 
-/** Flags that may differ when a run goes on: the others would make it another run. */
-const RESUMABLE: ReadonlySet<string> = new Set([
-  "resume",
-  "epochs",
-  "patience",
-  "checkpointEvery",
-  "data",
-]);
-
-function checkResumed(given: ReadonlySet<string>): void {
-  const changed = [...given].find((name) => !RESUMABLE.has(name));
-  if (changed === undefined) return;
-  const flag = changed.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
-  throw new UsageError(
-    `Cannot change --${flag} of a run that goes on: only --epochs, --patience, --checkpoint-every and ` +
-      "--data may differ",
-  );
-}
-
 /** Everything one run holds. */
 class Training {
+  readonly start: StartedRun<LettersOptions>;
   readonly options: LettersOptions;
   readonly run: nn.run.RunFolder;
   readonly sets: LetterSets;
-  readonly adapter: string;
   readonly model: nn.models.AlexNet;
   readonly optimizer: nn.optim.SGD;
   readonly scheduler: nn.optim.StepLR;
   readonly stopping: nn.optim.EarlyStopping;
-  readonly loader: nn.data.DataLoader<number, LetterBatch>;
+  readonly loop: TrainingLoop<LetterBatch, EpochRow>;
   /** On the GPU: sum of losses, letters right, letters seen of the present epoch. */
-  readonly totals: Tensor;
+  readonly totals = zeros([3]);
   /** On the GPU: mean loss of the last batch. */
-  readonly lastLoss: Tensor;
-  readonly monitor: nn.run.ResourceMonitor;
-  history: EpochRow[] = [];
-  #started = performance.now();
-  #secondsBefore = 0;
+  readonly lastLoss = zeros([]);
+  #epochStart = 0;
 
-  constructor(
-    options: LettersOptions,
-    parts: { run: nn.run.RunFolder; sets: LetterSets; adapter: string },
-  ) {
+  constructor(start: StartedRun<LettersOptions>, sets: LetterSets) {
+    const { options, folder } = start;
+    this.start = start;
     this.options = options;
-    this.run = parts.run;
-    this.sets = parts.sets;
-    this.adapter = parts.adapter;
+    this.run = folder;
+    this.sets = sets;
     this.model = nn.models.alexnet({
       numClasses: CLASSES,
       inChannels: 1,
@@ -176,15 +119,37 @@ class Training {
       gamma: options.lrGamma,
     });
     this.stopping = new nn.optim.EarlyStopping({ patience: options.patience });
-    this.loader = new nn.data.DataLoader(this.sets.train, {
-      batchSize: options.batchSize,
-      shuffle: true,
-      seed: options.seed,
-      collate: (indices: number[]) => collate(this.sets.trainImages, indices),
+    const { model, optimizer, scheduler, stopping, totals } = this;
+    this.loop = new TrainingLoop({
+      start,
+      loader: new nn.data.DataLoader(sets.train, {
+        batchSize: options.batchSize,
+        shuffle: true,
+        seed: options.seed,
+        collate: (indices: number[]) => collate(sets.trainImages, indices),
+      }),
+      state: { model, optimizer, scheduler, stopping },
+      totals,
+      step: (batch) => {
+        const { images, labels } = upload(batch);
+        this.#step(images, labels);
+      },
+      beginEpoch: (epoch) => {
+        this.#epochStart = performance.now();
+        this.loop.logResources(`Epoch ${epoch} Start`);
+        folder.log(rule("=", `Epoch ${epoch} Start`));
+        model.train();
+      },
+      progress: async () => {
+        const [[, right, seen], [loss]] = await readAll([totals, this.lastLoss]) as [
+          Float32Array,
+          Float32Array,
+        ];
+        return { loss: loss!, accuracy: right! / seen! };
+      },
+      endEpoch: (epoch, sums) => this.#endEpoch(epoch, sums),
+      stopped: () => stopping.stopped,
     });
-    this.totals = zeros([3]);
-    this.lastLoss = zeros([]);
-    this.monitor = new nn.run.ResourceMonitor({ adapter: this.adapter, gpuMemory: memory });
   }
 
   /** One step of training on uploaded letters; recorded at first, then replayed in one submit. */
@@ -203,64 +168,36 @@ class Training {
     });
   });
 
-  /** Seconds trained so far, sessions before a resume included. */
-  get seconds(): number {
-    return this.#secondsBefore + (performance.now() - this.#started) / 1000;
-  }
-
   /** Trains, evaluates and reports; the exit code. */
-  async run_(resume: boolean): Promise<number> {
-    const { run, options } = this;
+  async run_(): Promise<number> {
+    const { run, options, loop } = this;
     this.#introduce();
-    if (resume) await this.#load();
-    const ended = () => this.stopping.stopped || this.loader.epoch >= options.epochs;
-    let finished = ended();
-    using interrupt = new nn.run.Interrupt({
-      onFirst: () => run.log("\nStopping after this step; press Ctrl-C again to stop at once"),
-    });
-    using events = new nn.run.EventWriter(run.dir, { resumeAt: this.loader.epoch + 1 });
     run.log(rule("#", `TRAINING STARTED: AlexNet on ${options.data ?? "built-in letters"}`));
-    while (!finished) {
-      const stopped = await this.#epoch(interrupt, events);
-      if (stopped) return await this.#interrupted(interrupt);
-      finished = ended();
-      if (this.stopping.stopped) run.log(rule("=", "Early Stopping Triggered!"));
-      if (finished || this.loader.epoch % options.checkpointEvery === 0) await this.#save();
-      if (await interrupt.poll() && !finished) return await this.#interrupted(interrupt);
-    }
-    run.log(`Training complete! Total time: ${(this.seconds / 60).toFixed(4)} minutes.`);
+    const code = await loop.run();
+    if (code !== undefined) return code;
+    if (this.stopping.stopped) run.log(rule("=", "Early Stopping Triggered!"));
+    run.log(`Training complete! Total time: ${(loop.seconds / 60).toFixed(4)} minutes.`);
     await this.#finish();
     return 0;
   }
 
   #introduce(): void {
     const { run, options, model, sets } = this;
-    run.log(`Adapter: ${this.adapter}`);
+    run.log(`Adapter: ${this.start.adapter}`);
     run.log(rule("=", "Model & Data Pipeline Summary"));
     run.log(`Model Architecture:\n${model}\n\nModel Summary:`);
     run.log(model.summary([1, options.size, options.size]));
     run.log(`Number of images in train_loader: ${sets.train.length}`);
     run.log(`Number of images in val_loader: ${sets.val.length}`);
     run.log(`Number of images in test_loader: ${sets.test.length}`);
-    this.#resources("Initial");
+    this.loop.logResources("Initial");
   }
 
-  #resources(when: string): void {
-    this.run.log(`\n............... ${when} - GPU & CPU monitoring ...............`);
-    for (const line of nn.run.formatResources(this.monitor.sample())) this.run.log(line);
-  }
-
-  /** One epoch of training and its evaluations; true when it was interrupted and must be saved. */
-  async #epoch(interrupt: nn.run.Interrupt, events: nn.run.EventWriter): Promise<boolean> {
-    const { run, options, loader } = this;
-    const epoch = loader.epoch + 1;
-    const start = performance.now();
-    this.#resources(`Epoch ${epoch} Start`);
-    run.log(rule("=", `Epoch ${epoch} Start`));
-    if (!await this.#train(interrupt, epoch)) return true;
-    const [loss, right, seen] = await this.totals.data() as Float32Array;
+  /** The evaluations after an epoch, before and after equalization. */
+  async #endEpoch(epoch: number, [loss, right, seen]: Float32Array): Promise<EpochRow> {
+    const { run, options, loop } = this;
     const val = await this.evaluate(this.sets.val, this.sets.trainImages);
-    const epochSeconds = (performance.now() - start) / 1000;
+    const epochSeconds = (performance.now() - this.#epochStart) / 1000;
 
     const keStart = performance.now();
     equalizeFilters(this.model, options.alpha);
@@ -278,9 +215,8 @@ class Training {
       keLoss: ke.loss,
       keAccuracy: ke.top1,
     };
-    this.history.push(row);
     this.#logEpoch(row, { epochSeconds, keSeconds, keForwardSeconds });
-    events.scalars(epoch, {
+    loop.events.scalars(epoch, {
       "loss/train": row.trainLoss,
       "loss/val": row.valLoss,
       "loss/ke_val": row.keLoss,
@@ -297,41 +233,7 @@ class Training {
       });
     }
     this.scheduler.step();
-    this.totals.zero_();
-    return false;
-  }
-
-  /** The steps of an epoch that are left; false when interrupted after one. */
-  async #train(interrupt: nn.run.Interrupt, epoch: number): Promise<boolean> {
-    const { loader, options, model } = this;
-    model.train();
-    const bar = this.run.progress(loader.length, { label: `Epoch ${epoch}/${options.epochs}` });
-    let step = loader.state().batch;
-    let waited = 0;
-    let asked = performance.now();
-    for await (const batch of loader) {
-      waited += (performance.now() - asked) / 1000;
-      scope(() => {
-        const { images, labels } = upload(batch);
-        this.#step(images, labels);
-      });
-      step++;
-      const update = { step, samples: step * options.batchSize, waitSeconds: waited };
-      if (bar.isReportStep(step)) {
-        const [[, right, seen], [loss]] = await readAll([this.totals, this.lastLoss]) as [
-          Float32Array,
-          Float32Array,
-        ];
-        bar.update({ ...update, loss: loss!, accuracy: right! / seen! });
-      } else bar.update(update);
-      if (await interrupt.poll() && step < loader.length) {
-        bar.finish();
-        return false;
-      }
-      asked = performance.now();
-    }
-    bar.finish();
-    return true;
+    return row;
   }
 
   /** Scores of the model on a set, without augmentation. */
@@ -374,54 +276,10 @@ class Training {
     const { run, options } = this;
     for (const line of epochLines(row, times, options.epochs)) run.log(line);
     run.log(
-      `Total Time Elapsed Since Training Started: ${(this.seconds / 60).toFixed(4)} minutes.`,
+      `Total Time Elapsed Since Training Started: ${(this.loop.seconds / 60).toFixed(4)} minutes.`,
     );
     run.metrics.append(epochCells(row, times));
-    this.#resources(`Epoch ${row.epoch} End`);
-  }
-
-  /** Writes everything a resumed run needs. */
-  async #save(): Promise<void> {
-    const state: Saved = {
-      model: this.model.stateDict(),
-      optimizer: this.optimizer.stateDict(),
-      scheduler: this.scheduler.stateDict(),
-      stopping: this.stopping.stateDict(),
-      rng: rngState(),
-      loader: this.loader.state(),
-      totals: this.totals,
-      history: this.history,
-      seconds: this.seconds,
-    };
-    await nn.io.saveCheckpoint(this.run.path(CHECKPOINT), state);
-  }
-
-  /** Goes to where the checkpoint was written. */
-  async #load(): Promise<void> {
-    const { run } = this;
-    const saved = await nn.io.loadCheckpoint<Saved>(run.path(CHECKPOINT));
-    this.model.loadStateDict(saved.model);
-    this.optimizer.loadStateDict(saved.optimizer);
-    this.scheduler.loadStateDict(saved.scheduler);
-    this.stopping.loadStateDict(saved.stopping);
-    setRngState(saved.rng);
-    this.loader.loadState(saved.loader);
-    this.totals.copy_(saved.totals);
-    this.history = saved.history;
-    this.#secondsBefore = saved.seconds;
-    this.#started = performance.now();
-    run.metrics.rewind(this.loader.epoch);
-    const { epoch, batch } = saved.loader;
-    run.log(
-      `Resumed from ${run.dir} at epoch ${epoch + 1}, batch ${batch} of ${this.loader.length}`,
-    );
-  }
-
-  async #interrupted(interrupt: nn.run.Interrupt): Promise<number> {
-    await this.#save();
-    this.run.log(`Interrupted; everything is saved. Go on with:`);
-    this.run.log(`  deno task train letters --resume ${this.run.dir}`);
-    return interrupt.exitCode;
+    this.loop.logResources(`Epoch ${row.epoch} End`);
   }
 
   /** Scores of the best weights, equalized, on validation and test; report and summary. */
@@ -439,7 +297,7 @@ class Training {
           `Top-5 Accuracy: ${(100 * scores.top5).toFixed(4)}%, Loss: ${scores.loss.toFixed(6)}.`,
       );
     }
-    const { seconds } = this;
+    const { seconds, history } = this.loop;
     const metrics = {
       valTop1: val.top1,
       valTop5: val.top5,
@@ -448,9 +306,9 @@ class Training {
     };
     const { preset, seed } = run.config;
     await writeLettersReport(run.path("report.html"), {
-      subtitle: `${preset} preset, seed ${seed}, ${this.history.length} epochs in ` +
-        `${seconds.toFixed(0)} s on ${this.adapter}`,
-      history: this.history,
+      subtitle: `${preset} preset, seed ${seed}, ${history.length} epochs in ` +
+        `${seconds.toFixed(0)} s on ${this.start.adapter}`,
+      history,
       results: {
         "Validation top-1": val.top1,
         "Test top-1": test.top1,
@@ -462,7 +320,7 @@ class Training {
       options: run.config.options,
       architecture: `${model}\n\n${model.summary([1, options.size, options.size])}`,
     });
-    run.writeSummary({ seconds, epochs: this.history.length, metrics });
+    run.writeSummary({ seconds, epochs: history.length, metrics });
     run.log(`Report: ${run.path("report.html")}`);
   }
 }
