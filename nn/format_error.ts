@@ -12,9 +12,20 @@ export interface FormatErrorOptions {
   cause?: unknown;
 }
 
+/** Longest part of a message. */
+const MAX_PART = 300;
+
+/** A part of a message: on one line, without control characters that a terminal obeys, not too long. */
+function plain(text: string): string {
+  const line = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+  return line.length <= MAX_PART ? line : `${line.slice(0, MAX_PART - 3)}...`;
+}
+
 /**
- * A file does not hold what its format says. The message is one line:
- * `Cannot read FILE: FOUND at byte OFFSET, expected EXPECTED`.
+ * A file does not hold what its format says. The message is one line, whatever the file holds:
+ * `Cannot read FILE: FOUND at byte OFFSET, expected EXPECTED`, each part of at most 300 characters.
  *
  * @example
  * ```ts
@@ -42,7 +53,10 @@ export class FormatError extends Error {
    */
   constructor(found: string, options: FormatErrorOptions) {
     const { file, offset, expected, cause } = options;
-    super(`Cannot read ${file}: ${found} at byte ${offset}, expected ${expected}`, { cause });
+    super(
+      `Cannot read ${plain(file)}: ${plain(found)} at byte ${offset}, expected ${plain(expected)}`,
+      { cause },
+    );
     this.file = file;
     this.offset = offset;
     this.expected = expected;

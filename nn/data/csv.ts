@@ -72,16 +72,18 @@ export async function readCsv<const T extends Record<string, CsvType> = Record<s
     new FormatError(found, { file, offset: offsetOf(text, record), expected });
   const [names, ...rows] = records;
   if (names === undefined) throw fault(0, "no header", "a row with the names of the columns (CSV)");
-  const repeated = names.find((name, i) => names.indexOf(name) < i);
+  const seen = new Set<string>();
+  const repeated = names.find((name) => seen.has(name) || !seen.add(name));
   if (repeated !== undefined) throw fault(0, `second column ${quote(repeated)}`, "each name once");
   for (const [i, row] of rows.entries()) {
     if (row.length === names.length) continue;
     throw fault(i + 1, `row of ${row.length} fields`, `${names.length} as in the header (CSV)`);
   }
+  const indices = new Map(names.map((name, index) => [name, index]));
   const wanted = options.columns ?? Object.fromEntries(names.map((name) => [name, "string"]));
   const columns = Object.entries(wanted).map(([name, type]): [string, CsvColumn] => {
-    const index = names.indexOf(name);
-    if (index < 0) {
+    const index = indices.get(name);
+    if (index === undefined) {
       const held = names.slice(0, 8).map(quote).join(", ") + (names.length > 8 ? ", ..." : "");
       throw fault(0, `no column ${quote(name)}`, `it among ${held}`);
     }

@@ -15,7 +15,7 @@ import {
 import { crc32 } from "./gzip.ts";
 import type { HostArray } from "./host_array.ts";
 import { JsonFault, parseStrictJson, quote } from "./json_scan.ts";
-import { fromEngine, toEngine, toHost } from "./safetensors.ts";
+import { type EngineArray, fromEngine, toEngine, toHost } from "./safetensors.ts";
 import { decodeSafetensors, safetensorsParts } from "./safetensors_format.ts";
 import { type ByteSource, readSource } from "./source.ts";
 
@@ -65,7 +65,11 @@ export async function saveCheckpoint(path: string | URL, state: object): Promise
     ...Array.from(arrays, ([name, value]) => [name, storedArray(value)] as const),
   ]);
   const text = JSON.stringify(json);
-  const metadata = { [VERSION_KEY]: VERSION, [CHECKSUM_KEY]: checksum(text, stored), state: text };
+  const metadata = {
+    [VERSION_KEY]: VERSION,
+    [CHECKSUM_KEY]: stateChecksum(text, stored),
+    state: text,
+  };
   await writeFileAtomic(path, safetensorsParts(stored, metadata));
 }
 
@@ -81,6 +85,21 @@ export async function loadCheckpoint<T extends object = Record<string, Checkpoin
   source: ByteSource,
 ): Promise<T> {
   const { bytes, file } = await readSource(source);
+  return decodeCheckpoint(bytes, { file, tensor: fromEngine }) as T;
+}
+
+/**
+ * The state in the bytes of a checkpoint.
+ *
+ * @param bytes The whole file.
+ * @param options `tensor` makes the tensors; `file` is the name for errors.
+ * @throws {FormatError} As {@linkcode loadCheckpoint}, before any tensor is made.
+ */
+export function decodeCheckpoint(
+  bytes: Uint8Array,
+  options: { file: string; tensor: (array: EngineArray) => unknown },
+): unknown {
+  const { file } = options;
   const { tensors, metadata } = decodeSafetensors(bytes, { file });
   const version = metadata[VERSION_KEY];
   if (version !== VERSION || metadata.state === undefined) {
@@ -91,7 +110,7 @@ export async function loadCheckpoint<T extends object = Record<string, Checkpoin
       { file, offset: 8, expected: `a checkpoint of version ${VERSION}, as saveCheckpoint writes` },
     );
   }
-  const sum = checksum(metadata.state, tensors);
+  const sum = stateChecksum(metadata.state, tensors);
   if (metadata[CHECKSUM_KEY] !== sum) {
     throw new FormatError(`checksum ${quote(metadata[CHECKSUM_KEY] ?? "missing")}`, {
       file,
@@ -99,11 +118,11 @@ export async function loadCheckpoint<T extends object = Record<string, Checkpoin
       expected: `"${sum}" by the content: the file is damaged`,
     });
   }
-  return restore(metadata.state, tensors, file) as T;
+  return restore(metadata.state, tensors, options);
 }
 
 /** CRC-32 of the state and of every array with its name, dtype and shape, as 8 hex digits. */
-function checksum(state: string, arrays: Record<string, HostArray>): string {
+export function stateChecksum(state: string, arrays: Record<string, HostArray>): string {
   const encoder = new TextEncoder();
   let crc = crc32(encoder.encode(state));
   for (const name of Object.keys(arrays).sort()) {
@@ -115,7 +134,12 @@ function checksum(state: string, arrays: Record<string, HostArray>): string {
 }
 
 /** Checks all of the state first and makes tensors last, so that a bad file leaves none behind. */
-function restore(text: string, stored: Record<string, HostArray>, file: string): unknown {
+function restore(
+  text: string,
+  stored: Record<string, HostArray>,
+  options: { file: string; tensor: (array: EngineArray) => unknown },
+): unknown {
+  const { file } = options;
   const made = new Map<string, unknown>();
 
   function part(name: string): HostArray {
@@ -136,7 +160,8 @@ function restore(text: string, stored: Record<string, HostArray>, file: string):
       array: checkArray,
     });
     return joinState(value, {
-      tensor: (name) => once(made, name, () => fromEngine(toEngine(part(name), { name, file }))),
+      tensor: (name) =>
+        once(made, name, () => options.tensor(toEngine(part(name), { name, file }))),
       array: (name, type) => once(made, `${type} ${name}`, () => loadedArray(part(name), type)),
     });
   } catch (cause) {

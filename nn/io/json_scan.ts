@@ -34,7 +34,10 @@ export function parseStrictJson(
   }
 }
 
-/** Walks over strings and brackets; all other faults are left to `JSON.parse`. */
+/** A number or a word of JSON. */
+const LITERAL = /(?:true|false|null|-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)(?![\w.+-])/y;
+
+/** Walks over strings, brackets, numbers and words; their order is left to `JSON.parse`. */
 function scan(text: string, maxDepth: number): Map<string, number> {
   const outermost = new Map<string, number>();
   const open: (Set<string> | undefined)[] = []; // the keys of each open object, none for an array
@@ -55,6 +58,10 @@ function scan(text: string, maxDepth: number): Map<string, number> {
         if (open.length === 1) outermost.set(key, i);
       }
       i = end - 1;
+    } else if (!/[\s,:]/.test(character!)) {
+      LITERAL.lastIndex = i;
+      if (!LITERAL.test(text)) throw new JsonFault("invalid JSON", i);
+      i = LITERAL.lastIndex - 1;
     }
   }
   return outermost;

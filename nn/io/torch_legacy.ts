@@ -97,7 +97,8 @@ function readStorages(reader: ByteReader, storages: ReadonlyMap<string, Root>): 
   if (!Array.isArray(keys) || new Set(keys).size !== keys.length) {
     throw reader.fault("no list of storages", "a list that names each once (PyTorch)", listAt);
   }
-  const missing = [...storages.keys()].find((key) => !keys.includes(key));
+  const listed = new Set(keys);
+  const missing = [...storages.keys()].find((key) => !listed.has(key));
   const unknown = keys.find((key) => !storages.has(key));
   if (missing !== undefined || unknown !== undefined) {
     const found = missing === undefined

@@ -1,3 +1,4 @@
+import { readCsv } from "../data/csv.ts";
 import { ioError, writeAllSync, writeFileAtomicSync } from "./_files.ts";
 import { RunError } from "./run_error.ts";
 
@@ -49,11 +50,12 @@ export class MetricsCsv {
    * unfinished is removed.
    *
    * @throws {RunError} The file cannot be read, or its columns are others than `columns`.
+   * @throws {FormatError} The file is damaged.
    */
   static async open(path: string, columns: readonly string[]): Promise<MetricsCsv> {
     const metrics = new MetricsCsv(path, [...columns], await loadCsv());
     const text = metrics.#read();
-    const header = metrics.#records(text)[0] ?? [];
+    const { columns: header } = await decodeMetrics(new TextEncoder().encode(text), { file: path });
     if (header.join("\n") !== columns.join("\n")) {
       throw new RunError(
         `Cannot continue ${path}: its columns are [${header.join(", ")}], ` +
@@ -126,6 +128,33 @@ export class MetricsCsv {
       throw new RunError(`Cannot read ${this.path} as CSV: ${message}`, { cause });
     }
   }
+}
+
+/** The rows of a `metrics.csv`. */
+export interface MetricsTable {
+  /** Names of the columns; the first one counts epochs. */
+  columns: string[];
+  /** Number of rows. */
+  count: number;
+  /** Values by column, as text. */
+  values: Record<string, string[]>;
+}
+
+/**
+ * The content of a `metrics.csv`, also of one that is being written: a last line without its end is left
+ * out.
+ *
+ * @param bytes The whole file.
+ * @param options `file` is the name for errors.
+ * @throws {FormatError} It is not UTF-8, not CSV or has rows of another length than the header.
+ */
+export async function decodeMetrics(
+  bytes: Uint8Array,
+  options: { file: string },
+): Promise<MetricsTable> {
+  const whole = bytes.subarray(0, bytes.lastIndexOf(0x0a) + 1);
+  const { names, count, columns } = await readCsv(whole, options);
+  return { columns: names, count, values: columns };
 }
 
 async function loadCsv(): Promise<[Stringify, Parse]> {

@@ -1,3 +1,5 @@
+import { FormatError } from "../format_error.ts";
+import { JsonFault, parseStrictJson } from "../io/json_scan.ts";
 import { ioError, writeAllSync, writeFileAtomicSync } from "./_files.ts";
 import { MetricsCsv } from "./metrics_csv.ts";
 import { ProgressBar, type ProgressOptions } from "./progress.ts";
@@ -191,33 +193,62 @@ export class RunFolder implements Disposable {
  * Reads `config.json` of a run folder, e.g. to take its options over before it is resumed.
  *
  * @throws {RunError} `dir` is not a run folder.
+ * @throws {FormatError} The file is damaged.
  */
 export function readConfig(dir: string): StoredRunConfig {
   const path = `${dir}/${CONFIG}`;
-  let text: string;
   try {
-    text = Deno.readTextFileSync(path);
+    return decodeRunConfig(Deno.readFileSync(path), { file: path });
   } catch (error) {
     if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
       throw new RunError(`Cannot resume ${dir}: it has no ${CONFIG}, so it is not a run folder`);
     }
+    if (error instanceof FormatError) throw error;
     throw ioError(`read ${path}`, error);
   }
-  let config: unknown;
+}
+
+/** Nesting of options in `config.json`. */
+const MAX_CONFIG_DEPTH = 32;
+
+/**
+ * The content of a `config.json`.
+ *
+ * @param bytes The whole file.
+ * @param options `file` is the name for errors.
+ * @throws {FormatError} It is not JSON, or lacks what every run has.
+ */
+export function decodeRunConfig(bytes: Uint8Array, options: { file: string }): StoredRunConfig {
+  const { file } = options;
+  const expected = "a run's configuration: experiment, seed, options, created, versions";
+  let text: string;
   try {
-    config = JSON.parse(text);
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
-    throw new RunError(`Cannot resume ${dir}: ${CONFIG} is not JSON`, { cause });
+    throw new FormatError("text not in UTF-8", { file, offset: 0, expected, cause });
   }
-  if (isStoredConfig(config)) return config;
-  throw new RunError(`Cannot resume ${dir}: ${CONFIG} lacks experiment, seed or options`);
+  try {
+    const { value } = parseStrictJson(text, MAX_CONFIG_DEPTH);
+    if (isStoredConfig(value)) return value;
+    throw new JsonFault("another value", 0);
+  } catch (cause) {
+    if (!(cause instanceof JsonFault)) throw cause;
+    const offset = new TextEncoder().encode(text.slice(0, cause.index)).length;
+    throw new FormatError(cause.message, { file, offset, expected, cause });
+  }
 }
 
 function isStoredConfig(value: unknown): value is StoredRunConfig {
-  if (typeof value !== "object" || value === null) return false;
-  const { experiment, seed, options } = value as Record<string, unknown>;
-  return typeof experiment === "string" && typeof seed === "number" &&
-    typeof options === "object" && options !== null;
+  if (!isObject(value)) return false;
+  const { experiment, seed, options, created, versions, preset, adapter } = value;
+  return typeof experiment === "string" && typeof seed === "number" && isObject(options) &&
+    typeof created === "string" && isObject(versions) &&
+    Object.values(versions).every((version) => typeof version === "string") &&
+    [preset, adapter].every((text) => text === undefined || typeof text === "string");
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function newFolder(root: string, experiment: string, now: Date): string {

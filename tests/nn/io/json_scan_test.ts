@@ -59,6 +59,10 @@ Deno.test("parseStrictJson() throws for what is not JSON", () => {
     assertThrows(() => parseStrictJson(text, 10), JsonFault);
   }
   assertEquals(assertThrows(() => parseStrictJson('{"a":1,]', 10), JsonFault).index, 7);
+  for (const word of ["NaN", "Infinity", "-", "01", "1.", "+1", "1e", "tru", "undefined", "'a'"]) {
+    const fault = assertThrows(() => parseStrictJson(`{"é": [1, ${word}]}`, 10), JsonFault);
+    assertEquals([word, fault.index], [word, 10]);
+  }
 });
 
 Deno.test("quote() keeps a name on one line and short", () => {

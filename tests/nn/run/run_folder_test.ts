@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { ioError, writeFileAtomicSync } from "../../../nn/run/_files.ts";
+import { FormatError } from "../../../nn/format_error.ts";
 import {
   type CreateRunOptions,
   MetricsCsv,
@@ -183,14 +184,21 @@ Deno.test("RunFolder.open() says what a folder lacks", () =>
       await message(),
       `Cannot resume ${dir}: it has no config.json, so it is not a run folder`,
     );
-    Deno.writeTextFileSync(`${dir}/config.json`, "{");
-    assertEquals(await message(), `Cannot resume ${dir}: config.json is not JSON`);
-    Deno.writeTextFileSync(`${dir}/config.json`, `{"experiment": "letters", "seed": "1"}`);
-    assertEquals(
-      await message(),
-      `Cannot resume ${dir}: config.json lacks experiment, seed or options`,
-    );
-    Deno.writeTextFileSync(`${dir}/config.json`, JSON.stringify(CONFIG));
+    const expected = "expected a run's configuration: experiment, seed, options, created, versions";
+    for (
+      const [text, found] of [
+        ["{", "invalid JSON at byte 1"],
+        [`{"experiment": "letters", "seed": "1"}`, "another value at byte 0"],
+        [`{"é": 1, "a": NaN}`, "invalid JSON at byte 15"],
+        [`{"a": 1, "a": 2}`, `repeated key "a" at byte 9`],
+      ] as const
+    ) {
+      Deno.writeTextFileSync(`${dir}/config.json`, text);
+      const error = await assertRejects(open, FormatError);
+      assertEquals(error.message, `Cannot read ${dir}/config.json: ${found}, ${expected}`);
+    }
+    const config = { ...CONFIG, created: "2026-05-04T03:02:01.987Z", versions: { lathe: "0.1.0" } };
+    Deno.writeTextFileSync(`${dir}/config.json`, JSON.stringify(config));
     assertEquals(
       await message(),
       `Cannot read ${dir}/metrics.csv: no such file or folder`,
@@ -245,7 +253,11 @@ Deno.test("MetricsCsv.open() removes a torn last line and refuses other columns"
       `Cannot continue ${path}: its columns are [Epoch, Loss], this program writes [Epoch, LR]`,
     );
     Deno.writeTextFileSync(path, 'Epoch,Loss\n1,"0.5\n');
-    await assertRejects(() => MetricsCsv.open(path, ["Epoch", "Loss"]), RunError, "as CSV");
+    await assertRejects(
+      () => MetricsCsv.open(path, ["Epoch", "Loss"]),
+      FormatError,
+      `Cannot read ${path}: bad quotes`,
+    );
   }));
 
 Deno.test("MetricsCsv.create() throws without columns or with one name twice", async () => {
