@@ -4,6 +4,7 @@ import { biTempered } from "./ops/bi_tempered.ts";
 import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
 import { losses } from "./ops/loss.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
+import { isAutocasting } from "./autocast.ts";
 import { full } from "./creation.ts";
 import { isFloat } from "./dtype.ts";
 import { oneHot } from "./functions_index.ts";
@@ -381,7 +382,7 @@ export function focalCosineLoss(
     );
   }
   checkClasses("focalCosineLoss", logits, target);
-  const hot = oneHot(target, logits.shape[1]!, { dtype: "f32" });
+  const hot = oneHot(target, logits.shape[1]!, { dtype: logits.dtype });
   const picked = logits.mul(hot).sum(1);
   // As in PyTorch's cosine_embedding_loss: 1e-12 under the root of each length.
   const lengths = logits.square().sum(1).add(1e-12).mul(1 + 1e-12).sqrt();
@@ -473,6 +474,8 @@ export function biTemperedLogisticLoss(
     const even = labelSmoothing / (C - 1);
     labels = labels.mul(1 - even * C).add(even);
   }
+  // Under autocast the loss is f32 anyway.
+  if (!isAutocasting()) labels = labels.to(activations.dtype);
   const loss = t1 === 1 && t2 === 1
     ? crossEntropy(activations, labels, { reduction: "none" })
     : apply(biTempered, [activations, labels], { t1, t2, iterations })[0]!;

@@ -9,31 +9,38 @@
  * https://github.com/google/bi-tempered-loss
  */
 
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { EXP, LOG } from "./special.ts";
 
-const TEMPERED = `
+/** How activations, labels and their gradients are stored; all else is f32. */
+export interface BiTemperedSpec {
+  readonly dtype: "f32" | "f16";
+}
+
+const TEMPERED = `${EXP}${LOG}
 fn power(u: f32, e: f32) -> f32 {
   if (e == 0.0) { return 1.0; }
   return select(pow(u, e), 0.0, u <= 0.0);
 }
 fn log_t(u: f32, t: f32) -> f32 {
-  if (t == 1.0) { return log(u); }
+  if (t == 1.0) { return natural_log(u); }
   return (power(u, 1.0 - t) - 1.0) / (1.0 - t);
 }
 fn exp_t(u: f32, t: f32) -> f32 {
-  if (t == 1.0) { return exp(u); }
+  if (t == 1.0) { return exponential(u); }
   return power(1.0 + (1.0 - t) * u, 1.0 / (1.0 - t));
 }`;
 
 const PARAMS = { rows: "u32", C: "u32", t1: "f32", t2: "f32", iterations: "u32" } as const;
 
 /** loss[n] and norm[n]. */
-export function biTemperedKernel(): Kernel {
+export function biTemperedKernel({ dtype }: BiTemperedSpec): Kernel {
+  const a = (c: string) => asF32(`a[first + ${c}]`, dtype);
   return kernel({
     name: "bi_tempered_rows",
     buffers: [
-      { name: "a", access: "read", type: "f32" },
-      { name: "y", access: "read", type: "f32" },
+      { name: "a", access: "read", type: dtype },
+      { name: "y", access: "read", type: dtype },
       { name: "loss", access: "write", type: "f32" },
       { name: "norms", access: "write", type: "f32" },
     ],
@@ -41,8 +48,8 @@ export function biTemperedKernel(): Kernel {
     module: TEMPERED,
     body: `${linearThread("row", "p.rows")}
   let first = row * p.C;
-  var top = a[first];
-  for (var c = 1u; c < p.C; c++) { top = max(top, a[first + c]); }
+  var top = ${a("0u")};
+  for (var c = 1u; c < p.C; c++) { top = max(top, ${a("c")}); }
   var norm = 0.0;
   if (p.t2 >= 1.0) {
     // x = (a - top)·Z(x)^(1-t2); at t2 = 1 the first round ends at log Z.
@@ -50,20 +57,20 @@ export function biTemperedKernel(): Kernel {
     var total = 0.0;
     for (var k = 0u; k <= p.iterations; k++) {
       total = 0.0;
-      for (var c = 0u; c < p.C; c++) { total += exp_t((a[first + c] - top) * scale, p.t2); }
+      for (var c = 0u; c < p.C; c++) { total += exp_t((${a("c")} - top) * scale, p.t2); }
       if (k < p.iterations) { scale = power(total, 1.0 - p.t2); }
     }
     norm = top - log_t(1.0 / total, p.t2);
   } else {
     let edge = -1.0 / (1.0 - p.t2);
     var active_count = 0.0;
-    for (var c = 0u; c < p.C; c++) { active_count += select(0.0, 1.0, a[first + c] - top > edge); }
+    for (var c = 0u; c < p.C; c++) { active_count += select(0.0, 1.0, ${a("c")} - top > edge); }
     var low = 0.0;
     var high = -log_t(1.0 / active_count, p.t2);
     for (var k = 0u; k < p.iterations; k++) {
       let middle = 0.5 * (low + high);
       var total = 0.0;
-      for (var c = 0u; c < p.C; c++) { total += exp_t(a[first + c] - top - middle, p.t2); }
+      for (var c = 0u; c < p.C; c++) { total += exp_t(${a("c")} - top - middle, p.t2); }
       if (total < 1.0) { high = middle; } else { low = middle; }
     }
     norm = top + 0.5 * (low + high);
@@ -72,8 +79,8 @@ export function biTemperedKernel(): Kernel {
   let e = 2.0 - p.t1;
   var sum = 0.0;
   for (var c = 0u; c < p.C; c++) {
-    let q = exp_t(a[first + c] - norm, p.t2);
-    let label = y[first + c];
+    let q = exp_t(${a("c")} - norm, p.t2);
+    let label = ${asF32("y[first + c]", dtype)};
     // A label 0 gives q^(2-t1) / (2-t1) alone: 0·log 0 is 0.
     let terms = label * (log_t(label + 1e-10, p.t1) - log_t(q, p.t1));
     sum += select(terms, 0.0, label == 0.0) - (power(label, e) - power(q, e)) / e;
@@ -86,16 +93,18 @@ export function biTemperedKernel(): Kernel {
  * da = dy·(d·f - escort·Σ d·f) with d = p - y, f = p^(t2-t1), escort = p^t2 / Σ p^t2, and
  * dl = dy·(log_t1(y + 1e-10) + y·(y + 1e-10)^-t1 - log_t1(p) - y^(1-t1)); p from the saved norm.
  */
-export function biTemperedBackwardKernel(): Kernel {
+export function biTemperedBackwardKernel({ dtype }: BiTemperedSpec): Kernel {
+  const a = asF32("a[first + c]", dtype);
+  const label = asF32("y[first + c]", dtype);
   return kernel({
     name: "bi_tempered_backward",
     buffers: [
-      { name: "a", access: "read", type: "f32" },
-      { name: "y", access: "read", type: "f32" },
+      { name: "a", access: "read", type: dtype },
+      { name: "y", access: "read", type: dtype },
       { name: "norms", access: "read", type: "f32" },
       { name: "dy", access: "read", type: "f32" },
-      { name: "da", access: "write", type: "f32" },
-      { name: "dl", access: "write", type: "f32" },
+      { name: "da", access: "write", type: dtype },
+      { name: "dl", access: "write", type: dtype },
     ],
     params: PARAMS,
     module: TEMPERED,
@@ -105,18 +114,20 @@ export function biTemperedBackwardKernel(): Kernel {
   var escorts = 0.0;
   var moved = 0.0;
   for (var c = 0u; c < p.C; c++) {
-    let q = exp_t(a[first + c] - norm, p.t2);
+    let q = exp_t(${a} - norm, p.t2);
     escorts += power(q, p.t2);
-    moved += (q - y[first + c]) * power(q, p.t2 - p.t1);
+    moved += (q - ${label}) * power(q, p.t2 - p.t1);
   }
   for (var c = 0u; c < p.C; c++) {
-    let q = exp_t(a[first + c] - norm, p.t2);
-    let label = y[first + c];
+    let q = exp_t(${a} - norm, p.t2);
+    let label = ${label};
     let escort = power(q, p.t2) / escorts;
-    da[first + c] = dy[row] * ((q - label) * power(q, p.t2 - p.t1) - escort * moved);
+    let slope = dy[row] * ((q - label) * power(q, p.t2 - p.t1) - escort * moved);
+    da[first + c] = ${fromF32("slope", dtype)};
     let near = label + 1e-10;
-    dl[first + c] = dy[row] * (log_t(near, p.t1) + label * power(near, -p.t1) - log_t(q, p.t1) -
-      power(label, 1.0 - p.t1));
+    let label_slope = dy[row] * (log_t(near, p.t1) + label * power(near, -p.t1) -
+      log_t(q, p.t1) - power(label, 1.0 - p.t1));
+    dl[first + c] = ${fromF32("label_slope", dtype)};
   }`,
   });
 }

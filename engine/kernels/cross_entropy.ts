@@ -8,36 +8,44 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { type Kernel, kernel, LINEAR, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, LINEAR, linearThread } from "./kernel.ts";
+import { EXP, LOG } from "./special.ts";
+
+/** What varies between the text of the kernels: ids are of dtype `target`, logits of `dtype`. */
+export interface CrossEntropySpec {
+  readonly target: DType;
+  readonly dtype: "f32" | "f16";
+}
 
 const CLASS = `
 fn is_valid(t: i32) -> bool { return t != p.ignore; }
 fn nan() -> f32 { return bitcast<f32>(0x7fc00000u | (p.C >> 31u)); }`;
 
 /** loss[n] (0 where ignored) and lse[n]; a thread owns a row. */
-export function crossEntropyRowsKernel(spec: { target: DType }): Kernel {
+export function crossEntropyRowsKernel(spec: CrossEntropySpec): Kernel {
+  const x = (c: string) => asF32(`x[first + ${c}]`, spec.dtype);
   return kernel({
     name: "cross_entropy_rows",
     buffers: [
-      { name: "x", access: "read", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "loss", access: "write", type: "f32" },
       { name: "lse", access: "write", type: "f32" },
     ],
     params: { rows: "u32", C: "u32", ignore: "i32", smoothing: "f32" },
-    module: CLASS,
+    module: CLASS + EXP + LOG,
     body: `${linearThread("row", "p.rows")}
   let first = row * p.C;
-  var top = x[first];
-  for (var c = 1u; c < p.C; c++) { top = max(top, x[first + c]); }
+  var top = ${x("0u")};
+  for (var c = 1u; c < p.C; c++) { top = max(top, ${x("c")}); }
   var total = 0.0;
   var linear = 0.0;
   for (var c = 0u; c < p.C; c++) {
-    let v = x[first + c] - top;
-    total += exp(v);
+    let v = ${x("c")} - top;
+    total += exponential(v);
     linear += v;
   }
-  let log_total = log(total);
+  let log_total = natural_log(total);
   lse[row] = top + log_total;
   let t = i32(target_ids[row]);
   var value = 0.0;
@@ -45,8 +53,9 @@ export function crossEntropyRowsKernel(spec: { target: DType }): Kernel {
     if (t < 0 || u32(t) >= p.C) {
       value = nan();
     } else {
-      value = log_total - (1.0 - p.smoothing) * (x[first + u32(t)] - top) -
-        p.smoothing * linear / f32(p.C);
+      value = log_total - (1.0 - p.smoothing) * (${x("u32(t)")} - top);
+      // A logit of -inf makes \`linear\` infinite, which counts with smoothing only.
+      if (p.smoothing > 0.0) { value -= p.smoothing * linear / f32(p.C); }
     }
   }
   loss[row] = value;`,
@@ -96,23 +105,23 @@ export type CrossEntropyReduction = "mean" | "sum" | "none";
 
 /** dx; a thread owns an element. */
 export function crossEntropyBackwardKernel(
-  spec: { target: DType; reduction: CrossEntropyReduction },
+  spec: CrossEntropySpec & { readonly reduction: CrossEntropyReduction },
 ): Kernel {
   const scale = { mean: "dy[0] / total[1]", sum: "dy[0]", none: "dy[row]" }[spec.reduction];
   return kernel({
     name: `cross_entropy_backward_${spec.reduction}`,
     buffers: [
-      { name: "x", access: "read", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "lse", access: "read", type: "f32" },
       ...(spec.reduction === "mean"
         ? [{ name: "total", access: "read", type: "f32" } as const]
         : []),
       { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dx", access: "write", type: spec.dtype },
     ],
     params: { count: "u32", C: "u32", ignore: "i32", smoothing: "f32" },
-    module: CLASS,
+    module: CLASS + EXP,
     body: `${linearThread("i", "p.count")}
   let row = i / p.C;
   let c = i32(i % p.C);
@@ -120,8 +129,8 @@ export function crossEntropyBackwardKernel(
   var value = 0.0;
   if (is_valid(t)) {
     let q = select(0.0, 1.0 - p.smoothing, c == t) + p.smoothing / f32(p.C);
-    value = (exp(x[i] - lse[row]) - q) * ${scale};
+    value = (exponential(${asF32("x[i]", spec.dtype)} - lse[row]) - q) * ${scale};
   }
-  dx[i] = value;`,
+  dx[i] = ${fromF32("value", spec.dtype)};`,
   });
 }

@@ -5,6 +5,7 @@
  */
 
 import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { EXP, LOG } from "./special.ts";
 
 /** What varies between the text of softmax kernels; sums are f32. */
 export interface SoftmaxSpec {
@@ -26,14 +27,17 @@ export function softmaxKernel(spec: SoftmaxSpec): Kernel {
       { name: "y", access: "write", type: spec.dtype },
     ],
     params: { rows: "u32", C: "u32" },
+    module: spec.log ? EXP + LOG : EXP,
     body: `${ROW}
   var top = ${asF32("x[first]", spec.dtype)};
   for (var c = 1u; c < p.C; c++) { top = max(top, ${x}); }
   var total = 0.0;
-  for (var c = 0u; c < p.C; c++) { total += exp(${x} - top); }
-  ${spec.log ? "let shift = top + log(total);" : "let scale = 1.0 / total;"}
+  for (var c = 0u; c < p.C; c++) { total += exponential(${x} - top); }
+  ${spec.log ? "let shift = top + natural_log(total);" : "let scale = 1.0 / total;"}
   for (var c = 0u; c < p.C; c++) {
-    y[first + c] = ${fromF32(spec.log ? `${x} - shift` : `exp(${x} - top) * scale`, spec.dtype)};
+    y[first + c] = ${
+      fromF32(spec.log ? `${x} - shift` : `exponential(${x} - top) * scale`, spec.dtype)
+    };
   }`,
   });
 }
@@ -50,13 +54,14 @@ export function softmaxBackwardKernel(spec: SoftmaxSpec): Kernel {
       { name: "dx", access: "write", type: spec.dtype },
     ],
     params: { rows: "u32", C: "u32" },
+    module: spec.log ? EXP : "",
     body: `${ROW}
   var total = 0.0;
   for (var c = 0u; c < p.C; c++) { total += ${dy}${spec.log ? "" : ` * ${y}`}; }
   for (var c = 0u; c < p.C; c++) {
     dx[first + c] = ${
       fromF32(
-        spec.log ? `${dy} - exp(${y}) * total` : `${y} * (${dy} - total)`,
+        spec.log ? `${dy} - exponential(${y}) * total` : `${y} * (${dy} - total)`,
         spec.dtype,
       )
     };

@@ -1,13 +1,14 @@
 /** The bi-tempered logistic loss, row by row. */
 
 import { DeviceArray, operand } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { biTemperedBackwardKernel, biTemperedKernel } from "../kernels/bi_tempered.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { sameShape, show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, inDType, plain } from "./launch_pointwise.ts";
 
 /** Attributes of {@linkcode biTempered}. */
 export interface BiTemperedAttrs {
@@ -35,14 +36,14 @@ function launch(kernel: Kernel, arrays: readonly DeviceArray[], attrs: BiTempere
   });
 }
 
-/** a [N, C], y [N, C] → the loss of each row [N]. */
+/** a [N, C], y [N, C], both f32 or both f16 → the loss of each row [N], computed in f32. */
 export const biTempered: Op<BiTemperedAttrs> = defineOp<BiTemperedAttrs>({
   name: "biTempered",
   check([a, y], { t1, t2, iterations }) {
-    if (a!.dtype !== "f32" || y!.dtype !== "f32" || a!.shape.length !== 2) {
+    if (!isFloat(a!.dtype) || y!.dtype !== a!.dtype || a!.shape.length !== 2) {
       throw new TypeError(
         `Cannot take the bi-tempered loss of ${show(a!.shape)} ${a!.dtype} and ${show(y!.shape)} ` +
-          `${y!.dtype}: both must be [N, C] f32`,
+          `${y!.dtype}: both must be [N, C], both f32 or both f16`,
       );
     }
     if (!sameShape(a!.shape, y!.shape) || a!.shape[1] === 0) {
@@ -63,21 +64,23 @@ export const biTempered: Op<BiTemperedAttrs> = defineOp<BiTemperedAttrs>({
         `Cannot temper in ${iterations} rounds: it must be a whole number of at least 1`,
       );
     }
-    return [{ shape: [a!.shape[0]!], dtype: "f32" }];
+    return [{ shape: [a!.shape[0]!], dtype: a!.dtype }];
   },
   forward(ctx, inputs, attrs, [out]) {
     const [a, y] = [plain(inputs[0]!), plain(inputs[1]!)];
-    const loss = DeviceArray.empty(out!, "bi-tempered loss");
-    const norms = DeviceArray.empty(out!, "bi-tempered norms");
-    launch(biTemperedKernel(), [a, y, loss, norms], attrs);
+    const rows = { shape: out!.shape, dtype: "f32" } as const;
+    const loss = DeviceArray.empty(rows, "bi-tempered loss");
+    const norms = DeviceArray.empty(rows, "bi-tempered norms");
+    launch(biTemperedKernel(floatOf(a)), [a, y, loss, norms], attrs);
     ctx.save(a, y, norms);
-    return [loss];
+    return [inDType(loss, a.dtype)];
   },
   backward(ctx, [dy], attrs) {
     const [a, y, norms] = ctx.saved as readonly [DeviceArray, DeviceArray, DeviceArray];
     const da = DeviceArray.empty(a, "bi-tempered da");
     const dl = DeviceArray.empty(a, "bi-tempered dl");
-    launch(biTemperedBackwardKernel(), [a, y, norms, plain(dy!), da, dl], attrs);
+    const dLoss = plain(inDType(dy!, "f32"));
+    launch(biTemperedBackwardKernel(floatOf(a)), [a, y, norms, dLoss, da, dl], attrs);
     return [da, dl];
   },
   reference([a, y], { t1, t2, iterations }) {

@@ -1,6 +1,7 @@
 /** Cross entropy of logits against class ids. */
 
 import { DeviceArray, operand } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import {
@@ -13,7 +14,7 @@ import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, inDType, plain } from "./launch_pointwise.ts";
 
 /** Attributes of {@linkcode crossEntropy}. */
 export interface CrossEntropyAttrs {
@@ -40,16 +41,19 @@ function launch(
   });
 }
 
-/** -log softmax(x)[n, t[n]] for x [N, C] f32 and t [N] i32 or u32, reduced over the rows. */
+/**
+ * -log softmax(x)[n, t[n]] for x [N, C] f32 or f16 and t [N] i32 or u32, reduced over the rows in f32. The
+ * loss has the logits' dtype.
+ */
 export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
   name: "crossEntropy",
   check([x, t], { reduction, labelSmoothing }) {
-    if (x!.dtype !== "f32" || (t!.dtype !== "i32" && t!.dtype !== "u32")) {
+    if (!isFloat(x!.dtype) || (t!.dtype !== "i32" && t!.dtype !== "u32")) {
       throw new TypeError(
         `Cannot take the cross entropy of ${x!.dtype} logits and ${
           t!.dtype
         } targets: logits must ` +
-          "be f32 and class ids i32 or u32",
+          "be f32 or f16 and class ids i32 or u32",
       );
     }
     if (x!.shape.length !== 2 || t!.shape.length !== 1 || x!.shape[0] !== t!.shape[0]) {
@@ -66,7 +70,7 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
         `Cannot smooth labels by ${labelSmoothing}: it must be at least 0 and below 1`,
       );
     }
-    return [{ shape: reduction === "none" ? t!.shape : [], dtype: "f32" }];
+    return [{ shape: reduction === "none" ? t!.shape : [], dtype: x!.dtype }];
   },
   forward(ctx, [logits, target], { ignoreIndex, labelSmoothing, reduction }, [out]) {
     const [x, t] = [plain(logits!), plain(target!)];
@@ -74,16 +78,21 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     const params = { rows, C, ignore: ignoreIndex, smoothing: labelSmoothing };
     const loss = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy rows");
     const lse = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy lse");
-    launch(crossEntropyRowsKernel({ target: t.dtype }), [x, t, loss, lse], params, rows);
+    launch(
+      crossEntropyRowsKernel({ target: t.dtype, ...floatOf(x) }),
+      [x, t, loss, lse],
+      params,
+      rows,
+    );
     if (reduction === "none") {
       ctx.save(x, t, lse);
-      return [loss];
+      return [inDType(loss, x.dtype)];
     }
     const total = DeviceArray.empty({ shape: [2], dtype: "f32" }, "cross entropy");
     const reduceKernel = crossEntropyReduceKernel({ target: t.dtype, mean: reduction === "mean" });
     launch(reduceKernel, [loss, t, total], params, 1);
     ctx.save(x, t, lse, total);
-    return [total.view(out!.shape, [])];
+    return [inDType(total.view(out!.shape, []), x.dtype)];
   },
   backward(ctx, [dy], { ignoreIndex, labelSmoothing, reduction }) {
     const [x, t, lse, total] = ctx.saved as DeviceArray[] as [
@@ -94,9 +103,10 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     ];
     if (x.size === 0) return [fill(x, 0), null];
     const dx = DeviceArray.empty(x, "cross entropy dx");
+    const dLoss = plain(inDType(dy!, "f32"));
     launch(
-      crossEntropyBackwardKernel({ target: t.dtype, reduction }),
-      reduction === "mean" ? [x, t, lse, total, plain(dy!), dx] : [x, t, lse, plain(dy!), dx],
+      crossEntropyBackwardKernel({ target: t.dtype, reduction, ...floatOf(x) }),
+      reduction === "mean" ? [x, t, lse, total, dLoss, dx] : [x, t, lse, dLoss, dx],
       { count: x.size, C: x.shape[1]!, ignore: ignoreIndex, smoothing: labelSmoothing },
       x.size,
     );
@@ -114,9 +124,8 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       const top = Math.max(...row);
       const lse = top + Math.log(row.reduce((s, v) => s + Math.exp(v - top), 0));
       const mean = row.reduce((s, v) => s + v, 0) / C;
-      loss.data[n] = target < 0 || target >= C
-        ? NaN
-        : lse - (1 - labelSmoothing) * row[target]! - labelSmoothing * mean;
+      loss.data[n] = target < 0 || target >= C ? NaN : lse - (1 - labelSmoothing) * row[target]! -
+        (labelSmoothing > 0 ? labelSmoothing * mean : 0);
     }
     if (reduction === "none") return [loss];
     const sum = loss.data.reduce((a, b) => a + b, 0);
@@ -136,6 +145,19 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
         values: [1],
       }],
       attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "mean" as const },
+      grad: false,
+      terms: 3,
+    },
+    // A class that cannot be, and rows that are NaN.
+    {
+      inputs: [
+        {
+          shape: [4, 3],
+          values: [0, -Infinity, 2, -Infinity, 1, 3, 0, NaN, 1, NaN, 1, 2],
+        },
+        { shape: [4], dtype: "i32" as const, values: [2, 1, 0, 1] },
+      ],
+      attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "none" as const },
       grad: false,
       terms: 3,
     },

@@ -124,6 +124,16 @@ export function plain(array: DeviceArray): DeviceArray {
   return bindsPlain(array) ? array : copyOf(array);
 }
 
+/** `array` itself if it has the dtype, else a copy. */
+export function inDType(array: DeviceArray, dtype: DType): DeviceArray {
+  return array.dtype === dtype ? array : copyOf(array, dtype);
+}
+
+/** The dtype of a float array as the kernels take it. */
+export function floatOf({ dtype }: { readonly dtype: DType }): { dtype: "f32" | "f16" } {
+  return { dtype: dtype === "f16" ? "f16" : "f32" };
+}
+
 /** True if `input` shares memory with `y` under another layout, so that writes could race reads. */
 function overlaps(input: DeviceArray, y: DeviceArray): boolean {
   if (input.storage !== y.storage) return false;
