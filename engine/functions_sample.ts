@@ -1,5 +1,6 @@
 /** Reading images at positions, and pooling to a size. */
 
+import { autocast, isAutocasting } from "./autocast.ts";
 import { tensor } from "./creation.ts";
 import { type Pair, pair } from "./functions.ts";
 import { adaptiveMaxPool2d as adaptiveMaxPoolOp } from "./ops/adaptive_max_pool.ts";
@@ -28,7 +29,8 @@ export interface GridSampleOptions {
 /**
  * y[n, c, oh, ow] = x[n, c] at position grid[n, oh, ow] = (across, down), where -1 and 1 are the edges.
  *
- * x [N, C, H, W] and grid [N, OH, OW, 2] are f32 and both get gradients; `nearest` gives the grid zeros.
+ * x [N, C, H, W] and grid [N, OH, OW, 2] are both f32 or both f16 (computed in f32) and both get
+ * gradients; `nearest` gives the grid zeros.
  * The gradient of x costs H·W·OH·OW comparisons an image.
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.grid_sample.html
  *
@@ -60,7 +62,8 @@ function positions(count: number, alignCorners: boolean): number[] {
 
 /**
  * Positions for {@linkcode gridSample}: grid[n, h, w] = theta[n] · (across, down, 1) for the pixels of
- * an image of `size` [N, C, H, W]. theta is [N, 2, 3] f32 and gets a gradient.
+ * an image of `size` [N, C, H, W]. theta is [N, 2, 3] f32 or f16 and gets a gradient; positions in f16
+ * are a pixel apart or more from 2,048 pixels on, so `autocast` makes them in f32.
  *
  * @returns [N, H, W, 2]
  * @throws {TypeError} if theta does not fit
@@ -83,6 +86,8 @@ export function affineGrid(
   const { alignCorners = false } = options;
   const across = positions(W!, alignCorners);
   const points = positions(H!, alignCorners).flatMap((h) => across.flatMap((w) => [w, h, 1]));
-  const base = tensor(points, { shape: [H! * W!, 3], dtype: "f32" });
-  return base.matmul(theta.transpose(1, 2)).reshape(N!, H!, W!, 2);
+  const maps = isAutocasting() ? theta.to("f32") : theta;
+  const base = tensor(points, { shape: [H! * W!, 3], dtype: maps.dtype });
+  return autocast({ enabled: false }, () => base.matmul(maps.transpose(1, 2)))
+    .reshape(N!, H!, W!, 2);
 }

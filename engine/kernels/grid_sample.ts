@@ -9,7 +9,15 @@
  * comparisons for four channels of an image: instant at 64 x 64, 2.5e9 at 224 x 224. Source: ours.
  */
 
-import { type Kernel, kernel, linearThread, memoized, type Param } from "./kernel.ts";
+import {
+  asF32,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  type Param,
+} from "./kernel.ts";
 
 /** What varies between the text of the kernels. */
 export interface GridSampleSpec {
@@ -17,6 +25,8 @@ export interface GridSampleSpec {
   readonly mode: "nearest" | "bilinear";
   /** What lies outside: zeros, or the nearest pixel of the border. */
   readonly padding: "zeros" | "border";
+  /** How images, positions and their gradients are stored; positions and sums are f32. */
+  readonly dtype: "f32" | "f16";
 }
 
 const PARAMS: Readonly<Record<string, Param["type"]>> = {
@@ -34,22 +44,25 @@ const PARAMS: Readonly<Record<string, Param["type"]>> = {
 };
 
 /** place(g): pixel position of the grid's element pair that starts at g. */
-function place({ padding }: GridSampleSpec): string {
+function place({ padding, dtype }: GridSampleSpec): string {
   const bound = (value: string, size: string) =>
     padding === "zeros" ? value : `clamp(${value}, 0.0, f32(${size} - 1u))`;
   return `
 fn place(g: u32) -> vec2<f32> {
-  let across = fma(grid[g], p.scale_w, p.shift_w);
-  let down = fma(grid[g + 1u], p.scale_h, p.shift_h);
+  let across = fma(${asF32("grid[g]", dtype)}, p.scale_w, p.shift_w);
+  let down = fma(${asF32("grid[g + 1u]", dtype)}, p.scale_h, p.shift_h);
   return vec2<f32>(${bound("across", "p.W")}, ${bound("down", "p.H")});
 }`;
 }
 
-const PIXEL = `
+function pixel({ dtype }: GridSampleSpec): string {
+  const value = asF32("x[base + select(0u, u32(h) * p.W + u32(w), inside)]", dtype);
+  return `
 fn pixel(base: u32, w: i32, h: i32) -> f32 {
   let inside = u32(w) < p.W && u32(h) < p.H;
-  return select(0.0, x[base + select(0u, u32(h) * p.W + u32(w), inside)], inside);
+  return select(0.0, ${value}, inside);
 }`;
+}
 
 /** Image and position of output `t` without channels. */
 const POSITION = `
@@ -61,7 +74,7 @@ export const gridSampleKernel: (spec: GridSampleSpec) => Kernel = memoized(build
 
 function buildForward(spec: GridSampleSpec): Kernel {
   const read = spec.mode === "nearest"
-    ? "  y[t] = pixel(base, i32(round(at.x)), i32(round(at.y)));"
+    ? "  let value = pixel(base, i32(round(at.x)), i32(round(at.y)));"
     : `
   let low = floor(at);
   let f = at - low;
@@ -69,21 +82,22 @@ function buildForward(spec: GridSampleSpec): Kernel {
   let h = i32(low.y);
   let top = mix(pixel(base, w, h), pixel(base, w + 1, h), f.x);
   let bottom = mix(pixel(base, w, h + 1), pixel(base, w + 1, h + 1), f.x);
-  y[t] = mix(top, bottom, f.y);`;
+  let value = mix(top, bottom, f.y);`;
   return kernel({
     name: `grid_sample_${spec.mode}_${spec.padding}`,
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "grid", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
+      { name: "grid", access: "read", type: spec.dtype },
+      { name: "y", access: "write", type: spec.dtype },
     ],
     params: PARAMS,
-    module: place(spec) + PIXEL,
+    module: place(spec) + pixel(spec),
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.OH * p.OW);
   let at = place(2u * ((plane / p.C) * p.OH * p.OW + t % (p.OH * p.OW)));
   let base = plane * p.H * p.W;
-${read}`,
+${read}
+  y[t] = ${fromF32("value", spec.dtype)};`,
   });
 }
 
@@ -92,20 +106,20 @@ export const gridSampleGridGradKernel: (spec: GridSampleSpec) => Kernel = memoiz
 
 function buildGridGrad(spec: GridSampleSpec): Kernel {
   const free = spec.padding === "zeros" ? "" : `
-  let across = fma(grid[2u * t], p.scale_w, p.shift_w);
-  let down = fma(grid[2u * t + 1u], p.scale_h, p.shift_h);
+  let across = fma(${asF32("grid[2u * t]", spec.dtype)}, p.scale_w, p.shift_w);
+  let down = fma(${asF32("grid[2u * t + 1u]", spec.dtype)}, p.scale_h, p.shift_h);
   d.x = select(0.0, d.x, across > 0.0 && across < f32(p.W - 1u));
   d.y = select(0.0, d.y, down > 0.0 && down < f32(p.H - 1u));`;
   return kernel({
     name: `grid_sample_${spec.padding}_dgrid`,
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "grid", access: "read", type: "f32" },
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dgrid", access: "write", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
+      { name: "grid", access: "read", type: spec.dtype },
+      { name: "dy", access: "read", type: spec.dtype },
+      { name: "dgrid", access: "write", type: spec.dtype },
     ],
     params: PARAMS,
-    module: place(spec) + PIXEL,
+    module: place(spec) + pixel(spec),
     body: `${linearThread("t", "p.count")}${POSITION}
   let at = place(2u * t);
   let low = floor(at);
@@ -119,12 +133,12 @@ function buildGridGrad(spec: GridSampleSpec): Kernel {
     let ne = pixel(base, w + 1, h);
     let sw = pixel(base, w, h + 1);
     let se = pixel(base, w + 1, h + 1);
-    let g = dy[(n * p.C + c) * p.OH * p.OW + q];
+    let g = ${asF32("dy[(n * p.C + c) * p.OH * p.OW + q]", spec.dtype)};
     d.x = fma(g, mix(ne - nw, se - sw, f.y), d.x);
     d.y = fma(g, mix(sw - nw, se - ne, f.x), d.y);
   }${free}
-  dgrid[2u * t] = d.x * p.scale_w;
-  dgrid[2u * t + 1u] = d.y * p.scale_h;`,
+  dgrid[2u * t] = ${fromF32("d.x * p.scale_w", spec.dtype)};
+  dgrid[2u * t + 1u] = ${fromF32("d.y * p.scale_h", spec.dtype)};`,
   });
 }
 
@@ -135,6 +149,7 @@ export const GRID_CHANNELS = 4;
 export const gridSampleInputGradKernel: (spec: GridSampleSpec) => Kernel = memoized(buildInputGrad);
 
 function buildInputGrad(spec: GridSampleSpec): Kernel {
+  const { dtype } = spec;
   const weight = spec.mode === "nearest"
     ? "let weight = select(0.0, 1.0, all(round(at) == own));"
     : `let near = max(1.0 - abs(at - own), vec2<f32>(0.0));
@@ -144,9 +159,9 @@ function buildInputGrad(spec: GridSampleSpec): Kernel {
   return kernel({
     name: `grid_sample_${spec.mode}_${spec.padding}_dx`,
     buffers: [
-      { name: "grid", access: "read", type: "f32" },
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "grid", access: "read", type: spec.dtype },
+      { name: "dy", access: "read", type: spec.dtype },
+      { name: "dx", access: "write", type: spec.dtype },
     ],
     params: { ...PARAMS, blocks: "u32" },
     module: place(spec),
@@ -164,12 +179,14 @@ ${lines((k) => `  var total${k} = 0.0;`)}
     let at = place(2u * (n * positions + q));
     ${weight}
     if (weight > 0.0) {
-${lines((k) => `      total${k} = fma(weight, dy[from${k} + q], total${k});`)}
+${lines((k) => `      total${k} = fma(weight, ${asF32(`dy[from${k} + q]`, dtype)}, total${k});`)}
     }
   }
 ${
       lines((k) =>
-        `  if (c0 + ${k}u < p.C) { dx[(n * p.C + c0 + ${k}u) * p.H * p.W + i] = total${k}; }`
+        `  if (c0 + ${k}u < p.C) {
+    dx[(n * p.C + c0 + ${k}u) * p.H * p.W + i] = ${fromF32(`total${k}`, dtype)};
+  }`
       )
     }`,
   });

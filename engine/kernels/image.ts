@@ -1,6 +1,6 @@
 /** Kernels for batches of images: bytes to floats, resizing, affine warps. NCHW, a thread an output. */
 
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
 import { CALL_PARAMS, PHILOX, RNG_BUFFER } from "./philox.ts";
 import { WHOLE } from "./trig.ts";
 
@@ -65,8 +65,15 @@ fn total_taps(c: f32, support: f32, size: u32) -> f32 {
   return total;
 }`;
 
+/** How pixels are stored; positions and sums are f32. */
+export interface PixelSpec {
+  readonly dtype: "f32" | "f16";
+}
+
 /** Resizing; `wide` says that the filter's support is more than one input pixel. */
-export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
+export function resizeKernel(spec: PixelSpec & { mode: Sampling; wide: boolean }): Kernel {
+  const x = (at: string) => asF32(`x[${at}]`, spec.dtype);
+  const y = (value: string) => `y[t] = ${fromF32(value, spec.dtype)};`;
   // Two taps a side with clamped edges: the triangle of support 1, normalised.
   const narrow = `
   let sh = clamp(centre(oh, p.scale_h, p.shift_h) - 0.5, 0.0, f32(p.H - 1u));
@@ -75,13 +82,13 @@ export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
   let w0 = u32(sw); let w1 = min(w0 + 1u, p.W - 1u);
   let base = plane * p.H * p.W;
   let fw = sw - f32(w0);
-  let top = mix(x[base + h0 * p.W + w0], x[base + h0 * p.W + w1], fw);
-  let bottom = mix(x[base + h1 * p.W + w0], x[base + h1 * p.W + w1], fw);
-  y[t] = mix(top, bottom, sh - f32(h0));`;
+  let top = mix(${x("base + h0 * p.W + w0")}, ${x("base + h0 * p.W + w1")}, fw);
+  let bottom = mix(${x("base + h1 * p.W + w0")}, ${x("base + h1 * p.W + w1")}, fw);
+  ${y("mix(top, bottom, sh - f32(h0))")}`;
   const nearest = `
   let ih = min(u32(f32(oh) * p.scale_h), p.H - 1u);
   let iw = min(u32(f32(ow) * p.scale_w), p.W - 1u);
-  y[t] = x[(plane * p.H + ih) * p.W + iw];`;
+  ${y(x("(plane * p.H + ih) * p.W + iw"))}`;
   const wide = `
   let ch = centre(oh, p.scale_h, p.shift_h);
   let cw = centre(ow, p.scale_w, p.shift_w);
@@ -89,16 +96,18 @@ export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
   for (var ih = first_tap(ch, p.support_h); ih <= last_tap(ch, p.support_h, p.H); ih++) {
     var row = 0.0;
     for (var iw = first_tap(cw, p.support_w); iw <= last_tap(cw, p.support_w, p.W); iw++) {
-      row += tap(iw, cw, p.support_w) * x[(plane * p.H + u32(ih)) * p.W + u32(iw)];
+      row += tap(iw, cw, p.support_w) *
+        ${x("(plane * p.H + u32(ih)) * p.W + u32(iw)")};
     }
     total += tap(ih, ch, p.support_h) * row;
   }
-  y[t] = total / (total_taps(ch, p.support_h, p.H) * total_taps(cw, p.support_w, p.W));`;
+  let weights = total_taps(ch, p.support_h, p.H) * total_taps(cw, p.support_w, p.W);
+  ${y("total / weights")}`;
   return kernel({
     name: `resize_${spec.mode}${spec.mode === "bilinear" && spec.wide ? "_wide" : ""}`,
     buffers: [
-      { name: "x", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
+      { name: "y", access: "write", type: spec.dtype },
     ],
     params: RESIZE_PARAMS,
     module: spec.mode === "nearest" ? "" : spec.wide ? TRIANGLE : CENTRE,
@@ -110,7 +119,8 @@ export function resizeKernel(spec: { mode: Sampling; wide: boolean }): Kernel {
 }
 
 /** Gradient of resizing: a thread owns an input element and gathers the outputs that read it. */
-export function resizeBackwardKernel(spec: { mode: Sampling }): Kernel {
+export function resizeBackwardKernel(spec: PixelSpec & { mode: Sampling }): Kernel {
+  const dy = asF32("dy[(plane * p.OH + oh) * p.OW + ow]", spec.dtype);
   // Output o reads input i if its centre is within `support` of i + 1/2.
   const range = (axis: "h" | "w", size: string, outputs: string) =>
     spec.mode === "nearest"
@@ -122,16 +132,16 @@ export function resizeBackwardKernel(spec: { mode: Sampling }): Kernel {
   const nearest = `
       let reads = min(u32(f32(oh) * p.scale_h), p.H - 1u) == ih &&
         min(u32(f32(ow) * p.scale_w), p.W - 1u) == iw;
-      total += select(0.0, dy[(plane * p.OH + oh) * p.OW + ow], reads);`;
+      total += select(0.0, ${dy}, reads);`;
   const bilinear = `
       let cw = centre(ow, p.scale_w, p.shift_w);
       total += row * tap(i32(iw), cw, p.support_w) / total_taps(cw, p.support_w, p.W) *
-        dy[(plane * p.OH + oh) * p.OW + ow];`;
+        ${dy};`;
   return kernel({
     name: `resize_${spec.mode}_backward`,
     buffers: [
-      { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: spec.dtype },
+      { name: "dx", access: "write", type: spec.dtype },
     ],
     params: RESIZE_PARAMS,
     module: spec.mode === "nearest" ? "" : TRIANGLE,
@@ -150,7 +160,7 @@ ${
     for (var ow = ow0; ow < ow1; ow++) {${spec.mode === "nearest" ? nearest : bilinear}
     }
   }
-  dx[t] = total;`,
+  dx[t] = ${fromF32("total", spec.dtype)};`,
   });
 }
 
@@ -159,28 +169,29 @@ ${
  * and M[b] is row-major 2 x 3. Outside the image: `fill`. Nearest rounds halves to even, as PyTorch's
  * grid_sample does.
  */
-export function warpAffineKernel(spec: { mode: Sampling }): Kernel {
+export function warpAffineKernel(spec: PixelSpec & { mode: Sampling }): Kernel {
+  const x = asF32("x[base + select(0u, u32(iy) * p.W + u32(ix), inside)]", spec.dtype);
   const sample = spec.mode === "nearest"
-    ? "  y[t] = pixel(base, i32(round(sx)), i32(round(sy)));"
+    ? "  let value = pixel(base, i32(round(sx)), i32(round(sy)));"
     : `
   let x0 = floor(sx); let y0 = floor(sy);
   let fx = sx - x0; let fy = sy - y0;
   let ix = i32(x0); let iy = i32(y0);
   let top = mix(pixel(base, ix, iy), pixel(base, ix + 1, iy), fx);
   let bottom = mix(pixel(base, ix, iy + 1), pixel(base, ix + 1, iy + 1), fx);
-  y[t] = mix(top, bottom, fy);`;
+  let value = mix(top, bottom, fy);`;
   return kernel({
     name: `warp_affine_${spec.mode}`,
     buffers: [
-      { name: "x", access: "read", type: "f32" },
+      { name: "x", access: "read", type: spec.dtype },
       { name: "m", access: "read", type: "f32" },
-      { name: "y", access: "write", type: "f32" },
+      { name: "y", access: "write", type: spec.dtype },
     ],
     params: { count: "u32", C: "u32", H: "u32", W: "u32", fill: "f32" },
     module: `
 fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
   let inside = u32(ix) < p.W && u32(iy) < p.H;
-  return select(p.fill, x[base + select(0u, u32(iy) * p.W + u32(ix), inside)], inside);
+  return select(p.fill, ${x}, inside);
 }`,
     body: `${linearThread("t", "p.count")}
   let plane = t / (p.H * p.W);
@@ -191,7 +202,8 @@ fn pixel(base: u32, ix: i32, iy: i32) -> f32 {
   let oy = f32((t / p.W) % p.H) + 0.5 - half.y;
   let sx = m[r] * ox + m[r + 1u] * oy + m[r + 2u] + half.x - 0.5;
   let sy = m[r + 3u] * ox + m[r + 4u] * oy + m[r + 5u] + half.y - 0.5;
-${sample}`,
+${sample}
+  y[t] = ${fromF32("value", spec.dtype)};`,
   });
 }
 

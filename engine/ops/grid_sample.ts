@@ -1,6 +1,7 @@
 /** Images read at given positions, with gradients of both. */
 
 import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import {
   GRID_CHANNELS,
@@ -14,10 +15,10 @@ import { defineOp, type Op } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, plain } from "./launch_pointwise.ts";
 
 /** Attributes of {@linkcode gridSample}. */
-export interface GridSampleAttrs extends GridSampleSpec {
+export interface GridSampleAttrs extends Omit<GridSampleSpec, "dtype"> {
   /** Whether -1 and 1 are centres of the outermost pixels instead of the image's edges. */
   readonly alignCorners: boolean;
 }
@@ -68,22 +69,23 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
   check([x, grid]) {
     const fits = x!.shape.length === 4 && grid!.shape.length === 4 &&
       x!.shape[0] === grid!.shape[0] && grid!.shape[3] === 2;
-    if (x!.dtype !== "f32" || grid!.dtype !== "f32" || !fits) {
+    if (!isFloat(x!.dtype) || grid!.dtype !== x!.dtype || !fits) {
       throw new TypeError(
         `Cannot gridSample ${show(x!.shape)} ${x!.dtype} at ${show(grid!.shape)} ` +
-          `${grid!.dtype}: they must be [N, C, H, W] and [N, OH, OW, 2], both f32`,
+          `${grid!.dtype}: they must be [N, C, H, W] and [N, OH, OW, 2], both f32 or ` +
+          "both f16",
       );
     }
     const [N, C, H, W] = x!.shape as [number, number, number, number];
     if (H === 0 || W === 0) {
       throw new RangeError(`Cannot gridSample ${show(x!.shape)}: it has no pixels`);
     }
-    return [{ shape: [N, C, grid!.shape[1]!, grid!.shape[2]!], dtype: "f32" }];
+    return [{ shape: [N, C, grid!.shape[1]!, grid!.shape[2]!], dtype: x!.dtype }];
   },
   forward(ctx, [x, grid], attrs, [out]) {
     const [image, at] = [plain(x!), plain(grid!)];
     const y = DeviceArray.empty(out!, "gridSample");
-    launch(gridSampleKernel(specOf(attrs)), [image, at, y], {
+    launch(gridSampleKernel(specOf(attrs, image)), [image, at, y], {
       x: image,
       y,
       count: y.size,
@@ -103,7 +105,7 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
     const dx = () => {
       const dx = DeviceArray.empty(image, "gridSample dx");
       const count = N * Math.ceil(C / GRID_CHANNELS) * H * W;
-      launch(gridSampleInputGradKernel(specOf(attrs)), [grid, dy, dx], {
+      launch(gridSampleInputGradKernel(specOf(attrs, image)), [grid, dy, dx], {
         x: image,
         y: dy,
         count,
@@ -115,7 +117,7 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
     const dGrid = () => {
       if (attrs.mode === "nearest") return fill(at, 0);
       const dGrid = DeviceArray.empty(at, "gridSample dgrid");
-      launch(gridSampleGridGradKernel(specOf(attrs)), [x!, grid, dy, dGrid], {
+      launch(gridSampleGridGradKernel(specOf(attrs, image)), [x!, grid, dy, dGrid], {
         x: image,
         y: dy,
         count: N * positions,
@@ -163,6 +165,6 @@ export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
   })),
 });
 
-function specOf({ mode, padding }: GridSampleAttrs): GridSampleSpec {
-  return { mode, padding };
+function specOf({ mode, padding }: GridSampleAttrs, x: Spec): GridSampleSpec {
+  return { mode, padding, ...floatOf(x) };
 }

@@ -1,6 +1,7 @@
 /** Ops on batches of images: bytes to floats, resizing, affine warps. */
 
 import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { Storage } from "../gpu/storage.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
@@ -16,7 +17,7 @@ import { defineOp, notDifferentiable, type Op } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { callParams, nextCall, rngArray } from "../rng.ts";
 import { show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, plain } from "./launch_pointwise.ts";
 
 function launch(
   kernel: Kernel,
@@ -91,8 +92,10 @@ export interface InterpolateAttrs {
 }
 
 function requireImages(name: string, x: Spec): void {
-  if (x.dtype !== "f32" || x.shape.length !== 4) {
-    throw new TypeError(`Cannot ${name} ${show(x.shape)} ${x.dtype}: it must be [N, C, H, W] f32`);
+  if (!isFloat(x.dtype) || x.shape.length !== 4) {
+    throw new TypeError(
+      `Cannot ${name} ${show(x.shape)} ${x.dtype}: it must be [N, C, H, W] f32 or f16`,
+    );
   }
 }
 
@@ -135,13 +138,13 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
         `Cannot interpolate ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
       );
     }
-    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: "f32" }];
+    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];
   },
   forward(_ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "interpolate");
     const params = { count: y.size, ...resizeParams(x!, attrs) };
     const wide = params.support_h > 1 || params.support_w > 1;
-    launch(resizeKernel({ mode: attrs.mode, wide }), [plain(x!), y], params, {
+    launch(resizeKernel({ mode: attrs.mode, wide, ...floatOf(y) }), [plain(x!), y], params, {
       threads: y.size,
       flops: 8 * y.size,
     });
@@ -150,7 +153,7 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   backward(ctx, [dy], attrs) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "interpolate dx");
     const params = { count: dx.size, ...resizeParams(dx, attrs) };
-    launch(resizeBackwardKernel(attrs), [plain(dy!), dx], params, {
+    launch(resizeBackwardKernel({ mode: attrs.mode, ...floatOf(dx) }), [plain(dy!), dx], params, {
       threads: dx.size,
       flops: 8 * dy!.size,
     });
@@ -229,7 +232,10 @@ export interface WarpAttrs {
   readonly fill: number;
 }
 
-/** Each image under its own affine map from output to input positions; see `warpAffineKernel`. */
+/**
+ * Each image (f32 or f16) under its own affine map (f32) from output to input positions; see
+ * `warpAffineKernel`.
+ */
 export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
   name: "warpAffine",
   discontinuous: ({ mode }) => mode === "nearest",
@@ -244,12 +250,12 @@ export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
           `[${x!.shape[0]}, 2, 3] f32`,
       );
     }
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x, m], attrs) {
     const y = DeviceArray.empty(x!, "warpAffine");
     const [, C, H, W] = x!.shape as [number, number, number, number];
-    launch(warpAffineKernel(attrs), [plain(x!), plain(m!), y], {
+    launch(warpAffineKernel({ mode: attrs.mode, ...floatOf(y) }), [plain(x!), plain(m!), y], {
       count: y.size,
       C,
       H,
@@ -286,6 +292,7 @@ export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
     {
       inputs: [{ shape: [2, 1, 5, 6] }, {
         shape: [2, 2, 3],
+        dtype: "f32",
         values: [1, 0, 0, 0, 1, 0, -1, 0, 0, 0, 1, 0],
       }],
       attrs: { mode: "nearest", fill: 0 },
@@ -294,6 +301,7 @@ export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
     {
       inputs: [{ shape: [1, 2, 7, 7] }, {
         shape: [1, 2, 3],
+        dtype: "f32",
         values: [0.9, -0.3, 0.73, 0.3, 1.1, -0.37],
       }],
       attrs: { mode: "nearest", fill: -1 },
@@ -301,6 +309,7 @@ export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
     {
       inputs: [{ shape: [1, 2, 7, 7] }, {
         shape: [1, 2, 3],
+        dtype: "f32",
         values: [0.9, -0.3, 0.73, 0.3, 1.1, -0.37],
       }],
       attrs: { mode: "bilinear", fill: 0.5 },
