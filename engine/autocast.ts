@@ -7,12 +7,13 @@
 import type { DType } from "./dtype.ts";
 import { gpu } from "./gpu/device.ts";
 
-/** Products: half the traffic, and f32 accumulators inside. */
+/** Products and recurrent nets: half the traffic, and f32 accumulators inside. */
 const HALF: ReadonlySet<string> = new Set([
   "matmul",
   "linear",
   "conv2d",
   "convTranspose2d",
+  "recurrent",
 ]);
 
 /** Ops that take what they are given: moves, and pointwise ops that are safe in f16. */
@@ -84,7 +85,7 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
 ]);
 
 /** Ops whose inputs must have one dtype: the widest of them. */
-const WIDEST: ReadonlySet<string> = new Set(["cat"]);
+const WIDEST: ReadonlySet<string> = new Set(["cat", "atan2", "gridSample", "scatterAdd"]);
 
 let on = false;
 
@@ -97,8 +98,8 @@ export interface AutocastOptions {
 }
 
 /**
- * Runs `fn` with matrix products and convolutions in f16 and everything delicate in f32; parameters stay
- * f32 and get f32 gradients. Combine it with a `GradScaler`, since small gradients vanish in f16.
+ * Runs `fn` with matrix products, convolutions and recurrent nets in f16 and everything delicate in f32;
+ * parameters stay f32 and get f32 gradients. Combine it with a `GradScaler`, since small gradients vanish in f16.
  *
  * @throws {TypeError} if the adapter has no `shader-f16`
  *

@@ -46,9 +46,10 @@ export interface RecurrentLayerResult {
 
 /**
  * One direction of one recurrent layer over x [T, N, I]: one product for the input gates of all time
- * steps, then a product and a kernel a step.
+ * steps, then a product and a kernel a step. All tensors are f32, or all f16 (`lengths` apart): the cell
+ * state and all sums are f32 inside then, too, and gradients f16.
  *
- * @throws {TypeError} if shapes or dtypes (f32) do not fit, or T is 0
+ * @throws {TypeError} if shapes or dtypes do not fit, or T is 0
  */
 export function recurrentLayer(x: Tensor, options: RecurrentLayerOptions): RecurrentLayerResult {
   const { cell, weights, h0, c0, reverse = false, lengths } = options;

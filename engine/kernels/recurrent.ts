@@ -11,10 +11,21 @@
  *   RNN   h' = tanh(gx + gh), or max(gx + gh, 0)
  *
  * With lengths, a sequence past its end keeps its state, gives output 0 and takes no gradient.
- * Traffic of an LSTM step: about 16 words a unit. Source: ours, from PyTorch's formulas.
+ * Products, cell states, gates and the gradients of states are f32; inputs, weights, states, outputs and
+ * their gradients may be f16. Traffic of an LSTM step: about 16 words a unit. Source: ours, from
+ * PyTorch's formulas.
  */
 
-import { type BufferDecl, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
+import {
+  asF32,
+  type BufferDecl,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+} from "./kernel.ts";
+import { EXP, TANH } from "./special.ts";
 
 /** Kinds of cell. */
 export type RecurrentCell = "lstm" | "gru" | "tanh" | "relu";
@@ -24,6 +35,8 @@ export interface RecurrentSpec {
   readonly cell: RecurrentCell;
   /** Reads each sequence's length. */
   readonly masked: boolean;
+  /** How inputs, states and outputs are stored. */
+  readonly dtype: "f32" | "f16";
 }
 
 /** Gates of a cell. */
@@ -41,10 +54,12 @@ export const RECURRENT_KEPT: Readonly<Record<RecurrentCell, number>> = {
   relu: 0,
 };
 
-// tanh is 1 to the last bit beyond 20; some drivers give inf/inf there.
-const FUNCTIONS = `
-fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
-fn tanh_of(x: f32) -> f32 { return tanh(clamp(x, -20.0, 20.0)); }`;
+// Exponentials of negative numbers only: no intermediate is infinite, and NaN stays NaN.
+const FUNCTIONS = `${EXP}${TANH}
+fn sigmoid(x: f32) -> f32 {
+  let e = exponential(select(-x, x, x < 0.0));
+  return select(1.0, e, x < 0.0) / (1.0 + e);
+}`;
 
 const COMMON = {
   count: "u32",
@@ -66,40 +81,41 @@ const MASK = "  let live = p.time < u32(max(lengths[n], 0));";
 /** The forward kernel of a step. */
 export const recurrentForwardKernel: (spec: RecurrentSpec) => Kernel = memoized(buildForward);
 
-function buildForward({ cell, masked }: RecurrentSpec): Kernel {
+function buildForward({ cell, masked, dtype }: RecurrentSpec): Kernel {
   const lstm = cell === "lstm";
   const G = RECURRENT_GATES[cell];
   const buffers: BufferDecl[] = [
-    { name: "gx", access: "read", type: "f32" },
+    { name: "gx", access: "read", type: dtype },
     { name: "gh", access: "read", type: "f32" },
-    { name: "hs", access: "write", type: "f32" },
+    { name: "hs", access: "write", type: dtype },
   ];
   if (lstm) buffers.push({ name: "cs", access: "write", type: "f32" });
   if (RECURRENT_KEPT[cell] > 0) buffers.push({ name: "kept", access: "write", type: "f32" });
   if (masked) {
-    buffers.push({ name: "y", access: "write", type: "f32" });
+    buffers.push({ name: "y", access: "write", type: dtype });
     buffers.push({ name: "lengths", access: "read", type: "i32" });
   }
-  const x = (gate: number) => `gx[gx_row + ${gate}u * p.H]`;
+  const x = (gate: number) => asF32(`gx[gx_row + ${gate}u * p.H]`, dtype);
   const r = (gate: number) => `gh[gh_row + ${gate}u * p.H]`;
+  const hBefore = asF32("hs[p.before_at + u]", dtype);
   const both = (gate: number) => `${x(gate)} + ${r(gate)}`;
   const keep = (...values: string[]) =>
     values.map((v, k) => `  kept[kept_row + ${k}u * p.H] = ${v};`).join("\n");
   const text = {
     lstm: `  let gate_i = sigmoid(${both(0)});
   let gate_f = sigmoid(${both(1)});
-  let gate_g = tanh_of(${both(2)});
+  let gate_g = hyperbolic_tangent(${both(2)});
   let gate_o = sigmoid(${both(3)});
   var c_new = gate_f * cs[p.before_at + u] + gate_i * gate_g;
-  var h_new = gate_o * tanh_of(c_new);
+  var h_new = gate_o * hyperbolic_tangent(c_new);
 ${keep("gate_i", "gate_f", "gate_g", "gate_o")}`,
     gru: `  let gh_n = ${r(2)};
   let gate_r = sigmoid(${both(0)});
   let gate_z = sigmoid(${both(1)});
-  let gate_n = tanh_of(${x(2)} + gate_r * gh_n);
-  var h_new = (1.0 - gate_z) * gate_n + gate_z * hs[p.before_at + u];
+  let gate_n = hyperbolic_tangent(${x(2)} + gate_r * gh_n);
+  var h_new = (1.0 - gate_z) * gate_n + gate_z * ${hBefore};
 ${keep("gate_r", "gate_z", "gate_n", "gh_n")}`,
-    tanh: `  var h_new = tanh_of(${both(0)});`,
+    tanh: `  var h_new = hyperbolic_tangent(${both(0)});`,
     // Not max(): NaN must stay NaN.
     relu: `  let sum = ${both(0)};
   var h_new = select(sum, 0.0, sum < 0.0);`,
@@ -121,13 +137,13 @@ ${text}
 ${
       masked
         ? `${MASK}
-  y[p.y_at + u] = select(0.0, h_new, live);
-  h_new = select(hs[p.before_at + u], h_new, live);${
+  y[p.y_at + u] = ${fromF32("select(0.0, h_new, live)", dtype)};
+  h_new = select(${hBefore}, h_new, live);${
           lstm ? "\n  c_new = select(cs[p.before_at + u], c_new, live);" : ""
         }`
         : ""
     }
-  hs[p.after_at + u] = h_new;
+  hs[p.after_at + u] = ${fromF32("h_new", dtype)};
 ${lstm ? "  cs[p.after_at + u] = c_new;" : ""}`,
   });
 }
@@ -140,14 +156,14 @@ ${lstm ? "  cs[p.after_at + u] = c_new;" : ""}`,
  */
 export const recurrentBackwardKernel: (spec: RecurrentSpec) => Kernel = memoized(buildBackward);
 
-function buildBackward({ cell, masked }: RecurrentSpec): Kernel {
+function buildBackward({ cell, masked, dtype }: RecurrentSpec): Kernel {
   const lstm = cell === "lstm";
   const gru = cell === "gru";
   const G = RECURRENT_GATES[cell];
   const buffers: BufferDecl[] = [
-    { name: "dy", access: "read", type: "f32" },
+    { name: "dy", access: "read", type: dtype },
     { name: "dh_product", access: "read", type: "f32" },
-    { name: "hs", access: "read", type: "f32" },
+    { name: "hs", access: "read", type: dtype },
   ];
   if (RECURRENT_KEPT[cell] > 0) buffers.push({ name: "kept", access: "read", type: "f32" });
   if (lstm) buffers.push({ name: "cs", access: "read", type: "f32" });
@@ -156,20 +172,21 @@ function buildBackward({ cell, masked }: RecurrentSpec): Kernel {
   const passes = masked || gru;
   if (passes) buffers.push({ name: "dh_direct", access: "write", type: "f32" });
   if (lstm) buffers.push({ name: "dc", access: "write", type: "f32" });
-  buffers.push({ name: "dgx", access: "write", type: "f32" });
-  if (gru) buffers.push({ name: "dgh", access: "write", type: "f32" });
+  buffers.push({ name: "dgx", access: "write", type: dtype });
+  if (gru) buffers.push({ name: "dgh", access: "write", type: dtype });
   const kept = (k: number) => `kept[kept_row + ${k}u * p.H]`;
   const store = (target: string, ...values: string[]) =>
-    values.map((v, k) =>
-      `  ${target}[gx_row + ${k}u * p.H] = ${masked ? `select(0.0, ${v}, live)` : v};`
-    )
-      .join("\n");
+    values.map((v, k) => {
+      const value = masked ? `select(0.0, ${v}, live)` : v;
+      return `  ${target}[gx_row + ${k}u * p.H] = ${fromF32(value, dtype)};`;
+    }).join("\n");
+  const stateAt = (at: string) => asF32(`hs[${at} + u]`, dtype);
   const text = {
     lstm: `  let gate_i = ${kept(0)};
   let gate_f = ${kept(1)};
   let gate_g = ${kept(2)};
   let gate_o = ${kept(3)};
-  let c_tanh = tanh_of(cs[p.after_at + u]);
+  let c_tanh = hyperbolic_tangent(cs[p.after_at + u]);
   let dc_old = dc[u];
   let dc_new = dc_old + dh * gate_o * (1.0 - c_tanh * c_tanh);
   let d_i = dc_new * gate_g * gate_i * (1.0 - gate_i);
@@ -183,17 +200,18 @@ ${store("dgx", "d_i", "d_f", "d_g", "d_o")}
   let gate_n = ${kept(2)};
   let gh_n = ${kept(3)};
   let d_n = dh * (1.0 - gate_z) * (1.0 - gate_n * gate_n);
-  let d_z = dh * (hs[p.before_at + u] - gate_n) * gate_z * (1.0 - gate_z);
+  let d_z = dh * (${stateAt("p.before_at")} - gate_n) * gate_z * (1.0 - gate_z);
   let d_r = d_n * gh_n * gate_r * (1.0 - gate_r);
   let d_hn = d_n * gate_r;
 ${store("dgx", "d_r", "d_z", "d_n")}
 ${store("dgh", "d_r", "d_z", "d_hn")}`,
-    tanh: `  let h_new = hs[p.after_at + u];
+    tanh: `  let h_new = ${stateAt("p.after_at")};
   let d_sum = dh * (1.0 - h_new * h_new);
 ${store("dgx", "d_sum")}`,
-    relu: `  let d_sum = select(0.0, dh, hs[p.after_at + u] > 0.0);
+    relu: `  let d_sum = select(0.0, dh, ${stateAt("p.after_at")} > 0.0);
 ${store("dgx", "d_sum")}`,
   }[cell];
+  const dy = asF32("dy[p.y_at + u]", dtype);
   const direct = gru ? "dh * gate_z" : "0.0";
   return kernel({
     name: `${cell}_step_backward${masked ? "_masked" : ""}`,
@@ -208,11 +226,7 @@ ${
         : ""
     }
   let state = dh_product[u]${passes ? " + dh_direct[u]" : ""};
-${
-      masked
-        ? `${MASK}\n  let dh = state + select(0.0, dy[p.y_at + u], live);`
-        : "  let dh = state + dy[p.y_at + u];"
-    }
+${masked ? `${MASK}\n  let dh = state + select(0.0, ${dy}, live);` : `  let dh = state + ${dy};`}
 ${text}
 ${passes ? `  dh_direct[u] = ${masked ? `select(state, ${direct}, live)` : direct};` : ""}`,
   });

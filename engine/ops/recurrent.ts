@@ -1,6 +1,7 @@
 /** One direction of one layer of an LSTM, GRU or plain recurrent net over all time steps. */
 
 import { DeviceArray, inArena, operand } from "../array.ts";
+import { type DType, isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { mib } from "../gpu/pool.ts";
 import { linearGrid } from "../kernels/kernel.ts";
@@ -15,7 +16,7 @@ import { defineOp, type HostArray, type Op, run, type Sample } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { contiguousStrides, sameShape, show } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, inDType, plain } from "./launch_pointwise.ts";
 import { gemm, gemmInto } from "./matmul.ts";
 import { copyInto, permuted } from "./movement.ts";
 import { sum } from "./reduce.ts";
@@ -52,7 +53,8 @@ function named<T>(list: readonly T[], { cell, bias, masked }: RecurrentAttrs): N
 
 /**
  * gx [T, N, G·H] (the input times its weights, with its bias), w [G·H, H], h0 [N, H], c0 [N, H], b
- * [G·H], lengths i32 [N] → y [T, N, H], h at the end [N, H], for an LSTM c at the end [N, H].
+ * [G·H], lengths i32 [N] → y [T, N, H], h at the end [N, H], for an LSTM c at the end [N, H]. All floats
+ * are f32 or all are f16; sums, gates and cell states are f32 in between.
  */
 export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
   name: "recurrent",
@@ -62,9 +64,14 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const [T, N] = gx.shape as [number, number];
     const H = w.shape[1] ?? 0;
     const floats = [gx, w, h0, ...(c0 ? [c0] : []), ...(b ? [b] : [])];
-    const wrong = floats.find((a) => a.dtype !== "f32");
-    if (wrong) {
-      throw new TypeError(`Cannot run a recurrent layer on ${wrong.dtype}: it must be f32`);
+    const { dtype } = gx;
+    if (!isFloat(dtype) || floats.some((a) => a.dtype !== dtype)) {
+      throw new TypeError(
+        `Cannot run a recurrent layer on ${
+          floats.map((a) => a.dtype).join(", ")
+        }: gates, weights, ` +
+          "states and bias must all be f32 or all f16",
+      );
     }
     const fits = gx.shape.length === 3 && sameShape(gx.shape, [T, N, G * H]) &&
       sameShape(w.shape, [G * H, H]) && sameShape(h0.shape, [N, H]) &&
@@ -85,8 +92,8 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
           `must be i32 [${N}]`,
       );
     }
-    const state = { shape: [N, H], dtype: "f32" } as const;
-    return [{ shape: [T, N, H], dtype: "f32" }, state, ...(attrs.cell === "lstm" ? [state] : [])];
+    const state = { shape: [N, H], dtype } as const;
+    return [{ shape: [T, N, H], dtype }, state, ...(attrs.cell === "lstm" ? [state] : [])];
   },
   forward(ctx, inputs, attrs) {
     const given = named(inputs, attrs);
@@ -97,19 +104,20 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const H = given.w.shape[1]!;
     const lstm = attrs.cell === "lstm";
     const steps = timeline(T, N * H, attrs.reverse);
-    const empty = (shape: readonly number[], label: string) =>
-      DeviceArray.empty({ shape, dtype: "f32" }, label);
-    const hs = empty([T + 1, N, H], "recurrent states");
+    const { dtype } = floatOf(gx);
+    const empty = (shape: readonly number[], label: string, as: DType = "f32") =>
+      DeviceArray.empty({ shape, dtype: as }, label);
+    const hs = empty([T + 1, N, H], "recurrent states", dtype);
     const cs = lstm ? empty([T + 1, N, H], "recurrent cells") : undefined;
     const kept = empty([T, N, RECURRENT_KEPT[attrs.cell] * H], "recurrent gates");
-    const y = lengths ? empty([T, N, H], "recurrent output") : undefined;
+    const y = lengths ? empty([T, N, H], "recurrent output", dtype) : undefined;
     const gh = empty([N, RECURRENT_GATES[attrs.cell] * H], "recurrent products");
     checkBindings([gx, hs, kept]);
     copyInto(given.h0, at(hs, [N, H], steps.start));
     if (cs) copyInto(given.c0!, at(cs, [N, H], steps.start));
     if (N * H > 0) {
       const weights = permuted(given.w, [1, 0]);
-      const kernel = recurrentForwardKernel({ cell: attrs.cell, masked: attrs.masked });
+      const kernel = recurrentForwardKernel({ cell: attrs.cell, masked: attrs.masked, dtype });
       const buffers = [
         gx,
         gh,
@@ -123,11 +131,11 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
         launch(kernel, buffers, { N, H, step, attrs });
       }
     }
-    const states = cs ? [hs, cs] : [hs];
     ctx.save(given.w, hs, kept, ...(cs ? [cs] : []), ...(lengths ? [lengths] : []));
     return [
       y ?? at(hs, [T, N, H], attrs.reverse ? 0 : N * H),
-      ...states.map((s) => at(s, [N, H], steps.end)),
+      at(hs, [N, H], steps.end),
+      ...(cs ? [inDType(at(cs, [N, H], steps.end), dtype)] : []),
     ];
   },
   backward(ctx, grads, attrs) {
@@ -152,7 +160,11 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const dc = lstm ? own(grads[2]!) : undefined;
     if (N * H > 0) {
       const G = RECURRENT_GATES[attrs.cell];
-      const kernel = recurrentBackwardKernel({ cell: attrs.cell, masked: attrs.masked });
+      const kernel = recurrentBackwardKernel({
+        cell: attrs.cell,
+        masked: attrs.masked,
+        ...floatOf(dgx),
+      });
       const buffers = [
         dy,
         product,
@@ -305,14 +317,20 @@ function samples(): Sample<RecurrentAttrs>[] {
   const make = (
     cell: RecurrentCell,
     [T, N, H]: readonly [number, number, number],
-    options: { reverse?: boolean; bias?: boolean; lengths?: readonly number[] } = {},
+    options: {
+      reverse?: boolean;
+      bias?: boolean;
+      lengths?: readonly number[];
+      positive?: boolean;
+    } = {},
   ): Sample<RecurrentAttrs> => {
-    const { reverse = false, bias = true, lengths } = options;
+    const { reverse = false, bias = true, lengths, positive = false } = options;
     const G = RECURRENT_GATES[cell];
-    const state = { shape: [N, H], low: -1, high: 1 };
+    // Where all is positive, states that f16 has rounded do not cancel.
+    const state = { shape: [N, H], low: positive ? 0 : -1, high: 1 };
     // Sums well above 0 keep relu away from its kink.
-    const gates = cell === "relu" ? { low: 1, high: 2 } : {};
-    const small = { low: -0.5, high: 0.5 };
+    const gates = cell === "relu" ? { low: 1, high: 2 } : positive ? { low: 0 } : {};
+    const small = { low: positive ? 0 : -0.5, high: 0.5 };
     const weights = cell === "relu" ? { low: -0.05, high: 0.05 } : small;
     return {
       inputs: [
@@ -332,8 +350,11 @@ function samples(): Sample<RecurrentAttrs>[] {
     make(cell, [1, 1, 1]),
     make(cell, [3, 2, 4]),
     make(cell, [4, 3, 2], { reverse: true, bias: false }),
-    make(cell, [4, 3, 3], { lengths: [4, 1, 2] }),
-    make(cell, [3, 4, 2], { reverse: true, lengths: [0, 3, 1, 2] }),
+    make(cell, [4, 5, 7], { lengths: [4, 1, 2, 3, 4] }),
+    make(cell, [3, 6, 7], { reverse: true, lengths: [0, 3, 1, 2, 1, 3] }),
+    // Small enough to be run in f16, too, with few terms that could cancel.
+    make(cell, [3, 2, 3], { lengths: [3, 1], positive: true }),
+    make(cell, [2, 3, 2], { reverse: true, lengths: [0, 2, 1], positive: true }),
     make(cell, [2, 0, 3]),
     make(cell, [2, 5, 13]),
   ]);

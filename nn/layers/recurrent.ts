@@ -3,6 +3,7 @@
 import {
   cat,
   dropout,
+  type DType,
   type RecurrentCell,
   recurrentLayer,
   stack,
@@ -151,7 +152,7 @@ export abstract class RecurrentBase extends Module {
     const lengths = lengthsOf(input.lengths, { T, N, name });
     const count = this.numLayers * this.#directions.length;
     const state = (given: Tensor | undefined, what: string) =>
-      this.#states(given, { what, shape: [count, N, this.hiddenSize] });
+      this.#states(given, { what, shape: [count, N, this.hiddenSize], dtype: x.dtype });
     const h0 = state(input.h0, "h0");
     const c0 = this.#cell === "lstm" ? state(input.c0, "c0") : null;
     const hn: Tensor[] = [];
@@ -190,8 +191,11 @@ export abstract class RecurrentBase extends Module {
     };
   }
 
-  #states(given: Tensor | undefined, want: { what: string; shape: readonly number[] }): Tensor {
-    if (!given) return zeros(want.shape);
+  #states(
+    given: Tensor | undefined,
+    want: { what: string; shape: readonly number[]; dtype: DType },
+  ): Tensor {
+    if (!given) return zeros(want.shape, { dtype: want.dtype });
     if (given.shape.join() !== want.shape.join()) {
       throw new TypeError(
         `Cannot apply ${this.constructor.name} with ${want.what} [${given.shape.join(", ")}]: it ` +

@@ -71,7 +71,7 @@ export abstract class RecurrentCellBase extends Module {
           `${this.inputSize}]`,
       );
     }
-    const start = [x.shape[0]!, this.hiddenSize];
+    const start = () => zeros([x.shape[0]!, this.hiddenSize], { dtype: x.dtype });
     return recurrentLayer(x.unsqueeze(0), {
       cell: this.#cell,
       weights: {
@@ -80,8 +80,8 @@ export abstract class RecurrentCellBase extends Module {
         inputBias: this.bias_ih ?? undefined,
         hiddenBias: this.bias_hh ?? undefined,
       },
-      h0: h ?? zeros(start),
-      c0: this.#cell === "lstm" ? c ?? zeros(start) : undefined,
+      h0: h ?? start(),
+      c0: this.#cell === "lstm" ? c ?? start() : undefined,
     });
   }
 

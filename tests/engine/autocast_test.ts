@@ -1,17 +1,25 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
+  affineGrid,
   autocast,
+  capture,
   cat,
+  crossEntropy,
+  gridSample,
   init,
+  interpolate,
   manualSeed,
+  nn,
   noGrad,
   ones,
   randn,
+  scope,
+  type Tensor,
   tensor,
   unscaleGradients,
   updateLossScale,
   zeros,
-} from "../../engine/mod.ts";
+} from "../../mod.ts";
 import { autocastLists } from "../../engine/autocast.ts";
 import { allOps } from "../../engine/op.ts";
 
@@ -70,9 +78,118 @@ Deno.test({
   },
 });
 
+Deno.test({
+  name: "autocast() runs recurrent nets and cells in f16; images and losses follow PyTorch's lists",
+  ignore,
+  fn() {
+    const x = randn([5, 3, 4]);
+    const ids = tensor([0, 1, 2], { dtype: "i32" });
+    const image = randn([1, 1, 4, 4]);
+    const theta = tensor([[[1, 0, 0], [0, 1, 0]]]);
+    autocast({}, () => {
+      const { output, hn, cn } = new nn.LSTM(4, 6).forward(x);
+      for (const t of [output, hn, cn]) assertEquals(t.dtype, "f16");
+      assertEquals(new nn.GRU(4, 6, { numLayers: 2 }).forward(x).output.dtype, "f16");
+      assertEquals(new nn.RNN(4, 6).forward(x).hn.dtype, "f16");
+      assertEquals(new nn.LSTMCell(4, 6).forward(x.select(0, 0)).c.dtype, "f16");
+      const logits = new nn.Linear(6, 3).forward(output.select(0, 0));
+      assertEquals(crossEntropy(logits, ids).dtype, "f32");
+      const half = image.to("f16");
+      const grid = affineGrid(theta, [1, 1, 4, 4]);
+      assertEquals(grid.dtype, "f32");
+      assertEquals(affineGrid(theta.to("f16"), [1, 1, 4, 4]).dtype, "f32");
+      assertEquals(gridSample(half, grid).dtype, "f32");
+      assertEquals(gridSample(half, grid.to("f16")).dtype, "f16");
+      assertEquals(interpolate(half, { size: 8 }).dtype, "f32");
+      assertEquals(half.atan2(image).dtype, "f32");
+    });
+  },
+});
+
+/** An LSTM that learns to tell the sign of a sequence's sum. */
+function sequenceNet(half: boolean) {
+  manualSeed(7);
+  const [T, N, I, H] = [6, 16, 4, 8];
+  const x = randn([T, N, I]);
+  const y = noGrad(() => x.sum([0, 2]).gt(0).to("i32"));
+  const lstm = new nn.LSTM(I, H);
+  const head = new nn.Linear(H, 2);
+  const parameters = [...lstm.parameters(), ...head.parameters()];
+  const optimizer = new nn.optim.SGD(parameters, { lr: 0.5 });
+  const step = (x: Tensor, y: Tensor) => {
+    optimizer.zeroGrad();
+    const loss = autocast({ enabled: half }, () => {
+      const { hn } = lstm.forward(x);
+      return crossEntropy(head.forward(hn.select(0, 0)), y);
+    });
+    loss.backward();
+    optimizer.step();
+    return loss.detach();
+  };
+  return { x, y, parameters, step, terms: T * (I + H) };
+}
+
+async function trainSequences(half: boolean, record = false) {
+  const { x, y, parameters, step, terms } = sequenceNet(half);
+  const run = record ? capture(step) : (x: Tensor, y: Tensor) => scope(() => step(x, y));
+  const losses: number[] = [];
+  for (let i = 0; i < 30; i++) {
+    using loss = run(x, y);
+    losses.push(await loss.item());
+  }
+  const weights = await Promise.all(parameters.map((p) => p.data()));
+  return { losses, weights, terms };
+}
+
+Deno.test({
+  name: "autocast() trains an LSTM as f32 does, within the rounding of f16",
+  ignore,
+  async fn() {
+    const gradients = async (half: boolean) => {
+      const { x, y, parameters, step } = sequenceNet(half);
+      scope(() => step(x, y));
+      for (const p of parameters) assertEquals(p.grad!.dtype, "f32");
+      return await Promise.all(parameters.map((p) => p.grad!.data()));
+    };
+    const { losses, terms } = await trainSequences(true);
+    const full = await trainSequences(false);
+    // A loss depends on T (I + H) products of numbers that were rounded to 2^-11 of their size; such
+    // errors add up as their root. K = 4.
+    const tolerance = 4 * 2 ** -11 * Math.sqrt(terms);
+    const [half, single] = [await gradients(true), await gradients(false)];
+    half.forEach((g, p) => {
+      const size = Math.max(...Array.from(single[p]!, Math.abs));
+      assert(size > 1e-3, `gradient ${p} is ${size}`);
+      g.forEach((v, i) => assert(Math.abs(v - single[p]![i]!) <= tolerance * size, `${p} ${i}`));
+    });
+    assert(losses.every(Number.isFinite), `${losses}`);
+    assert(losses.at(-1)! < 0.5 * losses[0]!, `from ${losses[0]} to ${losses.at(-1)}`);
+    assert(losses.some((v, i) => v !== full.losses[i]), "f16 was not used");
+    losses.forEach((v, i) => {
+      const want = full.losses[i]!;
+      assert(Math.abs(v - want) <= tolerance * losses[0]!, `step ${i}: ${v}, in f32 ${want}`);
+    });
+  },
+});
+
+Deno.test({
+  name: "autocast() inside capture(): an LSTM's replayed steps are the plain ones bit for bit",
+  ignore,
+  async fn() {
+    const [plain, captured] = [await trainSequences(true), await trainSequences(true, true)];
+    assertEquals(captured.losses, plain.losses);
+    assertEquals(captured.weights, plain.weights);
+  },
+});
+
 Deno.test("autocast() says what is missing where the adapter has no f16", async () => {
   if (ignore) {
     assertThrows(() => autocast({}, () => {}), TypeError, "no shader-f16");
+    assertThrows(
+      () => autocast({}, () => new nn.LSTM(2, 3).forward(zeros([1, 1, 2]))),
+      TypeError,
+      "no shader-f16",
+    );
     return;
   }
   await init();
