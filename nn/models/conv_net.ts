@@ -12,6 +12,7 @@ import {
   Sequential,
 } from "../layers/mod.ts";
 import { Module } from "../module.ts";
+import type { NormLayer } from "./resnet.ts";
 
 /** Options of {@linkcode convNet}. */
 export interface ConvNetOptions {
@@ -25,6 +26,8 @@ export interface ConvNetOptions {
   imageSize?: number;
   /** Features of the linear layer at the end. Default: as many as it gets (512 for 32 x 32 images). */
   outFeatures?: number;
+  /** Normalisation after each convolution. Default: `BatchNorm2d`. */
+  norm?: NormLayer;
 }
 
 /**
@@ -46,12 +49,13 @@ export class ConvNet extends Module {
   constructor(options: ConvNetOptions = {}) {
     super();
     const { inChannels = 3, channels = [32, 64, 128], dropout = 0.3, imageSize = 32 } = options;
+    const norm = options.norm ?? ((c: number) => new BatchNorm2d(c));
     const layers: Module[] = [];
     let [before, side] = [inChannels, imageSize];
     for (const c of channels) {
       layers.push(
         new Conv2d(before, c, { kernelSize: 3, bias: false }),
-        new BatchNorm2d(c),
+        norm(c),
         new ReLU(),
         new Dropout(dropout),
         new MaxPool2d(2),

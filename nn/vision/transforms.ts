@@ -7,6 +7,7 @@
 
 import {
   type AffineRanges,
+  cat,
   fromBytes,
   interpolate,
   noGrad,
@@ -74,13 +75,32 @@ export function randomHorizontalFlip(x: Tensor, options: { p?: number } = {}): T
   return warp(x, { flip: p });
 }
 
-/** Turns each image counter-clockwise by an angle drawn from [-degrees, degrees] about its centre. */
+/**
+ * Turns each image counter-clockwise about its centre by an angle drawn from [-degrees, degrees], or
+ * from a range of degrees.
+ *
+ * @throws {RangeError} If a number is not 0 to 180, or a range not in order.
+ */
 export function randomRotation(
   x: Tensor,
-  options: { degrees: number } & WarpOptions,
+  options: { degrees: number | readonly [number, number] } & WarpOptions,
 ): Tensor {
-  checkRange("randomRotation degrees", options.degrees, 0, 180);
-  return warp(x, { degrees: options.degrees }, options);
+  const { degrees } = options;
+  if (typeof degrees === "number") {
+    checkRange("randomRotation degrees", degrees, 0, 180);
+    return warp(x, { degrees }, options);
+  }
+  const [low, high] = degrees;
+  if (!(low <= high && Number.isFinite(high - low))) {
+    throw new RangeError(`Cannot rotate by ${low} to ${high} degrees: the range must be in order`);
+  }
+  const middle = (low + high) / 2 * Math.PI / 180;
+  const [c, s] = [Math.cos(middle), Math.sin(middle)];
+  return noGrad(() => {
+    const maps = randomAffineMaps(x.shape[0]!, { degrees: (high - low) / 2 });
+    const turned = maps.narrow(2, 0, 2).matmul(tensor([[c, s], [-s, c]]));
+    return warpAffine(x, cat([turned, maps.narrow(2, 2, 1)], 2), options);
+  });
 }
 
 /** Options of {@linkcode randomAffine}. */
