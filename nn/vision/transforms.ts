@@ -98,7 +98,7 @@ export function randomRotation(
   const [c, s] = [Math.cos(middle), Math.sin(middle)];
   return noGrad(() => {
     const maps = randomAffineMaps(x.shape[0]!, { degrees: (high - low) / 2 });
-    const turned = maps.narrow(2, 0, 2).matmul(tensor([[c, s], [-s, c]]));
+    const turned = maps.narrow(2, 0, 2).matmul(tensor([[c, -s], [s, c]]));
     return warpAffine(x, cat([turned, maps.narrow(2, 2, 1)], 2), options);
   });
 }
