@@ -5,7 +5,7 @@
 
 import { writeIdx } from "../../nn/data/idx.ts";
 import { HostRandom } from "../../nn/data/rng.ts";
-import { RunError } from "../../nn/run/mod.ts";
+import { drawFolder } from "./_folder.ts";
 import { GLYPHS } from "./letter_font.ts";
 
 /** Parts of the data set. */
@@ -31,7 +31,6 @@ export interface WriteLettersOptions {
 
 const SIDE = 28;
 const CLASSES = GLYPHS.length;
-const MANIFEST = "letters.json";
 /** To be raised with every change of what is drawn, so that old folders are drawn again. */
 const GENERATOR = 1;
 
@@ -88,28 +87,15 @@ export async function writeLetters(dir: string, options: WriteLettersOptions): P
     if (Number.isSafeInteger(count) && count >= 1) continue;
     throw new RangeError(`Cannot draw ${count} ${name} letters: it must be an integer >= 1`);
   }
-  const manifest = JSON.stringify({ generator: GENERATOR, train, test, seed });
-  if (await readManifest(dir) === manifest) return false;
-
-  if (!(await isReplaceable(dir))) {
-    throw new RunError(
-      `Cannot write the built-in letters to ${dir}: the folder holds something else; ` +
-        `choose an empty or a new folder`,
-    );
-  }
-  const temporary = `${dir.replace(/[/\\]+$/, "")}.${crypto.randomUUID()}.tmp`;
-  await Deno.mkdir(temporary, { recursive: true });
-  try {
-    await writeSplit(temporary, "train", options);
-    await writeSplit(temporary, "test", options);
-    await Deno.writeTextFile(`${temporary}/${MANIFEST}`, manifest);
-    await moveFolder(temporary, dir);
-  } catch (error) {
-    await Deno.remove(temporary, { recursive: true }).catch(() => {});
-    // Another process may have drawn the same letters meanwhile.
-    if (await readManifest(dir) !== manifest) throw error;
-  }
-  return true;
+  const splits = ["train", "test"] as const;
+  return await drawFolder(dir, {
+    name: "letters",
+    manifest: { generator: GENERATOR, train, test, seed },
+    files: splits.flatMap((split) => Object.values(fileNames(split))),
+    async draw(into) {
+      for (const split of splits) await writeSplit(into, split, options);
+    },
+  });
 }
 
 /** Longest piece of a stroke, in units of the box. */
@@ -279,43 +265,4 @@ async function writeSplit(
   await Deno.writeFile(`${dir}/${names.images}`, images);
   const classes = await writeIdx({ shape: [count], data: labels }, { gzip: true });
   await Deno.writeFile(`${dir}/${names.labels}`, classes);
-}
-
-/** The manifest of a folder that holds all of its files, else undefined. */
-async function readManifest(dir: string): Promise<string | undefined> {
-  try {
-    for (const split of ["train", "test"] as const) {
-      for (const name of Object.values(fileNames(split))) await Deno.stat(`${dir}/${name}`);
-    }
-    return await Deno.readTextFile(`${dir}/${MANIFEST}`);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
-/** Whether `dir` is absent, empty or a data set of ours. */
-async function isReplaceable(dir: string): Promise<boolean> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(dir)) names.push(entry.name);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return true;
-    throw error;
-  }
-  return names.length === 0 || names.includes(MANIFEST);
-}
-
-/** Renames the folder `from` to `to`; what `to` held is gone afterwards. */
-async function moveFolder(from: string, to: string): Promise<void> {
-  const old = `${from}.old`;
-  let replaced = true;
-  try {
-    await Deno.rename(to, old);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    replaced = false;
-  }
-  await Deno.rename(from, to);
-  if (replaced) await Deno.remove(old, { recursive: true });
 }
