@@ -80,7 +80,7 @@ export interface MultiboxTargets {
   readonly locTarget: Tensor;
   /** 1 for the four offsets of a positive anchor, else 0: [B, 4·A]. */
   readonly locMask: Tensor;
-  /** Class [B, A] as f32: 0 background, c + 1 for class c, `ignoreLabel` for what does not count. */
+  /** Class [B, A] as a float: 0 background, c + 1 for class c, `ignoreLabel` for what does not count. */
   readonly clsTarget: Tensor;
 }
 
@@ -92,7 +92,9 @@ export interface MultiboxTargets {
  * An image without objects ignores all its anchors. With fewer candidates than mining asks for, all of
  * them are taken. Not differentiable. Source: MXNet's MultiBoxTarget.
  *
- * @throws {TypeError} if shapes or dtypes (f32) do not fit
+ * Inputs are f32 or f16, computed in f32; results are f16 if all inputs are.
+ *
+ * @throws {TypeError} if shapes or dtypes do not fit
  */
 export function multiboxTarget(
   anchors: Tensor,
@@ -136,7 +138,9 @@ export interface MultiboxDetectionOptions {
  *
  * Not differentiable. Source: MXNet's MultiBoxDetection (its CUDA kernel past `nmsTopk`).
  *
- * @throws {TypeError} if shapes or dtypes (f32) do not fit
+ * Inputs are f32 or f16, computed in f32; results are f16 if all inputs are.
+ *
+ * @throws {TypeError} if shapes or dtypes do not fit
  */
 export function multiboxDetection(
   clsProb: Tensor,
@@ -160,14 +164,14 @@ export function multiboxDetection(
 export type NmsOptions = Partial<NmsAttrs>;
 
 /**
- * Non-maximum suppression of rows x [..., n, k] f32: those with score > `validThresh` (0) and not of
+ * Non-maximum suppression of rows x [..., n, k] (f32 or f16): those with score > `validThresh` (0) and not of
  * class `backgroundId`, best first, without those that a better one of their class overlaps by more
  * than `overlapThresh` (0.5). Rows behind the survivors are -1 everywhere.
  *
  * Columns: score at `scoreIndex` (1), four coordinates from `coordStart` (2), class at `idIndex` (-1:
  * one class). `topk` cuts before the suppression. Not differentiable. Source: MXNet's box_nms.
  *
- * @throws {TypeError} if x is not [..., n, k] f32
+ * @throws {TypeError} if x is not [..., n, k], f32 or f16
  * @throws {RangeError} if a column is outside the row
  */
 export function nms(x: Tensor, options: NmsOptions = {}): Tensor {
@@ -189,7 +193,8 @@ export function nms(x: Tensor, options: NmsOptions = {}): Tensor {
 
 /**
  * Intersection over union of every pair: a [..., N, 4] and b [..., M, 4] → [..., N, M]; 0 where the
- * union is empty. Differentiable where boxes overlap.
+ * union is empty. Differentiable where boxes overlap. Boxes in f16 are compared in f32, since areas
+ * overflow in f16; the result is f32, as torchvision's.
  *
  * @throws {TypeError} if a or b is not [..., 4]
  */
@@ -201,7 +206,8 @@ export function boxIou(a: Tensor, b: Tensor): Tensor {
       );
     }
   }
-  const [left, right] = [a.unsqueeze(-2), b.unsqueeze(-3)];
+  const float = (t: Tensor) => t.dtype === "f16" ? t.to("f32") : t;
+  const [left, right] = [float(a).unsqueeze(-2), float(b).unsqueeze(-3)];
   const [low, high] = [(t: Tensor) => t.narrow(-1, 0, 2), (t: Tensor) => t.narrow(-1, 2, 2)];
   const product = (t: Tensor) => t.select(-1, 0).mul(t.select(-1, 1));
   const area = (t: Tensor) => product(high(t).sub(low(t)));

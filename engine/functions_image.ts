@@ -1,4 +1,7 @@
-/** Changes of each image of a batch by numbers of its own. Images are [N, C, H, W] f32. */
+/**
+ * Changes of each image of a batch by numbers of its own (f32). Images are [N, C, H, W], f32 or f16, and
+ * keep their dtype.
+ */
 
 import type { Pair } from "./functions.ts";
 import * as ops from "./ops/image_augment.ts";

@@ -1,20 +1,28 @@
-/** Kernels that change each image of a batch by numbers of its own. NCHW f32. */
+/**
+ * Kernels that change each image of a batch by numbers of its own. NCHW; pixels may be f16, all else is
+ * f32.
+ */
 
 import { BOX_THREADS } from "./boxes.ts";
-import { type BufferDecl, type Kernel, kernel, linearThread } from "./kernel.ts";
+import type { PixelSpec } from "./image.ts";
+import { asF32, type BufferDecl, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
 
 function f32(name: string, access: "read" | "write"): BufferDecl {
   return { name, access, type: "f32" };
+}
+
+function pixels(name: string, access: "read" | "write", { dtype }: PixelSpec): BufferDecl {
+  return { name, access, type: dtype };
 }
 
 /**
  * y[b] = the part [top, left, height, width] of x[b], resized by a triangle filter at half-pixel centres
  * that is widened where it shrinks (PIL's antialias).
  */
-export function cropResizeKernel(): Kernel {
+export function cropResizeKernel(spec: PixelSpec): Kernel {
   return kernel({
     name: "crop_resize",
-    buffers: [f32("x", "read"), f32("crops", "read"), f32("y", "write")],
+    buffers: [pixels("x", "read", spec), f32("crops", "read"), pixels("y", "write", spec)],
     params: { count: "u32", C: "u32", H: "u32", W: "u32", OH: "u32", OW: "u32" },
     module: `
 fn tap(i: i32, centre: f32, support: f32) -> f32 {
@@ -38,16 +46,18 @@ fn tap(i: i32, centre: f32, support: f32) -> f32 {
     let row = (plane * p.H + u32(clamp(top + i, 0, i32(p.H) - 1))) * p.W;
     for (var j = low.y; j <= high.y; j++) {
       let w = wi * tap(j, centre.y, support.y);
-      total += w * x[row + u32(clamp(left + j, 0, i32(p.W) - 1))];
+      total += w * ${asF32("x[row + u32(clamp(left + j, 0, i32(p.W) - 1))]", spec.dtype)};
       weight += w;
     }
   }
-  y[t] = total / weight;`,
+  y[t] = ${fromF32("total / weight", spec.dtype)};`,
   });
 }
 
 /** WGSL `change(op, v, at, mean)`: one of torchvision's four colour ops on a pixel; factors at `at`. */
-const COLOR = `
+function color({ dtype }: PixelSpec): string {
+  const channels = ["at", "at + p.HW", "at + 2u * p.HW"].map((at) => asF32(`x[${at}]`, dtype));
+  return `
 fn gray_of(v: vec3<f32>) -> f32 { return dot(v, vec3<f32>(0.2989, 0.587, 0.114)); }
 fn mixed(v: vec3<f32>, other: vec3<f32>, f: f32) -> vec3<f32> {
   return clamp(f * v + (1.0 - f) * other, vec3<f32>(0.0), vec3<f32>(1.0));
@@ -88,11 +98,12 @@ fn change(op: u32, v: vec3<f32>, at: u32, mean: f32) -> vec3<f32> {
 }
 fn pixel(b: u32, i: u32) -> vec3<f32> {
   let at = b * 3u * p.HW + i;
-  return vec3<f32>(x[at], x[at + p.HW], x[at + 2u * p.HW]);
+  return vec3<f32>(${channels.join(", ")});
 }`;
+}
 
 /** means[b] = mean gray of image b after the ops that come before the contrast; a workgroup an image. */
-export function colorMeansKernel(): Kernel {
+export function colorMeansKernel(spec: PixelSpec): Kernel {
   const steps = [];
   for (let half = BOX_THREADS / 2; half >= 1; half /= 2) {
     steps.push(`  if (lid.x < ${half}u) { totals[lid.x] += totals[lid.x + ${half}u]; }
@@ -100,10 +111,10 @@ export function colorMeansKernel(): Kernel {
   }
   return kernel({
     name: "color_means",
-    buffers: [f32("x", "read"), f32("factors", "read"), f32("means", "write")],
+    buffers: [pixels("x", "read", spec), f32("factors", "read"), f32("means", "write")],
     params: { B: "u32", HW: "u32" },
     workgroup: [BOX_THREADS, 1, 1],
-    module: `${COLOR}
+    module: `${color(spec)}
 var<workgroup> totals: array<f32, ${BOX_THREADS}>;`,
     body: `  let b = wid.y * nwg.x + wid.x;
   if (b >= p.B) { return; }
@@ -125,12 +136,17 @@ ${steps.join("\n")}
 }
 
 /** The four colour ops in each image's order; a thread owns a pixel. */
-export function colorKernel(): Kernel {
+export function colorKernel(spec: PixelSpec): Kernel {
   return kernel({
     name: "color_jitter",
-    buffers: [f32("x", "read"), f32("factors", "read"), f32("means", "read"), f32("y", "write")],
+    buffers: [
+      pixels("x", "read", spec),
+      f32("factors", "read"),
+      f32("means", "read"),
+      pixels("y", "write", spec),
+    ],
     params: { count: "u32", HW: "u32" },
-    module: COLOR,
+    module: color(spec),
     body: `${linearThread("t", "p.count")}
   let b = t / p.HW;
   let i = t % p.HW;
@@ -139,20 +155,26 @@ export function colorKernel(): Kernel {
     v = change(u32(factors[b * 8u + 4u + k]), v, b * 8u, means[b]);
   }
   let at = b * 3u * p.HW + i;
-  y[at] = v.r;
-  y[at + p.HW] = v.g;
-  y[at + 2u * p.HW] = v.b;`,
+  y[at] = ${fromF32("v.r", spec.dtype)};
+  y[at + p.HW] = ${fromF32("v.g", spec.dtype)};
+  y[at + 2u * p.HW] = ${fromF32("v.b", spec.dtype)};`,
   });
 }
 
 /** Gaussian blur along one axis with a deviation an image; edges are mirrored without repeating them. */
-export function blurKernel(spec: { axis: "h" | "w" }): Kernel {
+export function blurKernel(
+  spec: { axis: "h" | "w"; from: PixelSpec["dtype"]; to: PixelSpec["dtype"] },
+): Kernel {
   const [size, step, place] = spec.axis === "h"
     ? ["p.H", "p.W", "(t / p.W) % p.H"]
     : ["p.W", "1u", "t % p.W"];
   return kernel({
     name: `gaussian_blur_${spec.axis}`,
-    buffers: [f32("x", "read"), f32("sigmas", "read"), f32("y", "write")],
+    buffers: [
+      pixels("x", "read", { dtype: spec.from }),
+      f32("sigmas", "read"),
+      pixels("y", "write", { dtype: spec.to }),
+    ],
     params: { count: "u32", C: "u32", H: "u32", W: "u32", radius: "u32" },
     body: `${linearThread("t", "p.count")}
   let sigma = sigmas[t / (p.C * p.H * p.W)];
@@ -167,39 +189,40 @@ export function blurKernel(spec: { axis: "h" | "w" }): Kernel {
     let w = exp(-0.5 * z * z);
     var i = abs(at + k);
     if (i >= size) { i = 2 * size - 2 - i; }
-    total += w * x[first + u32(i) * ${step}];
+    total += w * ${asF32(`x[first + u32(i) * ${step}]`, spec.from)};
     weight += w;
   }
-  y[t] = total / weight;`,
+  y[t] = ${fromF32("total / weight", spec.to)};`,
   });
 }
 
 /** y = x with `fill` inside the boxes [top, left, bottom, right] (ends not included) of each image. */
-export function eraseKernel(): Kernel {
+export function eraseKernel(spec: PixelSpec): Kernel {
   return kernel({
     name: "erase_boxes",
-    buffers: [f32("x", "read"), f32("holes", "read"), f32("y", "write")],
+    buffers: [pixels("x", "read", spec), f32("holes", "read"), pixels("y", "write", spec)],
     params: { count: "u32", C: "u32", H: "u32", W: "u32", K: "u32", fill: "f32" },
     body: `${linearThread("t", "p.count")}
   let b = t / (p.C * p.H * p.W);
   let row = f32((t / p.W) % p.H);
   let column = f32(t % p.W);
-  var value = x[t];
+  var value = ${asF32("x[t]", spec.dtype)};
   for (var k = 0u; k < p.K; k++) {
     let at = (b * p.K + k) * 4u;
     if (row >= holes[at] && row < holes[at + 2u] && column >= holes[at + 1u] && column < holes[at + 3u]) {
       value = p.fill;
     }
   }
-  y[t] = value;`,
+  y[t] = ${fromF32("value", spec.dtype)};`,
   });
 }
 
 /** As the bilinear `warpAffineKernel`, with the image mirrored beyond its edges (OpenCV's REFLECT_101). */
-export function warpReflectKernel(): Kernel {
+export function warpReflectKernel(spec: PixelSpec): Kernel {
+  const x = (row: string, column: string) => asF32(`x[${row} + ${column}]`, spec.dtype);
   return kernel({
     name: "warp_affine_reflect",
-    buffers: [f32("x", "read"), f32("m", "read"), f32("y", "write")],
+    buffers: [pixels("x", "read", spec), f32("m", "read"), pixels("y", "write", spec)],
     params: { count: "u32", C: "u32", H: "u32", W: "u32" },
     module: `
 // In floats, which hold these whole numbers exactly: integer division is slow. A quotient that is
@@ -225,8 +248,8 @@ fn mirrored(i: i32, size: u32) -> u32 {
   let right = mirrored(i32(x0) + 1, p.W);
   let upper = base + mirrored(i32(y0), p.H) * p.W;
   let lower = base + mirrored(i32(y0) + 1, p.H) * p.W;
-  let top = mix(x[upper + left], x[upper + right], sx - x0);
-  let bottom = mix(x[lower + left], x[lower + right], sx - x0);
-  y[t] = mix(top, bottom, sy - y0);`,
+  let top = mix(${x("upper", "left")}, ${x("upper", "right")}, sx - x0);
+  let bottom = mix(${x("lower", "left")}, ${x("lower", "right")}, sx - x0);
+  y[t] = ${fromF32("mix(top, bottom, sy - y0)", spec.dtype)};`,
   });
 }

@@ -10,12 +10,22 @@ import {
   suppressKernel,
   survivorsKernel,
 } from "../kernels/box_suppress.ts";
+import { isFloat } from "../dtype.ts";
 import { defineOp, type HostArray, notDifferentiable, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show, sizeOf } from "../shape.ts";
-import { clipRange, hostIou, launchImages, requireRank, rowCounts, sampleBoxes } from "./boxes.ts";
+import {
+  clipRange,
+  hostIou,
+  launchImages,
+  narrowest,
+  requireRank,
+  rowCounts,
+  sampleBoxes,
+  wide,
+} from "./boxes.ts";
 import { launchLinear } from "./launch_linear.ts";
-import { plain } from "./launch_pointwise.ts";
+import { inDType } from "./launch_pointwise.ts";
 import { sortedOrder } from "./sort.ts";
 
 export type { BoxFormat } from "../kernels/box_suppress.ts";
@@ -52,9 +62,12 @@ export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
   discontinuous: () => true,
   check([clsProb, locPred, anchors]) {
     const op = "multiboxDetection";
-    requireRank(op, clsProb!, { rank: 3, what: "class probabilities must be [B, C, A] f32" });
-    requireRank(op, locPred!, { rank: 2, what: "offsets must be [B, 4 · A] f32" });
-    requireRank(op, anchors!, { rank: 3, what: "anchors must be [1, A, 4] f32" });
+    requireRank(op, clsProb!, {
+      rank: 3,
+      what: "class probabilities must be [B, C, A], f32 or f16",
+    });
+    requireRank(op, locPred!, { rank: 2, what: "offsets must be [B, 4 · A], f32 or f16" });
+    requireRank(op, anchors!, { rank: 3, what: "anchors must be [1, A, 4], f32 or f16" });
     const [B, , A] = clsProb!.shape as [number, number, number];
     const fits = anchors!.shape[0] === 1 && anchors!.shape[1] === A && anchors!.shape[2] === 4 &&
       locPred!.shape[0] === B && locPred!.shape[1] === 4 * A;
@@ -65,7 +78,7 @@ export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
           "[B, C, A], [B, 4 · A] and [1, A, 4]",
       );
     }
-    return [{ shape: [B, A, 6], dtype: "f32" }];
+    return [{ shape: [B, A, 6], dtype: narrowest([clsProb!, locPred!, anchors!]) }];
   },
   forward(_ctx, [clsProb, locPred, anchors], attrs, [out]) {
     const [B, C, A] = clsProb!.shape as [number, number, number];
@@ -74,7 +87,7 @@ export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
     const [v0, v1, v2, v3] = attrs.variances;
     launchLinear(
       decodeKernel({ sorted }),
-      [plain(clsProb!), plain(locPred!), plain(anchors!), rows, keys],
+      [wide(clsProb!), wide(locPred!), wide(anchors!), rows, keys],
       {
         params: {
           count: B * A,
@@ -92,13 +105,13 @@ export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
     );
     const { order } = sortedOrder(keys, { descending: false });
     const counts = rowCounts(keys, COUNTED);
-    const y = DeviceArray.empty(out!, "multiboxDetection");
+    const y = scratch(out!.shape, "f32");
     const keep = sorted ? limit(attrs.nmsTopk, A) : A;
     launchLinear(arrangeKernel(), [rows, order, counts, y], {
       params: { count: y.size, A, columns: 6, keep, id_index: 0 },
       threads: y.size,
     });
-    if (!sorted) return [y];
+    if (!sorted) return [inDType(y, out!.dtype)];
     const alive = scratch([B, A], "u32");
     launchImages(suppressKernel({ strict: false, format: "corner" }), [y, counts, alive], {
       B,
@@ -114,7 +127,7 @@ export const multiboxDetection: Op<DetectionAttrs> = defineOp<DetectionAttrs>({
       params: { count: B * A, columns: 6 },
       threads: B * A,
     });
-    return [y];
+    return [inDType(y, out!.dtype)];
   },
   backward: notDifferentiable("a decision about boxes; MXNet gives zeros"),
   reference: hostDetection,
@@ -224,8 +237,10 @@ export const boxNms: Op<NmsAttrs> = defineOp<NmsAttrs>({
   check([x], attrs) {
     const { coordStart, scoreIndex, idIndex } = attrs;
     const k = x!.shape.at(-1) ?? 0;
-    if (x!.dtype !== "f32" || x!.shape.length < 2) {
-      throw new TypeError(`Cannot nms ${show(x!.shape)} ${x!.dtype}: it must be [..., n, k] f32`);
+    if (!isFloat(x!.dtype) || x!.shape.length < 2) {
+      throw new TypeError(
+        `Cannot nms ${show(x!.shape)} ${x!.dtype}: it must be [..., n, k], f32 or f16`,
+      );
     }
     const column = (v: number) => Number.isInteger(v) && v >= 0 && v < k;
     if (!column(scoreIndex) || !column(coordStart) || !column(coordStart + 3)) {
@@ -239,12 +254,12 @@ export const boxNms: Op<NmsAttrs> = defineOp<NmsAttrs>({
         `Cannot nms ${show(x!.shape)} with class ${idIndex}: it must be -1 to ${k - 1}`,
       );
     }
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x], attrs, [out]) {
     const [n, columns] = x!.shape.slice(-2) as [number, number];
     const B = sizeOf(x!.shape.slice(0, -2));
-    const data = plain(x!);
+    const data = wide(x!);
     const keys = scratch([B, n], "f32");
     launchLinear(scoreKeysKernel(), [data, keys], {
       params: {
@@ -280,13 +295,13 @@ export const boxNms: Op<NmsAttrs> = defineOp<NmsAttrs>({
       },
     );
     const front = sortedOrder(alive, { descending: true }).order;
-    const y = DeviceArray.empty(out!, "nms");
+    const y = scratch(out!.shape, "f32");
     launchLinear(
       survivorsKernel({ from: attrs.inFormat, to: attrs.outFormat }),
       [rows, alive, front, y],
       { params: { count: y.size, A: n, columns, coord: attrs.coordStart }, threads: y.size },
     );
-    return [y];
+    return [inDType(y, out!.dtype)];
   },
   backward: notDifferentiable("a choice of boxes"),
   reference: hostNms,

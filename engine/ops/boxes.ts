@@ -1,6 +1,7 @@
 /** MultiBox anchors and targets with MXNet's semantics. */
 
 import { DeviceArray, operand, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import {
   countKernel,
@@ -17,7 +18,7 @@ import { defineOp, type HostArray, notDifferentiable, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { launchLinear } from "./launch_linear.ts";
-import { plain } from "./launch_pointwise.ts";
+import { inDType, plain } from "./launch_pointwise.ts";
 import { sortedOrder } from "./sort.ts";
 
 /** Attributes of {@linkcode priorBoxes}. */
@@ -74,10 +75,20 @@ export function clipRange(clip: boolean): { low: number; high: number } {
   return clip ? { low: 0, high: 1 } : { low: -3e38, high: 3e38 };
 }
 
-/** Throws unless `x` is f32 of `rank` dimensions, called `what` in the message. */
+/** Throws unless `x` is a float of `rank` dimensions, called `what` in the message. */
 export function requireRank(op: string, x: Spec, want: { rank: number; what: string }): void {
-  if (x.dtype === "f32" && x.shape.length === want.rank) return;
+  if (isFloat(x.dtype) && x.shape.length === want.rank) return;
   throw new TypeError(`Cannot ${op} ${show(x.shape)} ${x.dtype}: ${want.what}`);
+}
+
+/** The dtype of results: f16 where every input is. Everything is computed in f32. */
+export function narrowest(inputs: readonly Spec[]): "f32" | "f16" {
+  return inputs.every((x) => x.dtype === "f16") ? "f16" : "f32";
+}
+
+/** `x` as the kernels take it. */
+export function wide(x: DeviceArray): DeviceArray {
+  return plain(inDType(x, "f32"));
 }
 
 /** Runs a kernel with a workgroup an image. */
@@ -124,9 +135,9 @@ export const multiboxTarget: Op<TargetAttrs> = defineOp<TargetAttrs>({
   discontinuous: () => true,
   check([anchors, labels, clsPred]) {
     const op = "multiboxTarget";
-    requireRank(op, anchors!, { rank: 3, what: "anchors must be [1, A, 4] f32" });
-    requireRank(op, labels!, { rank: 3, what: "labels must be [B, L, 5 or more] f32" });
-    requireRank(op, clsPred!, { rank: 3, what: "class predictions must be [B, C, A] f32" });
+    requireRank(op, anchors!, { rank: 3, what: "anchors must be [1, A, 4], f32 or f16" });
+    requireRank(op, labels!, { rank: 3, what: "labels must be [B, L, 5 or more], f32 or f16" });
+    requireRank(op, clsPred!, { rank: 3, what: "class predictions must be [B, C, A], f32 or f16" });
     const [one, A, four] = anchors!.shape as [number, number, number];
     const [B, , columns] = labels!.shape as [number, number, number];
     const fits = one === 1 && four === 4 && columns >= 5 && clsPred!.shape[0] === B &&
@@ -138,18 +149,17 @@ export const multiboxTarget: Op<TargetAttrs> = defineOp<TargetAttrs>({
           "[B, L, 5 or more] and [B, C, A]",
       );
     }
-    const spec = (shape: number[]) => ({ shape, dtype: "f32" as const });
+    const dtype = narrowest([anchors!, labels!, clsPred!]);
+    const spec = (shape: number[]) => ({ shape, dtype });
     return [spec([B, 4 * A]), spec([B, 4 * A]), spec([B, A])];
   },
   forward(_ctx, [anchors, labels, clsPred], attrs, out) {
-    const [loc, mask, cls] = out.map((o) => DeviceArray.empty(o, "multiboxTarget")) as [
-      DeviceArray,
-      DeviceArray,
-      DeviceArray,
-    ];
+    const [loc, mask, cls] = out.map(({ shape }) =>
+      DeviceArray.empty({ shape, dtype: "f32" }, "multiboxTarget")
+    ) as [DeviceArray, DeviceArray, DeviceArray];
     const [B, C, A] = clsPred!.shape as [number, number, number];
     const [, L, columns] = labels!.shape as [number, number, number];
-    const [boxes, rows] = [plain(anchors!), plain(labels!)];
+    const [boxes, rows] = [wide(anchors!), wide(labels!)];
     const of = (shape: number[], dtype: "f32" | "i32" | "u32") =>
       DeviceArray.empty({ shape, dtype }, "multiboxTarget scratch");
     const counts = of([B], "u32");
@@ -173,7 +183,7 @@ export const multiboxTarget: Op<TargetAttrs> = defineOp<TargetAttrs>({
     const keys = of([B, A], "f32");
     launchLinear(
       thresholdKernel({ mining }),
-      mining ? [overlaps, counts, plain(clsPred!), matches, keys] : [overlaps, counts, matches],
+      mining ? [overlaps, counts, wide(clsPred!), matches, keys] : [overlaps, counts, matches],
       {
         params: {
           ...run,
@@ -203,7 +213,7 @@ export const multiboxTarget: Op<TargetAttrs> = defineOp<TargetAttrs>({
       params: { ...run, columns, ignore: attrs.ignoreLabel, v0, v1, v2, v3 },
       threads: B * A,
     });
-    return [loc, mask, cls];
+    return [loc, mask, cls].map((t) => inDType(t, out[0]!.dtype));
   },
   backward: notDifferentiable("targets are constants of the loss"),
   reference: hostTarget,

@@ -1,6 +1,7 @@
 /** Ops that change each image of a batch by numbers of its own; what augmentations are made of. */
 
 import { DeviceArray, type Spec } from "../array.ts";
+import { isFloat } from "../dtype.ts";
 import {
   blurKernel,
   colorKernel,
@@ -14,7 +15,7 @@ import { hostAt, hostFrom, hostZeros } from "../reference.ts";
 import { sameShape, show } from "../shape.ts";
 import { launchImages } from "./boxes.ts";
 import { launchLinear } from "./launch_linear.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, plain } from "./launch_pointwise.ts";
 
 type Size = readonly [number, number];
 type Shape4 = [number, number, number, number];
@@ -26,14 +27,14 @@ const AUGMENTATION = notDifferentiable(
 /** Throws unless x is a batch of images and the numbers have the shape that goes with it. */
 function requireBatch(op: string, x: Spec, numbers: Spec, want: (N: number) => number[]): void {
   const shape = x.shape.length === 4 ? want(x.shape[0]!) : null;
-  const fits = shape && x.dtype === "f32" && numbers.dtype === "f32" &&
+  const fits = shape && isFloat(x.dtype) && numbers.dtype === "f32" &&
     x.shape.slice(1).every((s) => s > 0) && sameShape(numbers.shape, shape);
   if (fits) return;
   throw new TypeError(
     `Cannot ${op} ${show(x.shape)} ${x.dtype} by ${
       show(numbers.shape)
     } ${numbers.dtype}: they must ` +
-      `be images [N, C, H, W] f32 and numbers ${shape ? show(shape) : "for each"} f32`,
+      `be images [N, C, H, W] f32 or f16 and numbers ${shape ? show(shape) : "for each"} f32`,
   );
 }
 
@@ -50,11 +51,11 @@ export const cropResize: Op<{ size: Size }> = defineOp<{ size: Size }>({
     if (size.some((s) => !Number.isInteger(s) || s < 1)) {
       throw new RangeError(`Cannot cropResize to ${show(size)}: sizes must be at least 1`);
     }
-    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: "f32" }];
+    return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];
   },
   forward(_ctx, [x, crops], { size: [OH, OW] }, [out]) {
     const y = DeviceArray.empty(out!, "cropResize");
-    launchLinear(cropResizeKernel(), [plain(x!), plain(crops!), y], {
+    launchLinear(cropResizeKernel(floatOf(y)), [plain(x!), plain(crops!), y], {
       params: { count: y.size, ...sizes(x!), OH, OW },
       threads: y.size,
     });
@@ -86,13 +87,18 @@ export const cropResize: Op<{ size: Size }> = defineOp<{ size: Size }>({
   },
   samples: [
     {
-      inputs: [{ shape: [2, 2, 9, 7] }, { shape: [2, 4], values: [0, 0, 9, 7, 2, 3, 5, 4] }],
+      inputs: [{ shape: [2, 2, 9, 7] }, {
+        shape: [2, 4],
+        dtype: "f32",
+        values: [0, 0, 9, 7, 2, 3, 5, 4],
+      }],
       attrs: { size: [4, 5] },
       terms: 16,
     },
     {
       inputs: [{ shape: [3, 1, 8, 8] }, {
         shape: [3, 4],
+        dtype: "f32",
         values: [0, 0, 8, 8, 7, 7, 1, 1, 1, 2, 3, 6],
       }],
       attrs: { size: [11, 3] },
@@ -112,15 +118,17 @@ export const adjustColors: Op<Record<never, never>> = defineOp<Record<never, nev
     if (x!.shape[1] !== 3) {
       throw new TypeError(`Cannot adjustColors of ${show(x!.shape)}: it must have 3 channels`);
     }
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x, factors]) {
     const [N, , H, W] = x!.shape as Shape4;
     const [images, rows] = [plain(x!), plain(factors!)];
     const means = DeviceArray.empty({ shape: [N], dtype: "f32" }, "color means");
     const y = DeviceArray.empty(x!, "adjustColors");
-    if (N > 0) launchImages(colorMeansKernel(), [images, rows, means], { B: N, HW: H * W });
-    launchLinear(colorKernel(), [images, rows, means, y], {
+    if (N > 0) {
+      launchImages(colorMeansKernel(floatOf(y)), [images, rows, means], { B: N, HW: H * W });
+    }
+    launchLinear(colorKernel(floatOf(y)), [images, rows, means, y], {
       params: { count: N * H * W, HW: H * W },
       threads: N * H * W,
     });
@@ -132,6 +140,7 @@ export const adjustColors: Op<Record<never, never>> = defineOp<Record<never, nev
     {
       inputs: [{ shape: [4, 3, 5, 13], low: 0, high: 1 }, {
         shape: [4, 8],
+        dtype: "f32",
         values: [
           ...[1.3, 0.7, 1.4, 0.08, 0, 1, 2, 3],
           ...[0.6, 1.4, 0.6, -0.1, 3, 2, 1, 0],
@@ -145,6 +154,7 @@ export const adjustColors: Op<Record<never, never>> = defineOp<Record<never, nev
     {
       inputs: [{ shape: [1, 3, 2, 2], values: [0, 1, 0.5, 0.5, 0, 1, 0.5, 0, 0, 1, 0.5, 0.25] }, {
         shape: [1, 8],
+        dtype: "f32",
         values: [1, 1, 1, 0.25, 0, 1, 2, 3],
       }],
       attrs: {},
@@ -209,14 +219,17 @@ export const gaussianBlur: Op<{ kernelSize: number }> = defineOp<{ kernelSize: n
           `${2 * least}`,
       );
     }
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x, sigmas], { kernelSize }) {
     const rows = plain(sigmas!);
     let from = plain(x!);
     for (const axis of ["h", "w"] as const) {
-      const y = DeviceArray.empty(x!, `gaussianBlur ${axis}`);
-      launchLinear(blurKernel({ axis }), [from, rows, y], {
+      // What the first pass gives is kept in f32.
+      const { dtype } = axis === "h" ? { dtype: "f32" as const } : floatOf(x!);
+      const y = DeviceArray.empty({ shape: x!.shape, dtype }, `gaussianBlur ${axis}`);
+      const kernel = blurKernel({ axis, from: floatOf(from).dtype, to: dtype });
+      launchLinear(kernel, [from, rows, y], {
         params: { count: y.size, ...sizes(x!), radius: (kernelSize - 1) / 2 },
         threads: y.size,
       });
@@ -245,17 +258,17 @@ export const gaussianBlur: Op<{ kernelSize: number }> = defineOp<{ kernelSize: n
   },
   samples: [
     {
-      inputs: [{ shape: [2, 2, 5, 6] }, { shape: [2], values: [0.5, 2] }],
+      inputs: [{ shape: [2, 2, 5, 6] }, { shape: [2], dtype: "f32", values: [0.5, 2] }],
       attrs: { kernelSize: 3 },
       terms: 9,
     },
     {
-      inputs: [{ shape: [2, 1, 9, 4] }, { shape: [2], values: [0.01, 1.5] }],
+      inputs: [{ shape: [2, 1, 9, 4] }, { shape: [2], dtype: "f32", values: [0.01, 1.5] }],
       attrs: { kernelSize: 7 },
       terms: 49,
     },
     {
-      inputs: [{ shape: [1, 1, 1, 1] }, { shape: [1], values: [1] }],
+      inputs: [{ shape: [1, 1, 1, 1] }, { shape: [1], dtype: "f32", values: [1] }],
       attrs: { kernelSize: 1 },
       terms: 1,
     },
@@ -267,11 +280,11 @@ export const eraseBoxes: Op<{ fill: number }> = defineOp<{ fill: number }>({
   name: "eraseBoxes",
   check([x, holes]) {
     requireBatch("eraseBoxes", x!, holes!, (N) => [N, holes!.shape[1] ?? 0, 4]);
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x, holes], { fill }) {
     const y = DeviceArray.empty(x!, "eraseBoxes");
-    launchLinear(eraseKernel(), [plain(x!), plain(holes!), y], {
+    launchLinear(eraseKernel(floatOf(y)), [plain(x!), plain(holes!), y], {
       params: { count: y.size, ...sizes(x!), K: holes!.shape[1]!, fill },
       threads: y.size,
     });
@@ -291,12 +304,17 @@ export const eraseBoxes: Op<{ fill: number }> = defineOp<{ fill: number }>({
     {
       inputs: [{ shape: [2, 2, 5, 6] }, {
         shape: [2, 2, 4],
+        dtype: "f32",
         values: [1, 2, 3, 6, 0, 0, 1, 1, 4, 4, 4, 4, 2, -3, 99, 2],
       }],
       attrs: { fill: 0.25 },
       terms: 1,
     },
-    { inputs: [{ shape: [1, 1, 3, 3] }, { shape: [1, 0, 4] }], attrs: { fill: 0 }, terms: 1 },
+    {
+      inputs: [{ shape: [1, 1, 3, 3] }, { shape: [1, 0, 4], dtype: "f32" }],
+      attrs: { fill: 0 },
+      terms: 1,
+    },
   ],
 });
 
@@ -305,11 +323,11 @@ export const warpReflect: Op<Record<never, never>> = defineOp<Record<never, neve
   name: "warpReflect",
   check([x, maps]) {
     requireBatch("warpReflect", x!, maps!, (N) => [N, 2, 3]);
-    return [{ shape: x!.shape, dtype: "f32" }];
+    return [{ shape: x!.shape, dtype: x!.dtype }];
   },
   forward(_ctx, [x, maps]) {
     const y = DeviceArray.empty(x!, "warpReflect");
-    launchLinear(warpReflectKernel(), [plain(x!), plain(maps!), y], {
+    launchLinear(warpReflectKernel(floatOf(y)), [plain(x!), plain(maps!), y], {
       params: { count: y.size, ...sizes(x!) },
       threads: y.size,
       flops: 8 * y.size,
@@ -346,13 +364,18 @@ export const warpReflect: Op<Record<never, never>> = defineOp<Record<never, neve
     {
       inputs: [{ shape: [2, 2, 5, 7] }, {
         shape: [2, 2, 3],
+        dtype: "f32",
         values: [0.9, -0.3, 2.73, 0.3, 1.1, -9.37, 1, 0, 0, 0, 1, 0],
       }],
       attrs: {},
       terms: 64,
     },
     {
-      inputs: [{ shape: [1, 1, 1, 4] }, { shape: [1, 2, 3], values: [3.3, 0.1, 0.2, 1, 1, 1] }],
+      inputs: [{ shape: [1, 1, 1, 4] }, {
+        shape: [1, 2, 3],
+        dtype: "f32",
+        values: [3.3, 0.1, 0.2, 1, 1, 1],
+      }],
       attrs: {},
       terms: 64,
     },

@@ -1,9 +1,17 @@
-/** @file Random numbers for augmentations: a draw a sample, on the GPU, from the engine's generator. */
+/** @file What augmentations share: their check, and random numbers: a draw a sample, on the GPU, from the engine's generator. */
 
 import { bernoulli, full, rand, type Tensor } from "../../engine/mod.ts";
 
 /** A range [low, high]. */
 export type Range = readonly [number, number];
+
+/** Throws unless x is a batch of images. */
+export function checkImages(name: string, x: Tensor): void {
+  if (x.ndim === 4 && (x.dtype === "f32" || x.dtype === "f16")) return;
+  throw new TypeError(
+    `Cannot ${name} [${x.shape.join(", ")}] ${x.dtype}: it must be images [N, C, H, W], f32 or f16`,
+  );
+}
 
 /** Uniform numbers from low to high. */
 export function uniform(shape: readonly number[], [low, high]: Range): Tensor {

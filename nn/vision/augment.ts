@@ -1,6 +1,6 @@
 /**
  * Augmentations of batches on the GPU with one random draw a sample, as torchvision and Albumentations
- * define them. Images are [N, C, H, W] f32 in [0, 1]; nothing is recorded for autograd.
+ * define them. Images are [N, C, H, W] in [0, 1], f32 or f16; nothing is recorded for autograd.
  *
  * Draws come from the engine's generator, so a seed and a checkpoint reproduce them. `p` is the
  * probability that a sample is changed.
@@ -21,19 +21,15 @@ import {
   type Tensor,
   warpReflect,
 } from "../../engine/mod.ts";
-import { chosen, type Range, uniform } from "./_draw.ts";
+import { checkImages, chosen, type Range, uniform } from "./_draw.ts";
 
 export { coarseDropout, type CoarseDropoutOptions, cutout, type CutoutOptions } from "./holes.ts";
 export { mixup, type MixupOptions, type MixupResult } from "./mixup.ts";
 
-/** Runs `fn` off the tape and frees what it makes but its result. */
+/** Runs `fn` off the tape and frees what it makes but its result, which gets the dtype of x. */
 function augment(name: string, x: Tensor, fn: () => Tensor): Tensor {
-  if (x.ndim !== 4 || x.dtype !== "f32") {
-    throw new TypeError(
-      `Cannot ${name} [${x.shape.join(", ")}] ${x.dtype}: it must be images [N, C, H, W] f32`,
-    );
-  }
-  return noGrad(() => scope(fn));
+  checkImages(name, x);
+  return noGrad(() => scope(() => fn().to(x.dtype)));
 }
 
 function checkRange(name: string, [low, high]: Range, least: number): void {

@@ -1,7 +1,7 @@
 /** @file Augmentations that cut holes into images. */
 
 import { eraseBoxes, full, noGrad, scope, stack, type Tensor } from "../../engine/mod.ts";
-import { chosen, type Range, uniform, upTo } from "./_draw.ts";
+import { checkImages, chosen, type Range, uniform, upTo } from "./_draw.ts";
 
 /** Options of {@linkcode coarseDropout}. */
 export interface CoarseDropoutOptions {
@@ -91,11 +91,7 @@ export function cutout(x: Tensor, options: CutoutOptions = {}): Tensor {
 }
 
 function batch(name: string, x: Tensor): [number, number, number] {
-  if (x.ndim !== 4 || x.dtype !== "f32") {
-    throw new TypeError(
-      `Cannot ${name} [${x.shape.join(", ")}] ${x.dtype}: it must be images [N, C, H, W] f32`,
-    );
-  }
+  checkImages(name, x);
   return [x.shape[0]!, x.shape[2]!, x.shape[3]!];
 }
 

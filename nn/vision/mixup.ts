@@ -38,10 +38,13 @@ export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): Mi
     throw new RangeError(`Cannot mixup with alpha ${alpha}: it must be above 0`);
   }
   const N = x.shape[0];
-  if (N === undefined || target.shape[0] !== N || target.dtype !== x.dtype || x.dtype !== "f32") {
+  if (
+    N === undefined || target.shape[0] !== N || target.dtype !== x.dtype ||
+    !/^f(16|32)$/.test(x.dtype)
+  ) {
     throw new TypeError(
       `Cannot mixup x [${x.shape.join(", ")}] ${x.dtype} and target [${target.shape.join(", ")}] ` +
-        `${target.dtype}: both must be f32 with one batch size; make ids oneHot`,
+        `${target.dtype}: both must be f32 or both f16, with one batch size; make ids oneHot`,
     );
   }
   return noGrad(() =>
@@ -51,7 +54,7 @@ export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): Mi
       const mixed = (t: Tensor) => {
         const share = lam.reshape([-1, ...t.shape.slice(1).map(() => 1)]);
         const other = t.indexSelect(0, index);
-        return other.add(t.sub(other).mul(share));
+        return other.add(t.sub(other).mul(share)).to(t.dtype);
       };
       return { x: mixed(x), target: mixed(target), lam, index };
     })

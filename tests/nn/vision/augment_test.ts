@@ -19,7 +19,7 @@ import {
   warpReflect,
 } from "../../../mod.ts";
 
-await init();
+const info = await init();
 
 const v = nn.vision;
 
@@ -411,6 +411,27 @@ Deno.test("the same seed gives the same bits, another draw others, and nothing i
     assertEquals(runs[0], runs[1], name);
     assert(runs[0]!.some((u, i) => u !== runs[2]![i]), name);
   }
+});
+
+Deno.test({
+  name: "f16 images stay f16, and are what f32 gives, rounded",
+  ignore: !info.features.has("shader-f16"),
+  async fn() {
+    const half = rand([2, 3, 9, 9]).to("f16");
+    for (const [name, transform] of Object.entries(TRANSFORMS)) {
+      const run = async (x: Tensor) => {
+        manualSeed(21);
+        using y = transform(x);
+        assertEquals(y.dtype, x.dtype, name);
+        return await y.data();
+      };
+      const [got, want] = [await run(half), await run(half.to("f32"))];
+      // Values up to 1 are rounded to multiples of 2^-11 or finer, at most once on the way.
+      want.forEach((w, i) => assert(Math.abs(got[i]! - w) <= 2 ** -11, `${name} ${i}`));
+    }
+    const mixed = v.mixup(half, half);
+    assertEquals([mixed.x.dtype, mixed.target.dtype], ["f16", "f16"]);
+  },
 });
 
 Deno.test("augmentations throw for what they cannot do", () => {

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { init, memory, nn, rand, readAll, scope, stack, tensor, zeros } from "../../../mod.ts";
 import { NMS_CASES, PRIOR_CASES, TARGET_CASE } from "./mxnet_literals.ts";
 
-await init();
+const info = await init();
 
 const { multiboxPrior, multiboxTarget, multiboxDetection, nms, boxIou, drawBoxes } = nn.vision;
 
@@ -196,6 +196,23 @@ Deno.test("nms() gives MXNet's survivors, alone and in batches", async () => {
   }
 });
 
+Deno.test({
+  name: "boxes in f16: overlaps of pixels in f32, the same survivors",
+  ignore: !info.features.has("shader-f16"),
+  async fn() {
+    // 400² is over what f16 holds.
+    const boxes = tensor([[0, 0, 400, 400], [0, 200, 400, 600]], { dtype: "f16" });
+    const overlaps = boxIou(boxes, boxes);
+    assertEquals(overlaps.dtype, "f32");
+    const got = await overlaps.data();
+    [1, 1 / 3, 1 / 3, 1].forEach((w, i) => assert(Math.abs(got[i]! - w) < 1e-6, `${got}`));
+    const rows = tensor([[0, 0.5, 0, 0, 4, 4], [0, 0.75, 0, 0, 4, 3.5]], { dtype: "f16" });
+    const kept = nms(rows);
+    assertEquals(kept.dtype, "f16");
+    assertEquals([...await kept.data()], [0, 0.75, 0, 0, 4, 3.5, -1, -1, -1, -1, -1, -1]);
+  },
+});
+
 Deno.test("nms() of 2000 boxes equals a loop on the host, and leaves nothing behind", async () => {
   const n = 2000;
   const x = scope(() => {
@@ -288,7 +305,7 @@ Deno.test("box functions throw for what does not fit", () => {
   assertThrows(() => multiboxPrior(zeros([2])), TypeError, "it must be [..., H, W]");
   assertThrows(() => multiboxPrior(zeros([2, 2]), { sizes: [] }), RangeError, "sizes []");
   assertThrows(() => multiboxPrior(zeros([2, 2]), { offsets: [0, 2] }), RangeError, "[0, 2]");
-  assertThrows(() => nms(zeros([6])), TypeError, "it must be [..., n, k] f32");
+  assertThrows(() => nms(zeros([6])), TypeError, "it must be [..., n, k], f32 or f16");
   assertThrows(() => nms(zeros([1, 5])), RangeError, "columns are 0 to 4");
   assertThrows(() => nms(zeros([1, 6]), { idIndex: 6 }), RangeError, "it must be -1 to 5");
   assertThrows(() => boxIou(anchors, zeros([3])), TypeError, "both must be [..., n, 4]");
