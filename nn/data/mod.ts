@@ -4,6 +4,8 @@ export { DataLoader } from "./loader.ts";
 export type { DataLoaderOptions, LoaderState, Sampler } from "./loader.ts";
 export { type Dataset, randomSplit, type RandomSplitOptions, Subset } from "./dataset.ts";
 export type { WorkerSource } from "./dataset.ts";
+export { LoadError } from "./load_error.ts";
+export { type PictureBatch, stackPictures } from "./collate.ts";
 export { type IdxArray, type IdxData, type IdxType, readIdx } from "./idx.ts";
 export { type ReadIdxOptions, writeIdx } from "./idx.ts";
 export { type LabeledImages, readEmnistLetters } from "./emnist.ts";

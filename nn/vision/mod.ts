@@ -16,6 +16,7 @@ export {
   type NmsOptions,
 } from "./boxes.ts";
 export {
+  imagesToTensor,
   normalize,
   randomAffine,
   type RandomAffineOptions,

@@ -17,6 +17,7 @@ import {
   tensor,
   warpAffine,
 } from "../../engine/mod.ts";
+import type { PictureBatch } from "../data/collate.ts";
 
 /** How a warp reads between pixels. */
 export interface WarpOptions {
@@ -33,6 +34,19 @@ export interface WarpOptions {
  */
 export function toTensor(bytes: Uint8Array, shape: readonly number[]): Tensor {
   return fromBytes(bytes, { shape });
+}
+
+/**
+ * A batch of pictures as readers give them, bytes [B, H, W, C], as f32 [B, C, H, W] in 0..1. The bytes
+ * travel as they are; the GPU unpacks and permutes them.
+ *
+ * @throws {TypeError} if the sizes do not fit the number of bytes
+ */
+export function imagesToTensor(batch: Omit<PictureBatch, "labels">): Tensor {
+  const { images, count, height, width, channels } = batch;
+  return noGrad(() =>
+    toTensor(images, [count, height, width, channels]).permute(0, 3, 1, 2).contiguous()
+  );
 }
 
 /**

@@ -1,0 +1,45 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { init } from "../../../engine/mod.ts";
+import { stackPictures } from "../../../nn/data/collate.ts";
+import { imagesToTensor } from "../../../nn/vision/mod.ts";
+
+Deno.test("stackPictures() puts pictures and labels one after the other", () => {
+  const picture = (first: number) => ({
+    data: Uint8Array.from({ length: 12 }, (_, i) => first + i),
+    width: 2,
+    height: 2,
+    channels: 3,
+  });
+  const batch = stackPictures([{ ...picture(0), label: 4 }, picture(12)]);
+  assertEquals(batch, {
+    images: Uint8Array.from({ length: 24 }, (_, i) => i),
+    labels: Int32Array.of(4, 0),
+    count: 2,
+    height: 2,
+    width: 2,
+    channels: 3,
+  });
+  const other = { data: new Uint8Array(6), width: 1, height: 2, channels: 3 };
+  assertThrows(() => stackPictures([picture(0), other]), TypeError, "Cannot stack 2x1x3 on 2x2x3");
+  assertEquals(stackPictures([]).count, 0);
+});
+
+Deno.test("imagesToTensor() unpacks and permutes bytes on the GPU", async () => {
+  await init();
+  const [count, height, width, channels] = [2, 3, 5, 3];
+  const images = Uint8Array.from(
+    { length: count * height * width * channels },
+    (_, i) => i * 37 % 256,
+  );
+  const tensor = imagesToTensor({ images, count, height, width, channels });
+  assertEquals(tensor.shape, [2, 3, 3, 5]);
+  const data = await tensor.data();
+  for (let at = 0, n = 0; n < count; n++) {
+    for (let c = 0; c < channels; c++) {
+      for (let p = 0; p < height * width; p++, at++) {
+        const byte = images[(n * height * width + p) * channels + c]!;
+        assertEquals(data[at], Math.fround(byte * Math.fround(1 / 255)));
+      }
+    }
+  }
+});
