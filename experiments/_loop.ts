@@ -1,6 +1,6 @@
 /** @file The loop the experiments share: epochs of steps, saved and resumed to the same bits. */
 
-import { memory, nn, rngState, scope, setRngState, type Tensor } from "../mod.ts";
+import { GpuError, memory, nn, rngState, scope, setRngState, type Tensor } from "../mod.ts";
 import type { StartedRun } from "./_run.ts";
 
 /** The file in a run folder that a run goes on from. */
@@ -57,6 +57,8 @@ export class TrainingLoop<Batch, Row> {
   readonly #started = performance.now();
   #secondsBefore = 0;
   #events: nn.run.EventWriter | undefined;
+  /** Where the checkpoint goes on, if there is one. */
+  #saved: nn.data.LoaderState | undefined;
 
   constructor(parts: LoopParts<Batch, Row>) {
     this.#parts = parts;
@@ -81,8 +83,21 @@ export class TrainingLoop<Batch, Row> {
     for (const line of nn.run.formatResources(this.#monitor.sample())) folder.log(line);
   }
 
-  /** Trains what is left. Gives the exit code of an interruption, or undefined at the end. */
+  /**
+   * Trains what is left. Gives the exit code of an interruption, or undefined at the end.
+   *
+   * @throws {nn.run.RunError} The GPU or a file failed; the message says what is saved and how to go on.
+   */
   async run(): Promise<number | undefined> {
+    try {
+      return await this.#run();
+    } catch (error) {
+      if (!isOutside(error)) throw error;
+      throw new nn.run.RunError(`${error.message}; ${this.#howToGoOn()}`, { cause: error });
+    }
+  }
+
+  async #run(): Promise<number | undefined> {
     const { start, loader, eventStep } = this.#parts;
     const { folder, options } = start;
     if (start.resumed) await this.#load();
@@ -118,6 +133,7 @@ export class TrainingLoop<Batch, Row> {
       ...Object.fromEntries(parts),
       ...own,
     });
+    this.#saved = own.loader;
   }
 
   /** One epoch; false when it was interrupted and must be saved. */
@@ -161,9 +177,14 @@ export class TrainingLoop<Batch, Row> {
   async #load(): Promise<void> {
     const { start, state, loader, totals } = this.#parts;
     const { folder } = start;
-    const saved = await nn.io.loadCheckpoint<LoopState<Row> & Record<string, unknown>>(
+    const saved = await loadIfThere<LoopState<Row> & Record<string, unknown>>(
       folder.path(CHECKPOINT),
     );
+    if (saved === undefined) {
+      folder.metrics.rewind(0);
+      folder.log(`${folder.dir} has no checkpoint yet: the run starts at the beginning`);
+      return;
+    }
     for (const [name, part] of Object.entries(state)) part.loadStateDict(saved[name] as never);
     setRngState(saved.rng);
     loader.loadState(saved.loader);
@@ -171,7 +192,7 @@ export class TrainingLoop<Batch, Row> {
     this.history = saved.history;
     this.#secondsBefore = saved.seconds;
     folder.metrics.rewind(loader.epoch);
-    const { epoch, batch } = saved.loader;
+    const { epoch, batch } = this.#saved = saved.loader;
     folder.log(
       `Resumed from ${folder.dir} at epoch ${epoch + 1}, batch ${batch} of ${loader.length}`,
     );
@@ -179,9 +200,38 @@ export class TrainingLoop<Batch, Row> {
 
   async #interrupted(interrupt: nn.run.Interrupt): Promise<number> {
     await this.save();
-    const { experiment, folder } = this.#parts.start;
+    const { folder } = this.#parts.start;
     folder.log(`Interrupted; everything is saved. Go on with:`);
-    folder.log(`  deno task train ${experiment} --resume ${folder.dir}`);
+    folder.log(`  ${this.#resumeCommand}`);
     return interrupt.exitCode;
+  }
+
+  get #resumeCommand(): string {
+    const { experiment, folder } = this.#parts.start;
+    return `deno task train ${experiment} --resume ${folder.dir}`;
+  }
+
+  #howToGoOn(): string {
+    const { epoch, batch } = this.#saved ?? { epoch: 0, batch: 0 };
+    const saved = this.#saved
+      ? `all up to batch ${batch} of epoch ${epoch + 1} is saved`
+      : "nothing was saved yet";
+    return `${saved}: go on with ${this.#resumeCommand}`;
+  }
+}
+
+/** Whether the GPU, the disk or the system failed, not the program. */
+function isOutside(error: unknown): error is Error {
+  if (error instanceof GpuError || error instanceof nn.run.RunError) return true;
+  return error instanceof Error && /\(os error \d+\)/.test(error.message);
+}
+
+/** The state of a checkpoint; undefined where a run ended before its first. */
+async function loadIfThere<T extends object>(path: string): Promise<T | undefined> {
+  try {
+    return await nn.io.loadCheckpoint<T>(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
   }
 }

@@ -16,6 +16,8 @@ export interface RunOptions {
   /** Default: what the task grants. */
   readonly permissions?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** Takes the standard output as it comes. */
+  readonly onOutput?: (text: string) => void;
 }
 
 /** How a run ended. */
@@ -61,6 +63,7 @@ export function startLetters(
   const read = (async () => {
     for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {
       stdout += part;
+      options.onOutput?.(part);
       for (const w of waiting) if (stdout.includes(w.text)) w.found();
     }
   })();
