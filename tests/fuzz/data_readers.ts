@@ -4,6 +4,7 @@ import { gzipSync, zlibSync } from "npm:fflate@0.8.3";
 import { readCifar10 } from "../../nn/data/cifar.ts";
 import { readCsv } from "../../nn/data/csv.ts";
 import { readIdx } from "../../nn/data/idx.ts";
+import { readJpeg } from "../../nn/data/jpeg.ts";
 import { readPng } from "../../nn/data/png.ts";
 import { readRecordIo, unpackImageRecord } from "../../nn/data/recordio.ts";
 import { packImageRecord, writeRecordIo } from "../../nn/data/recordio.ts";
@@ -11,6 +12,7 @@ import { readWav } from "../../nn/data/wav.ts";
 import { crc32 } from "../../nn/io/gzip.ts";
 import { decodeMetrics } from "../../nn/run/metrics_csv.ts";
 import { decodeRunConfig } from "../../nn/run/run_folder.ts";
+import { encodeJpeg } from "../helpers/jpeg_file.ts";
 import { le } from "../helpers/zip_file.ts";
 import type { Reader, Seed } from "./readers.ts";
 
@@ -26,6 +28,7 @@ export function dataReaders(): Reader[] {
     { name: "recordio", seeds: recordSeeds, read: readRecords, expansion: 16 },
     { name: "recordio-idx", seeds: indexSeeds, read: readIndex, expansion: 16 },
     { name: "png", seeds: pngSeeds, read: readPicture, expansion: 8 * 1032 },
+    { name: "jpeg", seeds: jpegSeeds, read: readPhoto, expansion: 8 * 512 },
     { name: "wav", seeds: wavSeeds, read: readSound, expansion: 16 },
     { name: "metrics", seeds: metricsSeeds, read: readMetrics, expansion: 16 },
     { name: "config", seeds: configSeeds, read: readConfig, expansion: 8 },
@@ -72,6 +75,11 @@ async function readIndex(bytes: Uint8Array): Promise<void> {
 
 async function readPicture(bytes: Uint8Array): Promise<void> {
   const { data, width, height, channels } = await readPng(bytes, { maxPixels: MAX_PIXELS });
+  expectSize(data.length, width * height * channels, "values");
+}
+
+async function readPhoto(bytes: Uint8Array): Promise<void> {
+  const { data, width, height, channels } = await readJpeg(bytes, { maxPixels: MAX_PIXELS });
   expectSize(data.length, width * height * channels, "values");
 }
 
@@ -232,6 +240,23 @@ function pngSeeds(): Seed[] {
     { content: pngFile([2 ** 31 - 1, 2 ** 31 - 1], [8, 6], new Uint8Array(9)), hostile: true },
     { content: pngFile([1024, 1024], [8, 6], new Uint8Array(9)), hostile: true },
     { content: pngFile([2, 2], [8, 2], new Uint8Array(3_000_000)), hostile: true },
+  ];
+}
+
+async function jpegSeeds(): Promise<Seed[]> {
+  const rgb = Uint8Array.from({ length: 3 * 24 * 17 }, (_, i) => 7 * i + (i >> 5));
+  const kinds = [{ quality: 90 }, { quality: 40, progressive: true }, { quality: 75 }];
+  const files = await Promise.all(
+    kinds.map((kind) => encodeJpeg(rgb, { size: [24, 17], ...kind })),
+  );
+  const [first] = files as [Uint8Array];
+  const frame = first.findIndex((byte, i) => byte === 0xff && first[i + 1] === 0xc0);
+  const huge = first.slice();
+  huge.set([0xff, 0xff, 0xff, 0xff], frame + 5); // rows and columns
+  return [
+    ...files.map((content) => ({ content })),
+    { content: huge, hostile: true },
+    { content: first.slice(0, first.length >> 1), hostile: true },
   ];
 }
 

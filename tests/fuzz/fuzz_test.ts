@@ -4,9 +4,9 @@ import { checkSeeds, Finding, fuzzRange, prepare, readOnce } from "./fuzz.ts";
 import { FormatError } from "../../nn/format_error.ts";
 
 /** Inputs of each reader; all take about half a minute on two quiet cores. */
-const COUNT = 12_000;
+const COUNT = 10_000;
 /** Readers whose files unpack to much more than they are. */
-const SLOW: Readonly<Record<string, number>> = { gzip: 3500, "idx-gz": 3500, csv: 7000 };
+const SLOW: Readonly<Record<string, number>> = { gzip: 2500, "idx-gz": 2500, csv: 4000 };
 
 for (const reader of allReaders()) {
   Deno.test(`${reader.name}: each damaged file is read or refused`, async () => {

@@ -25,7 +25,7 @@ const FLAGS = defineFlags({
 /** Inputs of a turn; then it is the next reader's. */
 const TURN = 500;
 /** A turn without an end for so long hangs, in milliseconds. */
-const PATIENCE = 20_000;
+const PATIENCE = 120_000;
 
 /** A turn that a worker is asked for. */
 export interface Turn {
