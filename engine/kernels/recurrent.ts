@@ -163,8 +163,8 @@ function buildBackward({ cell, masked, dtype }: RecurrentSpec): Kernel {
   const buffers: BufferDecl[] = [
     { name: "dy", access: "read", type: dtype },
     { name: "dh_product", access: "read", type: "f32" },
-    { name: "hs", access: "read", type: dtype },
   ];
+  if (!lstm) buffers.push({ name: "hs", access: "read", type: dtype });
   if (RECURRENT_KEPT[cell] > 0) buffers.push({ name: "kept", access: "read", type: "f32" });
   if (lstm) buffers.push({ name: "cs", access: "read", type: "f32" });
   if (masked) buffers.push({ name: "lengths", access: "read", type: "i32" });

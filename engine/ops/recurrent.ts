@@ -168,7 +168,7 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
       const buffers = [
         dy,
         product,
-        hs,
+        ...(lstm ? [] : [hs]),
         ...(kept.size > 0 ? [kept] : []),
         ...(cs ? [cs] : []),
         ...(lengths ? [lengths] : []),
