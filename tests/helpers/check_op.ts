@@ -30,6 +30,8 @@
  * reported as a problem.
  *
  * Integers and bool must be equal.
+ *
+ * Buffers are poisoned before kernels write them; see `poison.ts`.
  */
 
 import { type Root, walkBack } from "../../engine/autograd.ts";
@@ -41,6 +43,7 @@ import { readAll } from "../../engine/read.ts";
 import { coordinatesOf, sameShape, show, sizeOf } from "../../engine/shape.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply, type Tensor } from "../../engine/tensor.ts";
+import { poisoned } from "./poison.ts";
 import { Draw, drawInputs, type Layout, LAYOUTS, place, placeExpanded } from "./draw.ts";
 
 const K = 16;
@@ -81,6 +84,7 @@ export async function checkOp(
   const counts = { samples: 0, forward: 0, gradients: 0, dtypes: 0 };
   const expected: Expectation[] = [];
   const problems: string[] = [];
+  using _ = poisoned();
   for (const [s, sample] of op.samples.entries()) {
     if (!op.reference) break;
     if (only && !only.includes(s)) continue;
