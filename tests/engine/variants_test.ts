@@ -14,7 +14,8 @@ import { synchronize } from "../../engine/read.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply } from "../../engine/tensor.ts";
 import { Draw, drawInputs, place } from "../helpers/draw.ts";
-import { readSources, ROOT } from "../helpers/source.ts";
+import { kernelNames, variantsOf } from "../helpers/kernel_names.ts";
+import { ROOT } from "../helpers/source.ts";
 
 for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
   if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
@@ -33,26 +34,6 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^unpack_bytes$/, "tests/engine/bytes_test.ts"],
   [/^(count_nonzero|chunk_|write_nonzero)/, "tests/engine/indexing_test.ts"],
 ];
-
-/** The variants that a kernel's name stands for: each a pattern of launched names. */
-function variantsOf(name: string): string[] {
-  const parts = name.split(/(\$\{[^}]*\})/);
-  return parts.reduce<string[]>((made, part) => {
-    const choice = /^\$\{[^}]*\? "(\w*)" : "(\w*)"\}$/.exec(part);
-    const options = choice
-      ? [choice[1]!, choice[2]!]
-      : [part.startsWith("${") ? "[A-Za-z0-9_]+?" : part];
-    return made.flatMap((m) => options.map((o) => m + o));
-  }, [""]);
-}
-
-/** Kernel names in the source: those that end their line; a buffer's is followed by its access. */
-function kernelNames(): string[] {
-  const names = readSources(["engine/kernels"]).flatMap(({ text }) =>
-    [...text.matchAll(/\bname: (?:`([^`]*)`|"([^"]*)"),\n/g)].map((m) => m[1] ?? m[2]!)
-  );
-  return [...new Set(names)].filter((name) => !name.startsWith("b_"));
-}
 
 /** Records the names of launched kernels. */
 function recorder(): Set<string> {

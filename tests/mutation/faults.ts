@@ -70,6 +70,17 @@ function* scaledStores(code: string): Generator<Fault> {
   }
 }
 
+/** Atomics that change nothing. */
+function* idleAtomics(code: string): Generator<Fault> {
+  for (const m of ends([...code.matchAll(/\batomic(Add|Max|Or)\((&[^,]+), ([^;]+)\);/g)])) {
+    const wrong = `atomic${m[1]}(${m[2]}, (${m[3]}) * 0);`;
+    yield {
+      what: `idle: ${wrong}`,
+      code: replaced(code, { start: m.index, end: m.index + m[0].length }, wrong),
+    };
+  }
+}
+
 /** Bounds that end one early: the last element is left out. */
 function* shortBounds(code: string): Generator<Fault> {
   const forms = [
@@ -132,7 +143,7 @@ function* shiftedReads(code: string): Generator<Fault> {
 /** Every fault for a kernel, in a fixed order. */
 export function faultsOf(kernel: Kernel): Fault[] {
   const { code } = kernel;
-  return [scaledStores, shortBounds, swappedStrides, droppedTerms, shiftedReads]
+  return [scaledStores, idleAtomics, shortBounds, swappedStrides, droppedTerms, shiftedReads]
     .flatMap((plant) => [...plant(code)])
     .filter((fault) => fault.code !== code);
 }

@@ -1,85 +1,91 @@
 /**
  * @file `deno task test:mutation`: plants faults in the kernels, one at a time, and counts how many the
- * generated tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults.
+ * tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults.
  *
- * A kernel's faults are tried on the samples that run it. A fault whose text does not compile is no
- * fault and is not counted. Ends with `N of M planted faults caught`.
+ * A kernel's faults are tried on the cases that run it; see `cases.ts`. A fault whose text does not
+ * compile is no fault and is not counted, nor is one that changes no result; see `EQUIVALENT`. Ends
+ * with `N of M planted faults caught`.
  */
 
-import { gpu, reopen } from "../../engine/gpu/device.ts";
+import { gpu, init } from "../../engine/gpu/device.ts";
 import type { Kernel } from "../../engine/kernels/kernel.ts";
-import { allOps, type Op } from "../../engine/op.ts";
-import { checkOp } from "../helpers/check_op.ts";
-import { ROOT } from "../helpers/source.ts";
+import { synchronize } from "../../engine/read.ts";
+import { kernelNames, variantsOf } from "../helpers/kernel_names.ts";
+import { type Case, opCases, testCases } from "./cases.ts";
 import { EQUIVALENT, type Fault, faultsOf } from "./faults.ts";
 
-/** One run of the generated tests: an op with one of its samples, or with all other dtypes. */
-interface Case {
-  readonly op: Op<unknown>;
-  readonly sample: number | "dtypes";
+/** A kernel and the cases that launch it. */
+interface Used {
+  readonly kernel: Kernel;
+  readonly cases: Case[];
 }
 
-/** Runs a case; true if something differs from its reference. */
-async function fails({ op, sample }: Case): Promise<boolean> {
-  const options = sample === "dtypes" ? { only: [] } : { only: [sample], dtypes: false };
+/** Kernels that tests bring along. */
+const OF_TESTS = /^(poison$|planted_|philox_known)/;
+
+/** Runs a case; true if something is wrong. */
+async function fails(subject: Case): Promise<boolean> {
   try {
-    return (await checkOp(op, options)).problems.length > 0;
+    const problems = await subject.run();
+    await synchronize();
+    return problems.length > 0;
   } catch (error) {
-    if (error instanceof Error && error.message.includes("does not compile")) throw error;
+    // What else the fault broke must not be thrown in the next case.
+    await synchronize().catch(() => {});
+    if (String(error).includes("does not compile")) throw error;
     return true;
   }
 }
 
-/** The kernels that the generated tests launch, by name, each with the cases that launch it. */
-async function usedKernels(): Promise<Map<string, { kernel: Kernel; cases: Case[] }>> {
-  const used = new Map<string, { kernel: Kernel; cases: Case[] }>();
-  await reopen();
+/** The kernels that the cases launch, by name. */
+async function usedKernels(cases: readonly Case[]): Promise<Map<string, Used>> {
+  const used = new Map<string, Used>();
   const { queue } = gpu();
   const { launch } = queue;
   let current: Case | null = null;
   queue.launch = (run) => {
     launch.call(queue, run);
-    if (run.grid.includes(0)) return; // nothing runs
-    const known = used.get(run.kernel.name) ?? { kernel: run.kernel, cases: [] };
-    if (known.kernel.code !== run.kernel.code) return;
-    if (current && !known.cases.includes(current)) known.cases.push(current);
-    used.set(run.kernel.name, known);
+    const { kernel } = run;
+    if (!current || run.grid.includes(0) || OF_TESTS.test(kernel.name)) return;
+    const known = used.get(kernel.name) ?? { kernel, cases: [] };
+    if (known.kernel.code === kernel.code && known.cases.at(-1) !== current) {
+      known.cases.push(current);
+    }
+    used.set(kernel.name, known);
   };
-  for (const op of allOps().values()) {
-    if (!op.reference) continue;
-    const samples: Case["sample"][] = [...op.samples.keys(), "dtypes"];
-    for (const sample of samples) {
-      current = { op, sample };
-      if (await fails(current)) {
-        console.log(`left out: ${op.name} fails without a fault, sample ${sample}`);
-        for (const { cases } of used.values()) {
-          if (cases.at(-1) === current) cases.pop();
-        }
+  for (const subject of cases) {
+    current = subject;
+    const start = performance.now();
+    if (await fails(subject)) {
+      console.log(`left out: ${subject.name} fails without a fault`);
+      for (const known of used.values()) {
+        if (known.cases.at(-1) === subject) known.cases.pop();
       }
     }
+    subject.seconds = (performance.now() - start) / 1000;
   }
+  queue.launch = launch;
   return used;
 }
 
-/** Cases of the op that the kernel is named after first: they are likeliest to tell. */
-function ordered(kernel: Kernel, cases: readonly Case[]): Case[] {
-  const own = (c: Case) => kernel.name.startsWith(c.op.name) ? 0 : 1;
-  return cases.toSorted((a, b) => own(a) - own(b));
+/** Cases of the op that the kernel is named after first: they are likeliest to tell. Tests last. */
+function ordered({ kernel, cases }: Used): Case[] {
+  const rank = (c: Case) => c.op === "" ? 2 + c.seconds : kernel.name.startsWith(c.op) ? 0 : 1;
+  return cases.toSorted((a, b) => rank(a) - rank(b));
 }
 
-async function tryFault(
-  { kernel, cases }: { kernel: Kernel; cases: readonly Case[] },
-  fault: Fault,
-): Promise<"caught" | "survived" | "invalid"> {
-  const { device } = gpu();
-  await reopen();
-  device.destroy();
-  gpu().pipelines.rewrite = (k) => k.code === kernel.code ? fault.code : k.code;
+async function tryFault(used: Used, fault: Fault): Promise<"caught" | "survived" | "invalid"> {
+  const { pipelines } = gpu();
+  const { get } = pipelines;
+  const faulty = { ...used.kernel, code: fault.code };
+  pipelines.get = (k) => get.call(pipelines, k.code === used.kernel.code ? faulty : k);
   try {
-    for (const c of ordered(kernel, cases)) if (await fails(c)) return "caught";
+    for (const subject of ordered(used)) if (await fails(subject)) return "caught";
     return "survived";
   } catch {
     return "invalid";
+  } finally {
+    pipelines.get = get;
   }
 }
 
@@ -92,13 +98,18 @@ function families(names: Iterable<string>): string[] {
   });
 }
 
+/** Variants of kernels that nothing launched. */
+function unreached(names: readonly string[]): string[] {
+  return kernelNames().flatMap(variantsOf)
+    .filter((variant) => !names.some((name) => new RegExp(`^${variant}$`).test(name)));
+}
+
 async function main(): Promise<number> {
   const list = Deno.args.includes("--list");
   const words = Deno.args.filter((w) => !w.startsWith("--"));
-  for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
-    if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
-  }
-  const used = await usedKernels();
+  await init();
+  const used = await usedKernels([...await opCases(), ...await testCases()]);
+  for (const variant of unreached([...used.keys()])) console.log(`not reached: ${variant}`);
   const names = families(used.keys()).filter((n) =>
     words.length === 0 || words.some((w) => n.includes(w))
   );
@@ -108,7 +119,7 @@ async function main(): Promise<number> {
     const entry = used.get(name)!;
     for (const fault of faultsOf(entry.kernel)) {
       if (list) {
-        console.log(`${name}: ${fault.what}`);
+        console.log(`${name} (${entry.cases.length} cases): ${fault.what}`);
         continue;
       }
       if (EQUIVALENT.some(([k, what]) => k.test(name) && what.test(fault.what))) {

@@ -1,0 +1,80 @@
+/**
+ * What a fault is tried on: the samples of the op records, on this adapter and on the tiles of others, and
+ * the tests of those files that cover kernels without a record.
+ */
+
+import { gpu } from "../../engine/gpu/device.ts";
+import type { DeviceInfo } from "../../engine/gpu/device.ts";
+import { allOps } from "../../engine/op.ts";
+import { checkOp } from "../helpers/check_op.ts";
+import { registeredTests, testFiles } from "../helpers/registered.ts";
+import { ROOT } from "../helpers/source.ts";
+
+/** Something that runs kernels and checks what they give. */
+export interface Case {
+  readonly name: string;
+  /** The op whose record it runs, or "". */
+  readonly op: string;
+  /** Runs it; the problems found. Throws as a test does. */
+  run(): Promise<readonly string[]>;
+  /** Seconds that it took without a fault. */
+  seconds: number;
+}
+
+/** Facts under which the planner picks other kernels; a plain adapter's first. */
+const ADAPTERS: Readonly<Record<string, Partial<DeviceInfo>>> = {
+  "": {},
+  " on software without subgroups": { software: true, subgroupSize: 0 },
+  " on a discrete GPU": { software: false, subgroupSize: 0 },
+};
+
+/** One case for each sample of each op and one for its other dtypes, on each adapter. */
+export async function opCases(): Promise<Case[]> {
+  for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
+    if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
+  }
+  const cases: Case[] = [];
+  for (const [adapter, facts] of Object.entries(ADAPTERS)) {
+    for (const op of allOps().values()) {
+      if (!op.reference) continue;
+      for (const sample of [...op.samples.keys(), null]) {
+        const which = sample === null ? { only: [] } : { only: [sample], dtypes: false };
+        cases.push({
+          name: `${op.name} ${sample ?? "in other dtypes"}${adapter}`,
+          op: op.name,
+          seconds: 0,
+          async run() {
+            const { info } = gpu();
+            const { software, subgroupSize } = info;
+            Object.assign(info, facts);
+            try {
+              return (await checkOp(op, which)).problems;
+            } finally {
+              Object.assign(info, { software, subgroupSize });
+            }
+          },
+        });
+      }
+    }
+  }
+  return cases;
+}
+
+/** Folders with tests of kernels that no record reaches. */
+const FOLDERS = ["tests/engine", "tests/nn/optim", "tests/nn/vision"];
+/** Tests that open the device again, or that the cases above run. */
+const ELSEWHERE = /\breopen\(|\bcheckOp\(/;
+
+/** One case for each test of those files. */
+export async function testCases(): Promise<Case[]> {
+  const files = FOLDERS.flatMap((folder) => testFiles(folder, (text) => !ELSEWHERE.test(text)));
+  return (await registeredTests(files)).map(({ file, name, run }) => ({
+    name: `${file}: ${name}`,
+    op: "",
+    seconds: 0,
+    async run() {
+      await run();
+      return [];
+    },
+  }));
+}
