@@ -1,0 +1,149 @@
+/**
+ * The suite on adapters that have less. The engine itself refuses what the faked adapter could not do, so
+ * a kernel that asks for more fails.
+ *
+ * Under each lack of `ADAPTERS` every test of the engine and of nn's layers, losses, optimizers, models,
+ * metrics and boxes runs as it is, among them every sample of every op in every dtype
+ * (`ops_test.ts`). Left out are files that open the device by themselves, that define ops of their own, or
+ * that test the table of ops and what is said before `init()`.
+ * A test may end in the engine's refusal by name and limit, where what it asks for cannot be had.
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { gpu, type InitOptions, reopen } from "../engine/gpu/device.ts";
+import { allOps, type Op } from "../engine/op.ts";
+import { synchronize } from "../engine/read.ts";
+import { sizeOf } from "../engine/shape.ts";
+import { checkOp } from "./helpers/check_op.ts";
+import { type RegisteredTest, registeredTests, testFiles } from "./helpers/registered.ts";
+import { ROOT } from "./helpers/source.ts";
+
+for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
+  if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
+}
+
+/** Adapters by what they lack. Those of the first cannot hide one another: each one only refuses. */
+const ADAPTERS: Readonly<Record<string, InitOptions>> = {
+  "64 workgroups a side, bindings of 1 MiB and 8 storage buffers": {
+    limits: {
+      maxComputeWorkgroupsPerDimension: 64,
+      maxStorageBufferBindingSize: 1 << 20,
+      maxStorageBuffersPerShaderStage: 8,
+    },
+  },
+  "no f16": { without: ["shader-f16"] },
+  "no subgroups": { without: ["subgroups"] },
+};
+
+const FOLDERS = ["engine", "nn", "nn/layers", "nn/models", "nn/optim", "nn/vision"];
+/** What a file's tests do that only works in a process of their own. */
+const ALONE = /\breopen\(|\binit\(\{|\bdefineOp\b|before init\(\)|ops_table/;
+
+const files = FOLDERS.flatMap((folder) =>
+  testFiles(`tests/${folder}`, (text) => !ALONE.test(text))
+);
+
+type Outcome = "passed" | "refused" | "failed";
+
+/** Whether an error says that the adapter cannot do what was asked for. */
+function isRefusal(error: Error, most: number): boolean {
+  if (error instanceof TypeError) {
+    return /^Cannot run \S+ in f16: this adapter lacks it; use f32$/.test(error.message);
+  }
+  if (!(error instanceof RangeError)) return false;
+  if (/^Cannot .*this adapter binds at (most|once)/.test(error.message)) return true;
+  // A grid that was folded and is too large even so, not one that its op forgot to fold.
+  const grid = /over (\d+) x (\d+) x (\d+) workgroups/.exec(error.message);
+  return grid !== null && grid.slice(1).reduce((n, side) => n * Number(side), 1) > most ** 2;
+}
+
+async function outcomeOf(test: RegisteredTest): Promise<{ outcome: Outcome; message: string }> {
+  try {
+    await test.run();
+    await synchronize();
+    return { outcome: "passed", message: "" };
+  } catch (error) {
+    await synchronize().catch(() => {});
+    const refused = error instanceof Error &&
+      isRefusal(error, gpu().limits.maxComputeWorkgroupsPerDimension);
+    const message = `${test.file}: ${test.name}: ${error instanceof Error ? error.stack : error}`;
+    return { outcome: refused ? "refused" : "failed", message };
+  }
+}
+
+for (const [lack, options] of Object.entries(ADAPTERS)) {
+  Deno.test(`the suite passes on an adapter with ${lack}`, async () => {
+    const counts = { passed: 0, refused: 0, failed: 0 };
+    const problems: string[] = [];
+    const refused: string[] = [];
+    for (const file of files) {
+      // A device a file, as under `deno test`.
+      await reopen(options);
+      const { device, info } = gpu();
+      for (const name of options.without ?? []) assert(!info.features.has(name), name);
+      if (lack === "no subgroups") assertEquals(info.subgroupSize, 0);
+      for (const test of await registeredTests([file])) {
+        const { outcome, message } = await outcomeOf(test);
+        counts[outcome]++;
+        if (outcome === "failed") problems.push(message);
+        if (outcome === "refused") refused.push(message.split("\n")[0]!);
+      }
+      device.destroy();
+    }
+    console.log(
+      `      ${files.length} files: ${counts.passed} passed, ${counts.refused} refused by limit:\n` +
+        refused.map((r) => `      ${r}`).join("\n"),
+    );
+    assertEquals(problems, []);
+    assert(counts.passed > 300 && counts.refused < counts.passed / 10, JSON.stringify(counts));
+    await reopen();
+  });
+}
+
+const tested = [...allOps().values()].filter((op) => op.reference !== null);
+
+Deno.test("every op gives what its reference gives with 16 workgroups a side", async () => {
+  // Few, so that the small grids of the samples have to be folded as large ones are at 65,535.
+  await reopen({ limits: { maxComputeWorkgroupsPerDimension: 16 } });
+  const problems: string[] = [];
+  for (const op of tested) {
+    const result = await checkOp(op);
+    problems.push(...result.problems.map((p) => `${op.name}: ${p}`));
+  }
+  assertEquals(problems, []);
+  await reopen();
+});
+
+/** The largest sample of an op and its first. */
+function few(op: Op<unknown>): number[] {
+  const work = op.samples.map((s) => s.inputs.reduce((n, i) => n + sizeOf(i.shape), 0));
+  return [work.indexOf(Math.max(...work)), 0];
+}
+
+Deno.test("an array over the binding limit is cut, or refused by name and limit", async () => {
+  // Far below any real limit, so that the samples themselves are over it.
+  await reopen({ limits: { maxStorageBufferBindingSize: 1024 } });
+  const refusal = /RangeError: Cannot .*(binds at most|this adapter binds)/;
+  const problems: string[] = [];
+  let refused = 0;
+  let runs = 0;
+  for (const op of tested) {
+    const result = await checkOp(op, { only: few(op), dtypes: false });
+    runs += result.counts.samples;
+    for (const p of result.problems) {
+      if (refusal.test(p)) refused++;
+      else problems.push(`${op.name}: ${p}`);
+    }
+  }
+  assertEquals(problems, []);
+  assert(refused > 0 && refused < runs / 2, `${refused} of ${runs} refused`);
+  await reopen();
+});
+
+Deno.test("a kernel with more buffers than the adapter binds is refused", async () => {
+  await reopen({ limits: { maxStorageBuffersPerShaderStage: 1 } });
+  const { problems } = await checkOp(allOps().get("add")!);
+  const message = "Cannot run add_contiguous: it binds 3 buffers and this adapter binds 1";
+  assert(problems.some((p) => p.includes(message)), problems[0]);
+  await reopen();
+});
