@@ -147,7 +147,12 @@ async function kill(
     while (!ended && performance.now() < until) await Promise.race([end, sleep(0)]);
   }
   if (ended) return true;
-  running.kill("SIGKILL");
+  try {
+    running.kill("SIGKILL");
+  } catch (error) {
+    // It ended just now, and its last output is still on the way.
+    if (!(error instanceof TypeError)) throw error;
+  }
   return (await running.outcome).code === 0;
 }
 
