@@ -106,6 +106,84 @@ export function maxPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
   });
 }
 
+const HALVES: Readonly<Record<string, Param["type"]>> = {
+  count: "u32",
+  H: "u32",
+  W: "u32",
+  OH: "u32",
+  OW: "u32",
+};
+
+/** {@linkcode maxPoolKernel} for windows of 2 x 2 side by side without padding: no loop, no bounds. */
+export function maxPool2x2Kernel({ dtype }: PoolSpec): Kernel {
+  const corners = ["at", "at + 1u", "at + p.W", "at + p.W + 1u"];
+  return kernel({
+    name: "max_pool2d_2x2",
+    buffers: [
+      { name: "x", access: "read", type: dtype },
+      { name: "y", access: "write", type: dtype },
+      { name: "arg", access: "write", type: "u32" },
+    ],
+    params: HALVES,
+    module: IS_NAN,
+    body: `${linearThread("t", "p.count")}
+  let row = t / p.OW;
+  let plane = row / p.OH;
+  let base = plane * p.H * p.W;
+  let at = base + 2u * ((row - plane * p.OH) * p.W + t - row * p.OW);
+  var best = ${asF32("x[at]", dtype)};
+  var place = at;
+  ${
+      corners.slice(1).map((corner, i) => `
+  let v${i} = ${asF32(`x[${corner}]`, dtype)};
+  let wins${i} = v${i} > best || is_nan(v${i});
+  best = select(best, v${i}, wins${i});
+  place = select(place, ${corner}, wins${i});`).join("")
+    }
+  y[t] = ${fromF32("best", dtype)};
+  arg[t] = place - base;`,
+  });
+}
+
+/**
+ * {@linkcode maxPoolBackwardKernel} for windows of 2 x 2 side by side without padding: a thread owns a
+ * window, since no other one covers its elements. Rows and columns that no window covers get zeros from
+ * windows beyond the last one; `count` has them too, ⌈H/2⌉ · ⌈W/2⌉ a plane.
+ */
+export function maxPool2x2BackwardKernel({ dtype }: PoolSpec): Kernel {
+  const zero = fromF32("0.0", dtype);
+  const corner = (place: string, inside: string) =>
+    `if (${inside}) { dx[base + ${place}] = select(${zero}, g, place == ${place}); }`;
+  return kernel({
+    name: "max_pool2d_2x2_backward",
+    buffers: [
+      { name: "dy", access: "read", type: dtype },
+      { name: "arg", access: "read", type: "u32" },
+      { name: "dx", access: "write", type: dtype },
+    ],
+    params: HALVES,
+    body: `${linearThread("t", "p.count")}
+  let columns = (p.W + 1u) / 2u;
+  let rows = (p.H + 1u) / 2u;
+  let row = t / columns;
+  let plane = row / rows;
+  let oh = row - plane * rows;
+  let ow = t - row * columns;
+  let base = plane * p.H * p.W;
+  let at = 2u * (oh * p.W + ow);
+  let whole = oh < p.OH && ow < p.OW;
+  let o = select(0u, (plane * p.OH + oh) * p.OW + ow, whole);
+  let g = select(${zero}, dy[o], whole);
+  let place = arg[o];
+  let right = 2u * ow + 1u < p.W;
+  let below = 2u * oh + 1u < p.H;
+  dx[base + at] = select(${zero}, g, place == at);
+  ${corner("at + 1u", "right")}
+  ${corner("at + p.W", "below")}
+  ${corner("at + p.W + 1u", "right && below")}`,
+  });
+}
+
 /** Divisor of an average window, as PyTorch counts it: padding counts up to size + pad. */
 const DIVISOR = `
 fn extent(start: i32, k: i32, size: u32, pad: i32) -> i32 {

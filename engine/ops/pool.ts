@@ -9,6 +9,8 @@ import {
   adaptiveAvgPoolKernel,
   avgPoolBackwardKernel,
   avgPoolKernel,
+  maxPool2x2BackwardKernel,
+  maxPool2x2Kernel,
   maxPoolBackwardKernel,
   maxPoolKernel,
   type PoolSpec,
@@ -86,6 +88,19 @@ function windowParams(x: Spec, y: Spec, attrs: PoolAttrs): Record<string, number
   };
 }
 
+/** Whether the windows are 2 x 2, side by side and all inside: most pools are. */
+function halves({ shape }: Spec, attrs: PoolAttrs): boolean {
+  const { kernel, stride, padding, dilation, ceilMode } = attrs;
+  const all = (pair: readonly number[], value: number) => pair.every((v) => v === value);
+  const even = shape[2]! % 2 === 0 && shape[3]! % 2 === 0;
+  return all(kernel, 2) && all(stride, 2) && all(padding, 0) && all(dilation, 1) &&
+    (even || !ceilMode);
+}
+
+function sizes(x: Spec, y: Spec): Record<string, number> {
+  return { H: x.shape[2]!, W: x.shape[3]!, OH: y.shape[2]!, OW: y.shape[3]! };
+}
+
 function launch(
   kernel: Kernel,
   arrays: readonly DeviceArray[],
@@ -138,6 +153,9 @@ function poolSamples(dilated: boolean): Sample<PoolAttrs>[] {
   const x = (shape: readonly number[]) => [{ shape, distinct: true }];
   const samples: Sample<PoolAttrs>[] = [
     { inputs: x([2, 3, 6, 6]), attrs: { ...base, kernel: [2, 2] } },
+    { inputs: x([2, 3, 7, 5]), attrs: { ...base, kernel: [2, 2] } },
+    { inputs: x([1, 2, 6, 9]), attrs: { ...base, kernel: [2, 2] } },
+    { inputs: x([1, 2, 9, 4]), attrs: { ...base, kernel: [2, 2], ceilMode: true } },
     { inputs: x([1, 2, 7, 9]), attrs: { ...base, kernel: [3, 3] } },
     { inputs: x([1, 2, 7, 6]), attrs: { ...base, kernel: [3, 3], padding: [1, 1] } },
     {
@@ -166,19 +184,26 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
   forward(ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "maxPool2d");
     const arg = DeviceArray.empty({ shape: out!.shape, dtype: "u32" }, "maxPool2d positions");
-    const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
-    launch(maxPoolKernel(specOf(x!)), [plain(x!), y, arg], y.size, params);
+    const arrays = [plain(x!), y, arg];
+    if (halves(x!, attrs)) {
+      launch(maxPool2x2Kernel(specOf(x!)), arrays, y.size, sizes(x!, y));
+    } else {
+      const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
+      launch(maxPoolKernel(specOf(x!)), arrays, y.size, params);
+    }
     ctx.save(arg);
     return [y];
   },
   backward(ctx, [dy], attrs) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "maxPool2d dx");
-    launch(
-      maxPoolBackwardKernel(specOf(dx)),
-      [plain(dy!), ctx.saved[0]!, dx],
-      dx.size,
-      windowParams(dx, dy!, attrs),
-    );
+    const arrays = [plain(dy!), ctx.saved[0]!, dx];
+    if (halves(dx, attrs)) {
+      const [B, C, H, W] = dx.shape as [number, number, number, number];
+      const windows = B * C * Math.ceil(H / 2) * Math.ceil(W / 2);
+      launch(maxPool2x2BackwardKernel(specOf(dx)), arrays, windows, sizes(dx, dy!));
+    } else {
+      launch(maxPoolBackwardKernel(specOf(dx)), arrays, dx.size, windowParams(dx, dy!, attrs));
+    }
     return [dx];
   },
   reference: ([x], attrs) => [hostWindows(x!, attrs, (values) => Math.max(...values))],
