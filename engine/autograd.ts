@@ -212,12 +212,14 @@ export interface Root {
  *
  * @param collect gradients to keep on the way, by edge; leaves then collect nothing, and an edge for
  *   which it returns true is not walked through
+ * @param through nodes to walk through; all by default
  */
 export function walkBack(
   roots: readonly Root[],
   options: {
     retainGraph: boolean;
     collect?: (edge: Edge, grad: DeviceArray) => boolean | void;
+    through?: ReadonlySet<Node>;
   },
 ): void {
   const pending = new Map<Node, (DeviceArray | null)[]>();
@@ -227,6 +229,10 @@ export function walkBack(
     if (stop || "leaf" in edge) {
       if (options.collect) grad.release();
       else (edge as { leaf: GradientSink }).leaf.accumulate(grad);
+      return;
+    }
+    if (options.through?.has(edge.node) === false) {
+      grad.release();
       return;
     }
     let slots = pending.get(edge.node);
@@ -253,6 +259,30 @@ export function walkBack(
   } finally {
     for (const slots of pending.values()) for (const g of slots) g?.release();
   }
+}
+
+/** The nodes behind `edges` from which a chosen edge can be reached. */
+export function nodesToward(
+  edges: readonly Edge[],
+  chosen: (edge: Edge) => boolean,
+): ReadonlySet<Node> {
+  const found = new Set<Node>();
+  const rest = [...edges];
+  while (rest.length > 0) {
+    const edge = rest.pop()!;
+    if ("leaf" in edge || found.has(edge.node)) continue;
+    found.add(edge.node);
+    for (const next of edge.node.edges) if (next) rest.push(next);
+  }
+  const leading = new Set<Node>();
+  // Edges lead to nodes that were made earlier.
+  for (const node of [...found].sort((a, b) => a.id - b.id)) {
+    const leads = node.edges.some((e) =>
+      e !== null && (chosen(e) || ("node" in e && leading.has(e.node)))
+    );
+    if (leads) leading.add(node);
+  }
+  return leading;
 }
 
 /** a + b in a new array; both handles are given up. */

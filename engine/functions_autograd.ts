@@ -7,6 +7,7 @@ import {
   enableGrad,
   isRecording,
   Node,
+  nodesToward,
   noGrad,
   ownGradient,
   type Root,
@@ -50,10 +51,15 @@ class Collector {
     return this.sums.push(null) - 1;
   }
 
+  /** The number of an edge that was chosen. */
+  placeOf(edge: Edge): number | undefined {
+    const [owner, output] = keyOf(edge);
+    return this.#places.get(owner)?.get(output);
+  }
+
   /** Adds a gradient if its edge was chosen; true if so. */
   collect(edge: Edge, grad: DeviceArray): boolean {
-    const [owner, output] = keyOf(edge);
-    const place = this.#places.get(owner)?.get(output);
+    const place = this.placeOf(edge);
     if (place === undefined) return false;
     const before = this.sums[place];
     this.sums[place] = before ? addAndRelease(before, grad.alias()) : grad.alias();
@@ -67,7 +73,8 @@ function keyOf(edge: Edge): [object, number] {
 
 /**
  * d (Σ outputs · gradOutputs) / d input for each input, without touching any tensor's `grad`. Inputs may
- * be leaves or computed tensors.
+ * be leaves or computed tensors. Parts of the graph that lead to no input are not walked through, and keep
+ * what they saved.
  *
  * @throws {TypeError} if an output or input requires no gradient, a gradOutput is missing or mis-shaped,
  *   or no output depends on an input (unless allowUnused)
@@ -110,6 +117,10 @@ export function grad(
     collect(edge, array) {
       collector.collect(edge, array);
     },
+    through: nodesToward(
+      roots.map((r) => r.edge),
+      (edge) => collector.placeOf(edge) !== undefined,
+    ),
   });
   const unused = places.findIndex((place) => collector.sums[place] === null);
   if (unused >= 0 && !allowUnused) {

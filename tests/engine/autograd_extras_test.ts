@@ -24,6 +24,7 @@ import {
   tensor,
   zeros,
 } from "../../mod.ts";
+import { gpu } from "../../engine/gpu/device.ts";
 
 await init();
 
@@ -75,6 +76,37 @@ Deno.test("grad() keeps the graph only when it is told to", () => {
     grad(y, x);
     assertThrows(() => grad(y, x), Error, "Cannot run backward through sum a second time");
   });
+});
+
+Deno.test("grad() walks only what leads to its inputs, and leaves the rest for later", async () => {
+  const { stats } = gpu().queue;
+  const dispatches = (fn: () => void) => {
+    const before = stats.dispatches;
+    fn();
+    return stats.dispatches - before;
+  };
+  using x = tensor([1, 2], { requiresGrad: true });
+  using w = tensor([0, -1], { requiresGrad: true });
+  const make = (other: Tensor) => {
+    const long = other.exp().tanh().square();
+    return { long, y: x.mul(2).add(long).sum() };
+  };
+  const results = scope(() => {
+    const [{ y, long }, { y: bare }] = [make(w), make(w.detach())];
+    const found: (Tensor | null)[] = [];
+    const pruned = dispatches(() => found.push(...grad(y, x)));
+    assertEquals(pruned, dispatches(() => grad(bare, x)));
+    // What was not walked through still has what it saved.
+    const [dw] = grad(long.sum(), w);
+    return [found[0]!, dw!];
+  });
+  const [dx, dw] = await readAll(results);
+  assertEquals([...dx!], [2, 2]);
+  [0, -1].forEach((w, i) => {
+    const [e, t] = [Math.exp(w), Math.tanh(Math.exp(w))];
+    assert(Math.abs(dw![i]! - 2 * t * (1 - t * t) * e) < 1e-6, `${dw![i]}`);
+  });
+  for (const t of results) t.dispose();
 });
 
 Deno.test("grad() says what it cannot do", async () => {
