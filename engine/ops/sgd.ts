@@ -97,7 +97,9 @@ function check(entries: readonly SgdEntry[], hyper: DeviceArray): void {
             `${a.dtype}: parameter, gradient and buffer must be f32 of one shape`,
         );
       }
-      if (a !== grad && !bindsPlain(a)) {
+    }
+    for (const a of buffer ? [param, buffer] : [param]) {
+      if (!bindsPlain(a)) {
         throw new TypeError(
           `Cannot step ${
             show(param.shape)

@@ -105,6 +105,8 @@ Deno.test("sgdStep() throws for arrays its kernel would misread, and changes not
   using short = tensor([0.5, 0]);
   const refused = "must be contiguous";
   assertThrows(() => sgdStep([{ param: turned, grad: square }], h), TypeError, refused);
+  // The gradient may lie anyhow, the parameter not, even where they are one tensor.
+  assertThrows(() => sgdStep([{ param: turned, grad: turned }], h), TypeError, refused);
   assertThrows(() => sgdStep([{ param: inside, grad: four }], h), TypeError, refused);
   assertThrows(() => sgdStep([{ param: four, grad: five }], h), TypeError, "[5]");
   assertThrows(() => sgdStep([{ param: half, grad: half }], h), TypeError, "f16");
