@@ -143,8 +143,8 @@ function notFinite(results: readonly (HostArray | null)[], role: string): string
 /**
  * The first element further from the reference than rounding explains. With u = 2^-24, an element y
  * that sums terms t may be off by 256 u (|y| + Σ|t|), Σ|t| being the reference at |inputs|, and by
- * 64 u (max|y| + min(1, max|x|)) for what cancels; in f16 by two roundings of 2^-11 more. Integers
- * must be equal.
+ * 64 u (max|y| + min(1, max|x|)) for what cancels; in f16 by two roundings of 2^-11 more, and a product of
+ * n factors by n u |y| more. Integers must be equal.
  */
 function difference(
   op: Op<unknown>,
@@ -156,10 +156,11 @@ function difference(
   const expected = op.reference!(inputs, attrs);
   const sums = op.reference!(inputs.map(magnitudes), attrs);
   const input = Math.min(1, Math.max(0, ...inputs.map(largest)));
+  const factors = op.factors?.(inputs, attrs) ?? 0;
   for (const [o, want] of expected.entries()) {
     const { shape, dtype, data } = outputs[o]!;
     const floor = 64 * u * (largest(want) + input);
-    const relative = 256 * u + (dtype === "f16" ? 2 ** -10 : 0);
+    const relative = (256 + factors) * u + (dtype === "f16" ? 2 ** -10 : 0);
     for (let i = 0; i < want.data.length; i++) {
       const a = data[i]!;
       const b = stored(want.data[i]!, dtype);

@@ -92,6 +92,11 @@ export interface Op<A> {
    * differ by more than rounding; `LATHE_CHECK=1` then passes the op over.
    */
   readonly discontinuous?: (attrs: A) => boolean;
+  /**
+   * Factors of the longest product that makes an output: each may add a rounding of relative size
+   * 2^-24, in whatever order they are multiplied. `LATHE_CHECK=1` allows for them.
+   */
+  readonly factors?: (inputs: readonly Spec[], attrs: A) => number;
   /** Test domain. */
   readonly samples: readonly Sample<A>[];
 }

@@ -67,6 +67,8 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
       }, { shape: x.shape, dtype: dy!.dtype }),
     ];
   },
+  factors: ([x], { dim }) =>
+    normalizeDims("prod", dim, x!.shape.length).reduce((n, d) => n * x!.shape[d]!, 1),
   reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a * b, 1))],
   samples: [
     ...REDUCE_SAMPLES.map((s) =>

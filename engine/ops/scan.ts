@@ -161,6 +161,7 @@ export const cumprod: Op<ScanAttrs> = defineOp<ScanAttrs>({
       }, { shape, dtype: x.dtype }).view(x.shape, contiguousStrides(x.shape)),
     ];
   },
+  factors: ([x], { dim }) => x!.shape[normalizeDim("cumprod", dim, x!.shape.length)] ?? 1,
   reference: ([x], attrs) => hostScan(x!, attrs, (h, v) => h * v),
   samples: [
     { inputs: [{ shape: [6], low: 0.5, high: 1.5 }], attrs: { dim: 0 } },

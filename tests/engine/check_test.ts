@@ -101,6 +101,14 @@ checking("reference", "LATHE_CHECK=1 is silent about what is right", async () =>
   await synchronize();
 });
 
+checking("reference", "LATHE_CHECK=1 lets long products round at every factor", async () => {
+  // 3 · fl(1/3) = 1 + 2^-25 rounds to 1 each time: 2,048 pairs are 2^-14 off, 1,024 units of 2^-24.
+  const pairs = tensor(Array.from({ length: 4096 }, (_, i) => i % 2 ? 1 / 3 : 3));
+  const products = pairs.cumprod(0);
+  await synchronize();
+  assertEquals((await products.data()).at(-1), 1, "every pair has rounded");
+});
+
 checking("nan", "LATHE_CHECK=nan names the first op whose output is not finite", async () => {
   const x = tensor([[1, 0], [4, 2]]);
   const y = inModule("Net", () => inModule("head", () => x.log()).mul(2));
@@ -112,6 +120,14 @@ checking("nan", "LATHE_CHECK=nan names the first op whose output is not finite",
   tensor([-1]).sqrt();
   await assertRejects(() => synchronize(), CheckError, "Op sqrt: output 0 [1] is NaN at [0]");
   assertEquals(await tensor([4]).sqrt().array(), [2]);
+});
+
+checking("reference", "LATHE_CHECK=1 lets long products round at every factor", async () => {
+  // 3 · fl(1/3) = 1 + 2^-25 rounds to 1 each time: 2,048 pairs are 2^-14 off, 1,024 units of 2^-24.
+  const pairs = tensor(Array.from({ length: 4096 }, (_, i) => i % 2 ? 1 / 3 : 3));
+  const products = pairs.cumprod(0);
+  await synchronize();
+  assertEquals((await products.data()).at(-1), 1, "every pair has rounded");
 });
 
 checking("nan", "LATHE_CHECK=nan names the op whose gradient is not finite", async () => {
