@@ -13,6 +13,31 @@ export interface PoolSpec {
   readonly dtype: "f32" | "f16";
 }
 
+/** A kernel whose loops over a window's [rows, columns] are unrolled in the text, unless null. */
+export interface UnrolledPoolSpec extends PoolSpec {
+  readonly unroll: readonly [number, number] | null;
+}
+
+/** `body(row, column)` for each place of a window, or once in two loops to the given ends. */
+function overWindow(
+  { unroll }: UnrolledPoolSpec,
+  ends: readonly [string, string],
+  body: (row: string, column: string) => string,
+): string {
+  if (!unroll) {
+    return `
+  for (var a = 0; a < ${ends[0]}; a++) {
+    for (var b = 0; b < ${ends[1]}; b++) {${body("a", "b")}
+    }
+  }`;
+  }
+  const [rows, columns] = unroll;
+  return Array.from(
+    { length: rows * columns },
+    (_, i) => `\n  {${body(String(Math.floor(i / columns)), String(i % columns))}\n  }`,
+  ).join("");
+}
+
 const WINDOW: Readonly<Record<string, Param["type"]>> = {
   count: "u32",
   H: "u32",
@@ -30,26 +55,32 @@ const WINDOW: Readonly<Record<string, Param["type"]>> = {
 };
 
 const OUTPUT = `${linearThread("t", "p.count")}
-  let plane = t / (p.OH * p.OW);
-  let oh = i32((t / p.OW) % p.OH);
-  let ow = i32(t % p.OW);`;
+  let row = t / p.OW;
+  let plane = row / p.OH;
+  let oh = i32(row - plane * p.OH);
+  let ow = i32(t - row * p.OW);`;
 
 const INPUT = `${linearThread("t", "p.count")}
-  let plane = t / (p.H * p.W);
-  let ih = i32((t / p.W) % p.H);
-  let iw = i32(t % p.W);`;
+  let row = t / p.W;
+  let plane = row / p.H;
+  let ih = i32(row - plane * p.H);
+  let iw = i32(t - row * p.W);`;
 
-/** Windows [first, last] whose rows (or columns) can cover position `i`, ignoring dilation gaps. */
+/**
+ * Windows [first, last] whose rows (or columns) can cover position `i`, ignoring dilation gaps. The
+ * numbers divided are not negative, and u32 division by a constant needs no division.
+ */
 const COVERING = `
-fn first_window(i: i32, pad: i32, reach: i32, stride: i32) -> i32 {
-  return (max(i + pad - reach, 0) + stride - 1) / stride;
+fn first_window(i: i32, pad: i32, reach: i32, stride: u32) -> i32 {
+  return i32((u32(max(i + pad - reach, 0)) + stride - 1u) / stride);
 }
-fn last_window(i: i32, pad: i32, stride: i32, windows: u32) -> i32 {
-  return min((i + pad) / stride, i32(windows) - 1);
+fn last_window(i: i32, pad: i32, stride: u32, windows: u32) -> i32 {
+  return min(i32(u32(i + pad) / stride), i32(windows) - 1);
 }`;
 
 /** y = largest element of each window, and its position ih·W + iw; ties: the first; NaN wins. */
-export function maxPoolKernel({ dtype }: PoolSpec): Kernel {
+export function maxPoolKernel(spec: UnrolledPoolSpec): Kernel {
+  const { dtype } = spec;
   return kernel({
     name: "max_pool2d",
     buffers: [
@@ -60,27 +91,39 @@ export function maxPoolKernel({ dtype }: PoolSpec): Kernel {
     params: { ...WINDOW, lowest: "f32" },
     module: IS_NAN,
     body: `${OUTPUT}
+  let h0 = oh * p.stride_h - p.pad_h;
+  let w0 = ow * p.stride_w - p.pad_w;
+  let base = plane * p.H * p.W;
   var best = p.lowest;
   var place = 0u;
-  var found = false;
-  for (var kh = 0; kh < i32(p.KH); kh++) {
-    let ih = oh * p.stride_h - p.pad_h + kh * p.dil_h;
-    if (u32(ih) >= p.H) { continue; }
-    for (var kw = 0; kw < i32(p.KW); kw++) {
-      let iw = ow * p.stride_w - p.pad_w + kw * p.dil_w;
-      if (u32(iw) >= p.W) { continue; }
-      let at = u32(ih) * p.W + u32(iw);
-      let v = ${asF32("x[plane * p.H * p.W + at]", dtype)};
-      if (!found || v > best || is_nan(v)) { best = v; place = at; found = true; }
+  var found = false;${
+      overWindow(spec, ["i32(p.KH)", "i32(p.KW)"], (row, column) => `
+    let ih = u32(h0 + ${row} * p.dil_h);
+    let iw = u32(w0 + ${column} * p.dil_w);
+    let inside = ih < p.H && iw < p.W;
+    let at = select(0u, ih * p.W + iw, inside);
+    let v = ${asF32("x[base + at]", dtype)};
+    let wins = inside && (!found || v > best || is_nan(v));
+    best = select(best, v, wins);
+    place = select(place, at, wins);
+    found = found || inside;`)
     }
-  }
   y[t] = ${fromF32("best", dtype)};
   arg[t] = place;`,
   });
 }
 
-/** dx: adds dy of the windows whose largest element this is. */
-export function maxPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
+/**
+ * dx: adds dy of the windows whose largest element this is, the last window first. An unrolled kernel
+ * has the strides in its text, since divisions by them are most of its work.
+ */
+export function maxPoolBackwardKernel(
+  spec: UnrolledPoolSpec & { readonly stride: readonly [number, number] },
+): Kernel {
+  const { dtype } = spec;
+  const [stride_h, stride_w] = spec.unroll
+    ? spec.stride.map((s) => `${s}u`)
+    : ["u32(p.stride_h)", "u32(p.stride_w)"];
   return kernel({
     name: "max_pool2d_backward",
     buffers: [
@@ -92,16 +135,19 @@ export function maxPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
     module: COVERING,
     body: `${INPUT}
   let place = u32(ih) * p.W + u32(iw);
-  var total = 0.0;
-  let h1 = last_window(ih, p.pad_h, p.stride_h, p.OH);
-  let w1 = last_window(iw, p.pad_w, p.stride_w, p.OW);
-  let w0 = first_window(iw, p.pad_w, (i32(p.KW) - 1) * p.dil_w, p.stride_w);
-  for (var oh = first_window(ih, p.pad_h, (i32(p.KH) - 1) * p.dil_h, p.stride_h); oh <= h1; oh++) {
-    for (var ow = w0; ow <= w1; ow++) {
-      let o = (plane * p.OH + u32(oh)) * p.OW + u32(ow);
-      if (arg[o] == place) { total += ${asF32("dy[o]", dtype)}; }
+  let h1 = last_window(ih, p.pad_h, ${stride_h}, p.OH);
+  let w1 = last_window(iw, p.pad_w, ${stride_w}, p.OW);
+  let h0 = first_window(ih, p.pad_h, (i32(p.KH) - 1) * p.dil_h, ${stride_h});
+  let w0 = first_window(iw, p.pad_w, (i32(p.KW) - 1) * p.dil_w, ${stride_w});
+  let base = plane * p.OH * p.OW;
+  var total = 0.0;${
+      overWindow(spec, ["(h1 - h0 + 1)", "(w1 - w0 + 1)"], (row, column) => `
+    let oh = h1 - ${row};
+    let ow = w1 - ${column};
+    let covers = oh >= h0 && ow >= w0;
+    let o = base + select(0u, u32(oh) * p.OW + u32(ow), covers);
+    total += select(0.0, ${asF32("dy[o]", dtype)}, covers && arg[o] == place);`)
     }
-  }
   dx[t] = ${fromF32("total", dtype)};`,
   });
 }
@@ -113,37 +159,6 @@ const HALVES: Readonly<Record<string, Param["type"]>> = {
   OH: "u32",
   OW: "u32",
 };
-
-/** {@linkcode maxPoolKernel} for windows of 2 x 2 side by side without padding: no loop, no bounds. */
-export function maxPool2x2Kernel({ dtype }: PoolSpec): Kernel {
-  const corners = ["at", "at + 1u", "at + p.W", "at + p.W + 1u"];
-  return kernel({
-    name: "max_pool2d_2x2",
-    buffers: [
-      { name: "x", access: "read", type: dtype },
-      { name: "y", access: "write", type: dtype },
-      { name: "arg", access: "write", type: "u32" },
-    ],
-    params: HALVES,
-    module: IS_NAN,
-    body: `${linearThread("t", "p.count")}
-  let row = t / p.OW;
-  let plane = row / p.OH;
-  let base = plane * p.H * p.W;
-  let at = base + 2u * ((row - plane * p.OH) * p.W + t - row * p.OW);
-  var best = ${asF32("x[at]", dtype)};
-  var place = at;
-  ${
-      corners.slice(1).map((corner, i) => `
-  let v${i} = ${asF32(`x[${corner}]`, dtype)};
-  let wins${i} = v${i} > best || is_nan(v${i});
-  best = select(best, v${i}, wins${i});
-  place = select(place, ${corner}, wins${i});`).join("")
-    }
-  y[t] = ${fromF32("best", dtype)};
-  arg[t] = place - base;`,
-  });
-}
 
 /**
  * {@linkcode maxPoolBackwardKernel} for windows of 2 x 2 side by side without padding: a thread owns a
@@ -227,10 +242,10 @@ export function avgPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
     module: DIVISOR + COVERING,
     body: `${INPUT}
   var total = 0.0;
-  let h1 = last_window(ih, p.pad_h, p.stride_h, p.OH);
-  let w1 = last_window(iw, p.pad_w, p.stride_w, p.OW);
-  let w_first = first_window(iw, p.pad_w, i32(p.KW) - 1, p.stride_w);
-  for (var oh = first_window(ih, p.pad_h, i32(p.KH) - 1, p.stride_h); oh <= h1; oh++) {
+  let h1 = last_window(ih, p.pad_h, u32(p.stride_h), p.OH);
+  let w1 = last_window(iw, p.pad_w, u32(p.stride_w), p.OW);
+  let w_first = first_window(iw, p.pad_w, i32(p.KW) - 1, u32(p.stride_w));
+  for (var oh = first_window(ih, p.pad_h, i32(p.KH) - 1, u32(p.stride_h)); oh <= h1; oh++) {
     let rows = extent(oh * p.stride_h - p.pad_h, i32(p.KH), p.H, p.pad_h);
     for (var ow = w_first; ow <= w1; ow++) {
       let columns = extent(ow * p.stride_w - p.pad_w, i32(p.KW), p.W, p.pad_w);

@@ -10,7 +10,6 @@ import {
   avgPoolBackwardKernel,
   avgPoolKernel,
   maxPool2x2BackwardKernel,
-  maxPool2x2Kernel,
   maxPoolBackwardKernel,
   maxPoolKernel,
   type PoolSpec,
@@ -19,6 +18,9 @@ import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
+
+/** Places of a window whose loops are unrolled in the text of a kernel: 3 x 3 and less. */
+const MOST_UNROLLED = 9;
 
 /** Attributes of pooling, normalised to pairs [height, width]. */
 export interface PoolAttrs {
@@ -97,8 +99,9 @@ function halves({ shape }: Spec, attrs: PoolAttrs): boolean {
     (even || !ceilMode);
 }
 
-function sizes(x: Spec, y: Spec): Record<string, number> {
-  return { H: x.shape[2]!, W: x.shape[3]!, OH: y.shape[2]!, OW: y.shape[3]! };
+/** A window that is small enough for loops over it to be unrolled, else null. */
+function unrolled(window: readonly [number, number]): readonly [number, number] | null {
+  return window[0] * window[1] <= MOST_UNROLLED ? window : null;
 }
 
 function launch(
@@ -185,12 +188,9 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
     const y = DeviceArray.empty(out!, "maxPool2d");
     const arg = DeviceArray.empty({ shape: out!.shape, dtype: "u32" }, "maxPool2d positions");
     const arrays = [plain(x!), y, arg];
-    if (halves(x!, attrs)) {
-      launch(maxPool2x2Kernel(specOf(x!)), arrays, y.size, sizes(x!, y));
-    } else {
-      const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
-      launch(maxPoolKernel(specOf(x!)), arrays, y.size, params);
-    }
+    const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
+    const unroll = unrolled(attrs.kernel);
+    launch(maxPoolKernel({ ...specOf(x!), unroll }), arrays, y.size, params);
     ctx.save(arg);
     return [y];
   },
@@ -200,9 +200,18 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
     if (halves(dx, attrs)) {
       const [B, C, H, W] = dx.shape as [number, number, number, number];
       const windows = B * C * Math.ceil(H / 2) * Math.ceil(W / 2);
-      launch(maxPool2x2BackwardKernel(specOf(dx)), arrays, windows, sizes(dx, dy!));
+      launch(maxPool2x2BackwardKernel(specOf(dx)), arrays, windows, {
+        H,
+        W,
+        OH: dy!.shape[2]!,
+        OW: dy!.shape[3]!,
+      });
     } else {
-      launch(maxPoolBackwardKernel(specOf(dx)), arrays, dx.size, windowParams(dx, dy!, attrs));
+      const { kernel, stride, dilation } = attrs;
+      const covers = (d: 0 | 1) => Math.ceil((dilation[d] * (kernel[d] - 1) + 1) / stride[d]);
+      const unroll = unrolled([covers(0), covers(1)]);
+      const made = maxPoolBackwardKernel({ ...specOf(dx), unroll, stride });
+      launch(made, arrays, dx.size, windowParams(dx, dy!, attrs));
     }
     return [dx];
   },
