@@ -3,7 +3,13 @@
 export { type DType, type TypedArray } from "./dtype.ts";
 export { CheckError, GpuError, NoAdapterError } from "./errors.ts";
 export { debug, type DebugSettings, setDebug } from "./gpu/debug.ts";
-export { type DeviceInfo, init, type InitOptions, type Limits } from "./gpu/device.ts";
+export {
+  type DeviceInfo,
+  init,
+  type InitOptions,
+  type Limits,
+  type Provider,
+} from "./gpu/device.ts";
 export type { MemoryInfo } from "./gpu/pool.ts";
 export { capture, type Captured, type CapturedResult } from "./capture.ts";
 export { inModule } from "./check.ts";

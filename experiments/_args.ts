@@ -68,6 +68,14 @@ type ValueOf<F extends Flag> = F extends NumberFlag ? number
   : F extends { type: "choice"; choices: readonly (infer C)[] } ? C
   : string;
 
+/** Whose WebGPU to use, as `init` takes it in `provider`; for scripts that open the GPU. */
+export const GPU_FLAG = {
+  type: "choice",
+  choices: ["native", "dawn"],
+  default: "native",
+  help: "Whose WebGPU: Deno's own, or Dawn from npm:webgpu, which needs --allow-ffi",
+} as const satisfies ChoiceFlag;
+
 /** The options that a table of flags gives. */
 export type OptionsOf<T extends FlagTable> = {
   -readonly [K in keyof T]: T[K] extends { default: unknown } ? ValueOf<T[K]>

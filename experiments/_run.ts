@@ -4,6 +4,7 @@ import { init, manualSeed, nn } from "../mod.ts";
 import {
   type FlagSet,
   type FlagTable,
+  GPU_FLAG,
   type OptionsOf,
   type ParsedFlags,
   UsageError,
@@ -25,6 +26,7 @@ export const RUN_FLAGS = {
     min: 1,
     help: "Epochs between checkpoints",
   },
+  gpu: GPU_FLAG,
   out: { type: "path", help: "Run folder; runs/EXPERIMENT-TIME by default" },
   resume: { type: "path", help: "Run folder to go on with" },
 } as const satisfies FlagTable;
@@ -63,7 +65,7 @@ export interface StartedRun<O> {
   readonly resumed: boolean;
 }
 
-const RESUMABLE = ["resume", "epochs", "checkpointEvery", "data"];
+const RESUMABLE = ["resume", "epochs", "checkpointEvery", "data", "gpu"];
 
 /**
  * Reads the flags (those of the earlier run where it goes on), opens the adapter, seeds the random
@@ -88,8 +90,8 @@ export async function startRun<T extends RunTable, P extends string>(
   request.check?.(options);
   if (stored) checkResumed(given as ReadonlySet<string>, request.resumable ?? []);
 
-  const { adapter } = await init();
-  const { seed, out } = options as { seed: number; out?: string };
+  const { gpu, seed, out } = options as { gpu: "native" | "dawn"; seed: number; out?: string };
+  const { adapter } = await init({ provider: gpu });
   manualSeed(seed);
   const kept = { ...options, resume: undefined, out: undefined };
   const folder = resume !== undefined

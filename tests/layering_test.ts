@@ -115,10 +115,17 @@ function violations(files: SourceFile[]): string[] {
 /** It imports the module that a data set names, by URL. */
 const IMPORTS_BY_URL = "nn/data/loader_worker.ts";
 
+/**
+ * May import a computed name: Deno would download the package, 132 MB, for every importer of mod.ts if
+ * the name were literal. A test of its own checks that the name is pinned.
+ */
+const COMPUTES_A_NAME = "engine/gpu/dawn.ts";
+
 /** The imports of a file that a rule forbids. */
 function importBreaches(rule: Rule, file: SourceFile): string[] {
   if (rule.allow === undefined && rule.deny === undefined) return [];
   return importsOf(file.text).flatMap(({ line, specifier }) => {
+    if (specifier === undefined && file.path === COMPUTES_A_NAME) return [];
     if (specifier === undefined && file.path === IMPORTS_BY_URL) return [];
     const target = specifier === undefined ? "" : resolveSpecifier(specifier, file.path);
     const allowed = rule.allow?.some((pattern) => pattern.test(target)) ?? true;

@@ -5,13 +5,22 @@
  */
 
 import { GpuError, NoAdapterError } from "../errors.ts";
+import { loadDawn } from "./dawn.ts";
 import { debug } from "./debug.ts";
 import { BufferPool } from "./pool.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { CommandQueue } from "./queue.ts";
 
+/**
+ * Whose WebGPU to use: `native` is the runtime's own (wgpu in Deno, the browser's in a page), `dawn` is
+ * Chrome's, through `npm:webgpu`.
+ */
+export type Provider = "native" | "dawn";
+
 /** What `init` found, in words a person can read. */
 export interface DeviceInfo {
+  /** Where the device comes from; `caller` for one that was handed to `init`. */
+  readonly provider: Provider | "caller";
   /** Adapter name as the driver gives it, e.g. `llvmpipe (LLVM 15.0.6, 256 bits)`. */
   readonly adapter: string;
   /** PCI vendor or the implementation's word for it; may be empty. */
@@ -62,9 +71,25 @@ const WANTED: readonly string[] = ["shader-f16", "subgroups", "timestamp-query"]
 
 /** Options of {@linkcode init}. */
 export interface InitOptions {
-  /** A device the caller opened, for instance Dawn's through `npm:webgpu`. */
+  /**
+   * A device the caller opened, for instance to share it with a renderer. The engine uses what it was
+   * opened with: ask for the adapter's limits and for `shader-f16`, `subgroups` and `timestamp-query`.
+   * It stays the caller's to destroy.
+   */
   device?: GPUDevice;
-  /** Which adapter to prefer where there are several. */
+  /**
+   * Whose WebGPU to use; `"native"` by default. `"dawn"` loads Dawn from `npm:webgpu@0.6.2` (132 MB, the
+   * first time only; Deno only; needs `--allow-ffi`). It reads back in 0.2 ms what Deno's own takes 11 ms
+   * for, may leave out bounds checks, and reaches the matrix units of a GPU.
+   */
+  provider?: Provider;
+  /**
+   * `false` leaves out the checks that keep a shader's indices inside its buffers, and the clearing of
+   * workgroup memory: faster, but a wrong index reads or overwrites other memory. Only Dawn has this
+   * switch; `true` by default.
+   */
+  robustness?: boolean;
+  /** Which adapter to prefer where there are several; `"high-performance"` by default. */
   powerPreference?: GPUPowerPreference;
   /** Lower limits than the adapter's, to test how the engine copes with small ones. */
   limits?: Partial<Limits>;
@@ -85,6 +110,7 @@ export class Gpu {
   /** Recorded work. */
   readonly queue: CommandQueue;
   #errors: GpuError[] = [];
+  #lost: GpuError | null = null;
 
   constructor(device: GPUDevice, info: DeviceInfo, options: { enableSubgroups: boolean }) {
     this.device = device;
@@ -96,13 +122,9 @@ export class Gpu {
       const { error } = event as GPUUncapturedErrorEvent;
       this.report(new GpuError(error.message.trim(), { label: "device" }));
     });
-    device.lost.then((lost) => {
-      if (lost.reason === "destroyed") return;
-      this.report(
-        new GpuError(`The GPU device was lost: ${lost.message || lost.reason}`, {
-          label: "device",
-        }),
-      );
+    device.lost.then(({ message, reason }) => {
+      const how = reason === "destroyed" ? "destroyed" : `lost: ${message || reason}`;
+      this.#lost = new GpuError(`The GPU device was ${how}`, { label: "device" });
     });
   }
 
@@ -116,9 +138,9 @@ export class Gpu {
     this.#errors.push(error);
   }
 
-  /** Throws the first error reported since the last call. */
+  /** Throws the first error reported since the last call; once the device is lost, that each time. */
   throwIfFailed(): void {
-    const first = this.#errors[0];
+    const first = this.#lost ?? this.#errors[0];
     this.#errors = [];
     if (first) throw first;
   }
@@ -127,11 +149,16 @@ export class Gpu {
 let current: Gpu | undefined;
 let opening: Promise<DeviceInfo> | undefined;
 
+/** How the open device was asked for; {@linkcode reopen} keeps to it. */
+let asked: Pick<InitOptions, "provider" | "robustness"> = {};
+
 /**
  * Opens the GPU. Call it once before anything else; a second call returns the same device's facts.
  *
  * @returns the adapter, its limits and features
- * @throws {NoAdapterError} if there is no WebGPU adapter
+ * @throws {NoAdapterError} if there is no WebGPU adapter, or the provider does not load
+ * @throws {TypeError} if the options do not go together
+ * @throws {Error} if the GPU is open already, from another provider
  *
  * @example
  * ```ts
@@ -140,10 +167,36 @@ let opening: Promise<DeviceInfo> | undefined;
  * console.log(info.adapter, info.software ? "(software)" : "");
  * ```
  */
-export function init(options: InitOptions = {}): Promise<DeviceInfo> {
-  if (current && !options.device) return Promise.resolve(current.info);
+export async function init(options: InitOptions = {}): Promise<DeviceInfo> {
+  checkOptions(options);
+  if (!opening && current && !options.device) return sameProvider(current.info, options);
   opening ??= open(options).finally(() => opening = undefined);
-  return opening;
+  return sameProvider(await opening, options);
+}
+
+function checkOptions({ device, provider, robustness }: InitOptions): void {
+  if (provider !== undefined && provider !== "native" && provider !== "dawn") {
+    throw new TypeError(
+      `Unknown provider ${JSON.stringify(provider)}: it must be "native" or "dawn"`,
+    );
+  }
+  if (device && provider) {
+    throw new TypeError("Cannot take both a device and a provider: leave one out");
+  }
+  if (robustness === false && provider !== "dawn") {
+    throw new TypeError('Cannot leave out bounds checks here: only provider "dawn" can');
+  }
+}
+
+/** The facts of the open device, if it is the one asked for. */
+function sameProvider(info: DeviceInfo, { provider }: InitOptions): DeviceInfo {
+  if (provider && provider !== info.provider) {
+    throw new Error(
+      `Cannot open the GPU with provider "${provider}": it is open with "${info.provider}"; name the ` +
+        "provider in the first call of init()",
+    );
+  }
+  return info;
 }
 
 /**
@@ -158,9 +211,19 @@ export function gpu(): Gpu {
   return current;
 }
 
+/** The entry point of a provider's WebGPU; undefined where the runtime has none. */
+export async function openProvider(
+  options: Pick<InitOptions, "provider" | "robustness"> = {},
+): Promise<GPU | undefined> {
+  if (options.provider === "dawn") {
+    return await loadDawn({ robustness: options.robustness ?? true });
+  }
+  return (globalThis.navigator as Navigator | undefined)?.gpu;
+}
+
 async function open(options: InitOptions): Promise<DeviceInfo> {
-  const wgpu = (globalThis.navigator as Navigator | undefined)?.gpu;
-  const adapter = options.device ? null : await wgpu?.requestAdapter({
+  const wgpu = options.device ? undefined : await openProvider(options);
+  const adapter = await wgpu?.requestAdapter({
     powerPreference: options.powerPreference ?? "high-performance",
   });
   if (!options.device && !adapter) {
@@ -185,6 +248,7 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
   const sizes = about as { subgroupMinSize?: number; subgroupMaxSize?: number } | undefined;
   const fixed = sizes?.subgroupMinSize === sizes?.subgroupMaxSize;
   const info: DeviceInfo = {
+    provider: options.device ? "caller" : options.provider ?? "native",
     adapter: description,
     vendor: about?.vendor ?? "",
     software,
@@ -193,9 +257,10 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
     subgroupSize: subgroups !== "none" && fixed ? sizes?.subgroupMinSize ?? 0 : 0,
   };
   current = new Gpu(device, info, { enableSubgroups: subgroups === "enable" });
+  asked = { provider: options.provider, robustness: options.robustness };
   if (debug().level >= 1) {
     debug().write(
-      `[lathe] ${info.adapter}${software ? " (software)" : ""}, features ${
+      `[lathe] ${info.adapter}${software ? " (software)" : ""}, ${info.provider}, features ${
         WANTED.filter((f) => info.features.has(f)).join(" ") || "none"
       }, binding ${limits.maxStorageBufferBindingSize >> 20} MiB`,
     );
@@ -263,8 +328,11 @@ async function probeSubgroups(device: GPUDevice): Promise<"plain" | "enable" | "
   return "none";
 }
 
-/** Replaces the open device, for tests that fake limits. Tensors of the old one stay with it. */
+/**
+ * Replaces the open device by one of the same provider, for tests that fake limits. Tensors of the old
+ * one stay with it.
+ */
 export async function reopen(options: InitOptions = {}): Promise<DeviceInfo> {
   current = undefined;
-  return await open(options);
+  return await open(options.device ? options : { ...asked, ...options });
 }

@@ -3,7 +3,7 @@
  * since a name in a feature list promises less than a right answer. `deno task doctor` prints it.
  */
 
-import { adapterName } from "./device.ts";
+import { adapterName, type InitOptions, openProvider } from "./device.ts";
 import { BufferUsage, MapMode } from "./flags.ts";
 
 /** What trying a feature gave. */
@@ -28,9 +28,11 @@ export interface AdapterFacts {
   readonly maxStorageBuffersPerShaderStage: number;
 }
 
-/** The facts about the adapter that `init` opens, or null where there is none. */
-export async function adapterFacts(): Promise<AdapterFacts | null> {
-  const wgpu = (globalThis.navigator as Navigator | undefined)?.gpu;
+/** The facts about the adapter that `init` opens with these options, or null where there is none. */
+export async function adapterFacts(
+  options: Pick<InitOptions, "provider"> = {},
+): Promise<AdapterFacts | null> {
+  const wgpu = await openProvider(options);
   const adapter = await wgpu?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) return null;
   const { info, limits } = adapter;

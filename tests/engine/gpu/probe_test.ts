@@ -85,7 +85,7 @@ Deno.test("judgeTimestamps() disbelieves clocks that stand still, run ahead or i
 Deno.test("the probes agree with the device they run on", async () => {
   const info = await init();
   const { device } = gpu();
-  const facts = await adapterFacts();
+  const facts = await adapterFacts({ provider: info.provider === "dawn" ? "dawn" : "native" });
   assertEquals(facts?.description, info.adapter);
   const [f16, subgroups, times] = [
     await tryF16(device),
