@@ -15,13 +15,17 @@ export interface MultiheadAttentionOptions {
   bias?: boolean;
   /** Whether tensors are [N, L, E] instead of [L, N, E]. Default false. */
   batchFirst?: boolean;
+  /** Size of the keys. Default E. */
+  kdim?: number;
+  /** Size of the values. Default E. */
+  vdim?: number;
 }
 
 /** Options of {@linkcode MultiheadAttention.forward}. */
 export interface MultiheadAttentionCall {
-  /** Default: the query. */
+  /** [S, N, kdim]. Default: the query. */
   key?: Tensor;
-  /** Default: the key. */
+  /** [S, N, vdim]. Default: the key. */
   value?: Tensor;
   /** [L, S] or [N · heads, L, S]: bool, true where a query must not see a key; or floats to add. */
   attnMask?: Tensor;
@@ -32,11 +36,10 @@ export interface MultiheadAttentionCall {
 }
 
 /**
- * Attention of numHeads heads: queries [L, N, E], keys and values [S, N, E] → [L, N, E].
+ * Attention of numHeads heads: queries [L, N, E], keys [S, N, kdim] and values [S, N, vdim] → [L, N, E].
  *
  * Names, start and the sense of bool masks (true is hidden) are PyTorch's:
  * https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
- * Keys and values have the queries' size E.
  *
  * @example
  * ```ts
@@ -55,8 +58,18 @@ export class MultiheadAttention extends Module {
   readonly dropout: number;
   /** Whether tensors are [N, L, E]. */
   readonly batchFirst: boolean;
-  /** Projections of queries, keys and values: [3 · E, E] */
-  in_proj_weight: Parameter;
+  /** Size of the keys. */
+  readonly kdim: number;
+  /** Size of the values. */
+  readonly vdim: number;
+  /** Projection of the queries [E, E], where keys or values have a size of their own. */
+  q_proj_weight: Parameter | null = null;
+  /** Then that of the keys: [E, kdim] */
+  k_proj_weight: Parameter | null = null;
+  /** Then that of the values: [E, vdim] */
+  v_proj_weight: Parameter | null = null;
+  /** Projections of queries, keys and values where all have size E: [3 · E, E] */
+  in_proj_weight: Parameter | null = null;
   /** [3 · E] */
   in_proj_bias: Parameter | null;
   /** The output's projection. */
@@ -65,8 +78,9 @@ export class MultiheadAttention extends Module {
   /** @throws {RangeError} If a size is out of range, or the heads do not divide it. */
   constructor(embedDim: number, numHeads: number, options: MultiheadAttentionOptions = {}) {
     super();
-    const { dropout = 0, bias = true, batchFirst = false } = options;
-    checkSizes("MultiheadAttention", { embedDim, numHeads });
+    const { dropout = 0, bias = true, batchFirst = false, kdim = embedDim, vdim = embedDim } =
+      options;
+    checkSizes("MultiheadAttention", { embedDim, numHeads, kdim, vdim });
     if (embedDim % numHeads !== 0) {
       throw new RangeError(
         `Cannot make MultiheadAttention of size ${embedDim} with ${numHeads} heads: heads must ` +
@@ -78,8 +92,20 @@ export class MultiheadAttention extends Module {
     this.numHeads = numHeads;
     this.dropout = dropout;
     this.batchFirst = batchFirst;
-    this.in_proj_weight = new Parameter(zeros([3 * embedDim, embedDim]));
-    xavierUniform(this.in_proj_weight);
+    this.kdim = kdim;
+    this.vdim = vdim;
+    const projection = (rows: number, columns: number) => {
+      const weight = new Parameter(zeros([rows, columns]));
+      xavierUniform(weight);
+      return weight;
+    };
+    if (kdim === embedDim && vdim === embedDim) {
+      this.in_proj_weight = projection(3 * embedDim, embedDim);
+    } else {
+      this.q_proj_weight = projection(embedDim, embedDim);
+      this.k_proj_weight = projection(embedDim, kdim);
+      this.v_proj_weight = projection(embedDim, vdim);
+    }
     this.in_proj_bias = bias ? new Parameter(zeros([3 * embedDim])) : null;
     this.out_proj = new Linear(embedDim, embedDim, { bias });
     noGrad(() => this.out_proj.bias?.zero_());
@@ -97,12 +123,13 @@ export class MultiheadAttention extends Module {
   ): { output: Tensor; weights: Tensor } {
     const { key = query, attnMask, keyPaddingMask, isCausal } = options;
     const value = options.value ?? key;
-    const { embedDim: E, batchFirst } = this;
-    for (const t of [query, key, value]) {
-      if (t.ndim === 3 && t.shape[2] === E) continue;
+    const { embedDim: E, kdim, vdim, batchFirst } = this;
+    const given = [["queries", query, E], ["keys", key, kdim], ["values", value, vdim]] as const;
+    for (const [what, t, size] of given) {
+      if (t.ndim === 3 && t.shape[2] === size) continue;
       throw new TypeError(
-        `Cannot attend to [${t.shape.join(", ")}]: queries, keys and values must be ` +
-          `${batchFirst ? "[N, L, E]" : "[L, N, E]"} with E = ${E}`,
+        `Cannot attend with ${what} [${t.shape.join(", ")}]: they must be ` +
+          `${batchFirst ? "[N, L, E]" : "[L, N, E]"} with E = ${size}`,
       );
     }
     const first = (t: Tensor) => batchFirst ? t : t.transpose(0, 1);
@@ -119,11 +146,12 @@ export class MultiheadAttention extends Module {
 
   /** Queries, keys and values of each head: [N, heads, L, E / heads]. */
   #project(query: Tensor, key: Tensor, value: Tensor): [Tensor, Tensor, Tensor] {
-    const { embedDim: E, numHeads, in_proj_weight: weight, in_proj_bias: bias } = this;
+    const { embedDim: E, numHeads, in_proj_weight: whole, in_proj_bias: bias } = this;
+    const weights = [this.q_proj_weight, this.k_proj_weight, this.v_proj_weight];
     const heads = (t: Tensor) =>
       t.reshape(t.shape[0]!, t.shape[1]!, numHeads, E / numHeads).permute(0, 2, 1, 3);
     const all = [query, key, value].map((t, i) =>
-      heads(t.linear(weight.narrow(0, i * E, E), bias?.narrow(0, i * E, E)))
+      heads(t.linear(weights[i] ?? whole!.narrow(0, i * E, E), bias?.narrow(0, i * E, E)))
     );
     return all as [Tensor, Tensor, Tensor];
   }

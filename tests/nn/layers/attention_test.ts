@@ -99,26 +99,37 @@ Deno.test("scaledDotProductAttention drops weights and scales the rest", async (
   assert([...y].some((v) => Math.abs(v - 1) > 0.01));
 });
 
-Deno.test("MultiheadAttention gives the float64 values of each head", async () => {
+for (const [kdim, vdim] of [[6, 6], [5, 3], [6, 4]] as const) {
+  const sizes = `keys of ${kdim} and values of ${vdim}`;
+  Deno.test(`MultiheadAttention gives the float64 values of each head, ${sizes}`, () =>
+    checkHeads(kdim, vdim));
+}
+
+async function checkHeads(kdim: number, vdim: number): Promise<void> {
   const [N, L, S, E, heads] = [2, 3, 4, 6, 2];
   const D = E / heads;
-  const w = matrix("w", 3 * E, E);
+  const w = [matrix("w q", E, E), matrix("w k", E, kdim), matrix("w v", E, vdim)];
   const b = matrix("b", 1, 3 * E)[0]!;
   const wo = matrix("wo", E, E);
   const bo = matrix("bo", 1, E)[0]!;
+  const whole = kdim === E && vdim === E;
   const state = {
-    in_proj_weight: tensor(w),
+    ...(whole ? { in_proj_weight: tensor(w.flat()) } : {
+      q_proj_weight: tensor(w[0]!),
+      k_proj_weight: tensor(w[1]!),
+      v_proj_weight: tensor(w[2]!),
+    }),
     in_proj_bias: tensor(b),
     "out_proj.weight": tensor(wo),
     "out_proj.bias": tensor(bo),
   };
   const queries = [0, 1].map((n) => matrix(`query ${n}`, L, E));
-  const keys = [0, 1].map((n) => matrix(`key ${n}`, S, E));
-  const values = [0, 1].map((n) => matrix(`value ${n}`, S, E));
+  const keys = [0, 1].map((n) => matrix(`key ${n}`, S, kdim));
+  const values = [0, 1].map((n) => matrix(`value ${n}`, S, vdim));
   const padded = [[false, false, false, true], [false, false, false, false]];
   const blocked = (i: number, j: number) => i === 0 && j === 1;
   const project = (x: Matrix, part: number) =>
-    times(x, transposed(w.slice(part * E, (part + 1) * E)))
+    times(x, transposed(w[part]!))
       .map((row) => row.map((value, j) => value + b[part * E + j]!));
   const want: number[] = [];
   const wantWeights: number[] = [];
@@ -145,7 +156,7 @@ Deno.test("MultiheadAttention gives the float64 values of each head", async () =
   );
   const keyPaddingMask = tensor(padded);
   for (const batchFirst of [true, false]) {
-    using layer = new nn.MultiheadAttention(E, heads, { batchFirst });
+    using layer = new nn.MultiheadAttention(E, heads, { batchFirst, kdim, vdim });
     assertEquals(Object.keys(layer.stateDict()), Object.keys(state));
     layer.loadStateDict(state);
     const place = (m: Matrix[]) => batchFirst ? tensor(m) : tensor(m).transpose(0, 1);
@@ -171,21 +182,32 @@ Deno.test("MultiheadAttention gives the float64 values of each head", async () =
       { atol: 8 * 7 * ATOL },
     );
   }
-});
+}
 
 Deno.test("MultiheadAttention starts as PyTorch's and names what does not fit", async () => {
   manualSeed(1);
   using layer = new nn.MultiheadAttention(16, 4);
   const { in_proj_weight, in_proj_bias, out_proj } = layer;
-  const [w, b, bo] = await readAll([in_proj_weight, in_proj_bias!, out_proj.bias!]);
+  const [w, b, bo] = await readAll([in_proj_weight!, in_proj_bias!, out_proj.bias!]);
   const bound = Math.sqrt(6 / (16 + 48));
   assert(w!.every((v) => Math.abs(v) <= bound) && w!.some((v) => Math.abs(v) > 0.9 * bound));
   assert([...b!, ...bo!].every((v) => v === 0));
+  using other = new nn.MultiheadAttention(16, 4, { vdim: 2 });
+  const separate = other.v_proj_weight!;
+  const values = await separate.data();
+  // [16, 2] has a bound of its own.
+  const wide = Math.sqrt(6 / 18);
+  assert(values.every((v) => Math.abs(v) <= wide) && values.some((v) => Math.abs(v) > bound));
+  assertThrows(
+    () => other.forward(zeros([2, 3, 16])),
+    TypeError,
+    "Cannot attend with values [2, 3, 16]: they must be [L, N, E] with E = 2",
+  );
   assertThrows(() => new nn.MultiheadAttention(6, 4), RangeError, "heads must divide the size");
   assertThrows(
     () => layer.forward(zeros([2, 3, 8])),
     TypeError,
-    "Cannot attend to [2, 3, 8]: queries, keys and values must be [L, N, E] with E = 16",
+    "Cannot attend with queries [2, 3, 8]: they must be [L, N, E] with E = 16",
   );
   assertThrows(
     () =>
