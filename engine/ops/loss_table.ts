@@ -4,7 +4,7 @@
  * uniforms. Source: torch.nn.functional.
  */
 
-import { LOG } from "../kernels/special.ts";
+import { EXP, LOG } from "../kernels/special.ts";
 import type { Scalars } from "./pointwise_row.ts";
 
 /** A loss by element. */
@@ -27,8 +27,8 @@ export interface LossRow {
   readonly extremes?: readonly (readonly number[])[];
 }
 
-const LOGITS = `${LOG}
-fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exp(-x)); }
+const LOGITS = `${EXP}${LOG}
+fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exponential(-x)); }
 // log(1 + exp(-x))
 fn softplus_neg(x: f32) -> f32 { return log_1_plus(exp(-abs(x))) + max(-x, 0.0); }`;
 

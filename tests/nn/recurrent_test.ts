@@ -19,7 +19,7 @@ import { gpu } from "../../engine/gpu/device.ts";
 import { assertClose } from "../helpers/close.ts";
 import { Draw } from "../helpers/draw.ts";
 
-await init();
+const info = await init();
 
 const U = 2 ** -24;
 const sigmoid = (x: number) => 1 / (1 + Math.exp(-x));
@@ -273,6 +273,48 @@ Deno.test("the cells step as the nets do", async () => {
     assertEquals(a, b);
     for (const t of [want!, got!, net, cell]) t.dispose();
   }
+});
+
+Deno.test({
+  name:
+    "f16 nets and cells give what f32 ones of the same weights give, rounded, with f16 gradients",
+  ignore: !info.features.has("shader-f16"),
+  async fn() {
+    const [T, N, I, H] = [6, 3, 4, 5];
+    const draw = new Draw("recurrent f16");
+    const x = tensor(Array.from({ length: T * N * I }, () => 2 * draw.uniform() - 1), {
+      shape: [T, N, I],
+    });
+    for (const Net of [nn.LSTM, nn.GRU, nn.RNN]) {
+      manualSeed(3);
+      using half = new Net(I, H, { numLayers: 2, bidirectional: true }).to("f16");
+      using full = new Net(I, H, { numLayers: 2, bidirectional: true });
+      full.loadStateDict(half.stateDict());
+      const run = (net: nn.LSTM | nn.GRU | nn.RNN, x: Tensor) => {
+        const { output, hn } = net.forward(x, { lengths: [6, 1, 4] });
+        output.sum().backward();
+        return [output.detach(), hn.detach(), ...net.parameters().map((p) => p.grad!.detach())];
+      };
+      const results = scope(() => [...run(half, x.to("f16")), ...run(full, x.to("f16").to("f32"))]);
+      const count = results.length / 2;
+      results.forEach((t, i) => assertEquals(t.dtype, i < count ? "f16" : "f32"));
+      const data = await readAll(results);
+      for (let k = 0; k < count; k++) {
+        const [got, want] = [data[k]!, data[k + count]!];
+        const size = Math.max(...Array.from(want, Math.abs));
+        assert(size > 0.01, `${Net.name} ${k} is ${size}`);
+        // Roundings of 2^-11 in each of T steps of two layers add up as their root; K = 4.
+        const tolerance = 4 * 2 ** -11 * Math.sqrt(2 * T) * size;
+        want.forEach((w, i) => {
+          assert(Math.abs(got[i]! - w) <= tolerance, `${Net.name} ${k}, ${i}: ${got[i]}, ${w}`);
+        });
+      }
+      for (const t of results) t.dispose();
+    }
+    using cell = new nn.GRUCell(I, H).to("f16");
+    assertEquals(cell.forward(x.select(0, 0).to("f16")).dtype, "f16");
+    assertThrows(() => cell.forward(x.select(0, 0)), TypeError, "f16");
+  },
 });
 
 Deno.test("RNN with relu keeps what is above 0", async () => {
