@@ -31,4 +31,11 @@ export type { MelOptions, MelScale, MelSpectrogram } from "./mel.ts";
 export { hzToMel, melSpectrogram, melToHz, powerToDb } from "./mel.ts";
 export { ImageFolder, type ImageFolderOptions, openImageFolder } from "./image_folder.ts";
 export type { FoundPictures, LabeledPicture } from "./image_folder.ts";
+export {
+  type ClassLimits,
+  ClassSampler,
+  resampleClasses,
+  WeightedSampler,
+  type WeightedSamplerOptions,
+} from "./samplers.ts";
 export { HostRandom } from "./rng.ts";

@@ -11,7 +11,8 @@ const LIBRARY_STREAMS = 2 ** 48;
  * The stream of `index` for one use inside the library, so that two uses with the same seed do not
  * draw the same numbers.
  *
- * @param use Small id of the use: 1 is the loader's shuffling, 2 is `randomSplit`.
+ * @param use Small id of the use: 1 is the loader's shuffling, 2 is `randomSplit`, 3 `WeightedSampler`, 4
+ * and 5 the drawing and the shuffling of classes.
  * @param index Which of the use's streams, 0 to 2^44 - 1: the epoch for the loader.
  */
 export function libraryStream(use: number, index: number): number {
