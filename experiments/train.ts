@@ -4,6 +4,7 @@ import { runMain, UsageError } from "./_args.ts";
 
 const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   letters: () => import("./letters.ts"),
+  moco: () => import("./moco.ts"),
 };
 
 interface Experiment {
@@ -11,15 +12,18 @@ interface Experiment {
 }
 
 async function main(args: readonly string[]): Promise<number> {
-  const named = args[0] !== undefined && !args[0].startsWith("-");
-  const name = named ? args[0]! : "letters";
+  // `--gpu` may stand before the name: `deno task train:dawn` begins with it.
+  const before = args[0] === "--gpu" ? 2 : 0;
+  const first = args[before];
+  const named = first !== undefined && !first.startsWith("-");
+  const name = named ? first : "letters";
   const load = Object.hasOwn(EXPERIMENTS, name) ? EXPERIMENTS[name] : undefined;
   if (!load) {
     throw new UsageError(
       `Unknown experiment "${name}": there is ${Object.keys(EXPERIMENTS).join(", ")}`,
     );
   }
-  return await (await load()).main(named ? args.slice(1) : args);
+  return await (await load()).main(named ? args.toSpliced(before, 1) : args);
 }
 
 if (import.meta.main) await runMain(() => main(Deno.args));
