@@ -8,9 +8,10 @@
  * sitting mean much.
  */
 
-import { init, manualSeed, profile, scope } from "../mod.ts";
+import { type DeviceInfo, init, manualSeed, profile, scope } from "../mod.ts";
 import { defineFlags, runMain, UsageError } from "../experiments/_args.ts";
 import { measureRoofline, type Roofline } from "./roofline.ts";
+import { nameOf } from "./work.ts";
 import { type Workload, workloads } from "./workloads.ts";
 
 const FLAGS = defineFlags({
@@ -19,6 +20,11 @@ const FLAGS = defineFlags({
   seconds: { type: "number", default: 1, above: 0, help: "Time for each workload" },
   json: { type: "path", help: "Write the results to this file" },
   compare: { type: "path", help: "Print ratios to the results in this file" },
+  peers: {
+    type: "boolean",
+    default: false,
+    help: "The same work in TensorFlow.js and jax-js instead, alternating, as ratios to ours",
+  },
 }, {
   command: "deno task bench",
   about: "Times kernels and training steps by GPU timestamps, against the roofline.",
@@ -109,6 +115,7 @@ async function main(): Promise<void> {
   const old = await readOld(options.compare);
   const info = await init();
   const batch = options.batch ?? (info.software ? 8 : 64);
+  if (options.peers) return await peers({ ...options, batch }, info);
   const list = workloads({ batch, largest: info.software ? 5e9 : Infinity }).filter((w) =>
     !options.filter || `${w.name} ${w.from}`.includes(options.filter)
   );
@@ -143,6 +150,28 @@ async function main(): Promise<void> {
     };
     await Deno.writeTextFile(options.json, JSON.stringify(file, null, 2) + "\n");
   }
+}
+
+/** Times the libraries that do the same work; `deno.lock` of this folder pins them. */
+async function peers(
+  options: { batch: number; filter?: string; seconds: number; json?: string },
+  info: DeviceInfo,
+): Promise<void> {
+  const { coldStart, peerWorkloads, runPeers } = await import("./peers/run.ts");
+  manualSeed(1);
+  const list = peerWorkloads({ n: options.batch }).filter(({ work, from }) =>
+    !options.filter || `${nameOf(work)} ${from}`.includes(options.filter)
+  );
+  console.log(`${info.adapter}${info.software ? " (software)" : ""}, Deno ${Deno.version.deno}`);
+  const results = await runPeers(list, { seconds: options.seconds, info });
+  const cold = "first step".includes(options.filter ?? "") ? await coldStart() : undefined;
+  if (options.json !== undefined) {
+    const { adapter } = info;
+    const file = { adapter, deno: Deno.version.deno, batch: options.batch, results, cold };
+    await Deno.writeTextFile(options.json, JSON.stringify(file, null, 2) + "\n");
+  }
+  // Workers of jax-js would keep the process alive.
+  Deno.exit(0);
 }
 
 if (import.meta.main) await runMain(main);
