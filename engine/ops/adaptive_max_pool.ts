@@ -11,7 +11,7 @@ import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, plain } from "./launch_pointwise.ts";
 import type { AdaptiveAttrs } from "./pool.ts";
 
 function launch(
@@ -26,10 +26,6 @@ function launch(
     grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
     cost: { flops: arrays[0]!.size, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
   });
-}
-
-function specOf({ dtype }: Spec): { dtype: "f32" | "f16" } {
-  return { dtype: dtype === "f16" ? "f16" : "f32" };
 }
 
 /** Largest element over windows chosen so that the output has the given size. */
@@ -52,14 +48,14 @@ export const adaptiveMaxPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
     const source = plain(x!);
     const y = DeviceArray.empty(out!, "adaptiveMaxPool2d");
     const places = DeviceArray.empty({ shape: y.shape, dtype: "u32" }, "adaptiveMaxPool2d places");
-    launch(adaptiveMaxPoolKernel(specOf(y)), [source, y, places], { x: source, y, count: y.size });
+    launch(adaptiveMaxPoolKernel(floatOf(y)), [source, y, places], { x: source, y, count: y.size });
     ctx.save(places);
     return [y];
   },
   backward(ctx, [dy]) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "adaptiveMaxPool2d dx");
     const arrays = [plain(dy!), ctx.saved[0]!, dx];
-    launch(adaptiveMaxPoolBackwardKernel(specOf(dx)), arrays, { x: dx, y: dy!, count: dx.size });
+    launch(adaptiveMaxPoolBackwardKernel(floatOf(dx)), arrays, { x: dx, y: dy!, count: dx.size });
     return [dx];
   },
   reference: ([x], { size }) => {

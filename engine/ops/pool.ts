@@ -12,12 +12,11 @@ import {
   maxPool2x2BackwardKernel,
   maxPoolBackwardKernel,
   maxPoolKernel,
-  type PoolSpec,
 } from "../kernels/pool.ts";
 import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
+import { floatOf, plain } from "./launch_pointwise.ts";
 
 /** Places of a window whose loops are unrolled in the text of a kernel: 3 x 3 and less. */
 const MOST_UNROLLED = 9;
@@ -66,11 +65,6 @@ function checkPool(name: string, x: Spec, attrs: PoolAttrs): Spec {
     );
   }
   return { shape: [B, C, OH, OW], dtype: x.dtype };
-}
-
-/** The dtype of a checked input. */
-function specOf({ dtype }: Spec): PoolSpec {
-  return { dtype: dtype === "f16" ? "f16" : "f32" };
 }
 
 function windowParams(x: Spec, y: Spec, attrs: PoolAttrs): Record<string, number> {
@@ -190,7 +184,7 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
     const arrays = [plain(x!), y, arg];
     const params = { ...windowParams(x!, y, attrs), lowest: -Infinity };
     const unroll = unrolled(attrs.kernel);
-    launch(maxPoolKernel({ ...specOf(x!), unroll }), arrays, y.size, params);
+    launch(maxPoolKernel({ ...floatOf(x!), unroll }), arrays, y.size, params);
     ctx.save(arg);
     return [y];
   },
@@ -200,7 +194,7 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
     if (halves(dx, attrs)) {
       const [B, C, H, W] = dx.shape as [number, number, number, number];
       const windows = B * C * Math.ceil(H / 2) * Math.ceil(W / 2);
-      launch(maxPool2x2BackwardKernel(specOf(dx)), arrays, windows, {
+      launch(maxPool2x2BackwardKernel(floatOf(dx)), arrays, windows, {
         H,
         W,
         OH: dy!.shape[2]!,
@@ -210,7 +204,7 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
       const { kernel, stride, dilation } = attrs;
       const covers = (d: 0 | 1) => Math.ceil((dilation[d] * (kernel[d] - 1) + 1) / stride[d]);
       const unroll = unrolled([covers(0), covers(1)]);
-      const made = maxPoolBackwardKernel({ ...specOf(dx), unroll, stride });
+      const made = maxPoolBackwardKernel({ ...floatOf(dx), unroll, stride });
       launch(made, arrays, dx.size, windowParams(dx, dy!, attrs));
     }
     return [dx];
@@ -226,13 +220,13 @@ export const avgPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
   forward(_ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "avgPool2d");
     const params = { ...windowParams(x!, y, attrs), include_pad: Number(attrs.countIncludePad) };
-    launch(avgPoolKernel(specOf(x!)), [plain(x!), y], y.size, params);
+    launch(avgPoolKernel(floatOf(x!)), [plain(x!), y], y.size, params);
     return [y];
   },
   backward(ctx, [dy], attrs) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "avgPool2d dx");
     const params = { ...windowParams(dx, dy!, attrs), include_pad: Number(attrs.countIncludePad) };
-    launch(avgPoolBackwardKernel(specOf(dx)), [plain(dy!), dx], dx.size, params);
+    launch(avgPoolBackwardKernel(floatOf(dx)), [plain(dy!), dx], dx.size, params);
     return [dx];
   },
   reference: ([x], attrs) => [
@@ -273,13 +267,13 @@ export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
   },
   forward(_ctx, [x], _attrs, [out]) {
     const y = DeviceArray.empty(out!, "adaptiveAvgPool2d");
-    launch(adaptiveAvgPoolKernel(specOf(x!)), [plain(x!), y], y.size, planeParams(x!, y));
+    launch(adaptiveAvgPoolKernel(floatOf(x!)), [plain(x!), y], y.size, planeParams(x!, y));
     return [y];
   },
   backward(ctx, [dy]) {
     const dx = DeviceArray.empty(ctx.inputs[0]!, "adaptiveAvgPool2d dx");
     launch(
-      adaptiveAvgPoolBackwardKernel(specOf(dx)),
+      adaptiveAvgPoolBackwardKernel(floatOf(dx)),
       [plain(dy!), dx],
       dx.size,
       planeParams(dx, dy!),

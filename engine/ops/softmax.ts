@@ -8,11 +8,7 @@ import { softmaxBackwardKernel, softmaxKernel } from "../kernels/softmax.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
-
-function floatOf({ dtype }: DeviceArray): "f32" | "f16" {
-  return dtype === "f16" ? "f16" : "f32";
-}
+import { floatOf, plain } from "./launch_pointwise.ts";
 
 function define(log: boolean): Op<Record<never, never>> {
   const name = log ? "logSoftmax" : "softmax";
@@ -34,7 +30,7 @@ function define(log: boolean): Op<Record<never, never>> {
       const source = plain(x!);
       const y = DeviceArray.empty(x!, name);
       gpu().queue.launch({
-        kernel: softmaxKernel({ log, dtype: floatOf(y) }),
+        kernel: softmaxKernel({ log, ...floatOf(y) }),
         buffers: [operand(source).binding, operand(y).binding],
         params: rows(y),
         grid: grid(y),
@@ -47,7 +43,7 @@ function define(log: boolean): Op<Record<never, never>> {
       const [y] = ctx.saved as [DeviceArray];
       const dx = DeviceArray.empty(y, `${name}_backward`);
       gpu().queue.launch({
-        kernel: softmaxBackwardKernel({ log, dtype: floatOf(y) }),
+        kernel: softmaxBackwardKernel({ log, ...floatOf(y) }),
         buffers: [operand(y).binding, operand(plain(dy!)).binding, operand(dx).binding],
         params: rows(y),
         grid: grid(y),
