@@ -3,6 +3,13 @@
 import { noGrad, type Tensor, zeros } from "../engine/mod.ts";
 
 export { averagePrecision, bleu, type BleuOptions, paddedCmap } from "./metrics_host.ts";
+export {
+  type DetectionScores,
+  meanAveragePrecision,
+  type PrecisionRecall,
+  precisionRecall,
+  type PrecisionRecallOptions,
+} from "./metrics_detection.ts";
 
 /** Options of {@linkcode accuracy}. */
 export interface AccuracyOptions {

@@ -15,6 +15,11 @@ export interface ToySsdOptions {
   body?: readonly number[];
   /** Channels of the three blocks between scales. Default 128. */
   channels?: number;
+  /**
+   * Two sizes of the anchors at each of the five scales, as fractions of the image. Default from 0.2 and
+   * 0.272 to 0.88 and 0.961.
+   */
+  sizes?: readonly (readonly [number, number])[];
 }
 
 /** What a {@linkcode ToySsd} gives for images [N, C, H, W] and A anchors. */
@@ -30,8 +35,8 @@ export interface SsdOutput {
 /** Sizes of the anchors at each of the five scales, as fractions of the image. */
 const SIZES = [[0.2, 0.272], [0.37, 0.447], [0.54, 0.619], [0.71, 0.79], [0.88, 0.961]] as const;
 const RATIOS = [1, 2, 0.5] as const;
-/** Anchors a cell: every size at the first ratio, and the first size at the others. */
-const ANCHORS = SIZES[0].length + RATIOS.length - 1;
+/** Anchors a cell: both sizes at the first ratio, and the first size at the others. */
+const ANCHORS = 2 + RATIOS.length - 1;
 const SCALES = SIZES.length;
 
 /**
@@ -52,15 +57,23 @@ export class ToySsd extends Module {
   /** A box predictor a scale. */
   box_preds: ModuleList;
   readonly #classes: number;
+  readonly #sizes: readonly (readonly [number, number])[];
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: ToySsdOptions = {}) {
     super();
     const { numClasses = 1, inChannels = 3, body = [16, 32, 64], channels = 128 } = options;
+    const { sizes = SIZES } = options;
     if (!Number.isInteger(numClasses) || numClasses < 1) {
       throw new RangeError(`Cannot detect ${numClasses} classes: it must be a whole number >= 1`);
     }
+    if (sizes.length !== SCALES || sizes.some((pair) => pair.length !== 2)) {
+      throw new RangeError(
+        `Cannot use anchor sizes [${sizes.join("; ")}]: give a pair for each of ${SCALES} scales`,
+      );
+    }
     this.#classes = numClasses + 1;
+    this.#sizes = sizes;
     const blocks = body.map((c, i) => downSample(body[i - 1] ?? inChannels, c));
     this.body = new Sequential(...blocks);
     const features = body.at(-1)!;
@@ -77,7 +90,7 @@ export class ToySsd extends Module {
     let map = this.body.forward(x);
     const anchors: Tensor[] = [], classes: Tensor[] = [], boxes: Tensor[] = [];
     for (let i = 0; i < SCALES; i++) {
-      anchors.push(multiboxPrior(map, { sizes: SIZES[i], ratios: RATIOS }));
+      anchors.push(multiboxPrior(map, { sizes: this.#sizes[i], ratios: RATIOS }));
       classes.push(flatten((this.class_preds.at(i) as Conv2d).forward(map)));
       boxes.push(flatten((this.box_preds.at(i) as Conv2d).forward(map)));
       if (i < 3) map = (this.downsamples.at(i) as Sequential).forward(map);
@@ -92,8 +105,11 @@ export class ToySsd extends Module {
   }
 }
 
-/** Two convolutions with batch norm and ReLU, then 2 x 2 max pooling. */
-function downSample(before: number, channels: number): Sequential {
+/**
+ * A block that halves the map: two convolutions with batch norm and ReLU, then 2 x 2 max pooling.
+ * x [N, before, H, W] → [N, channels, ⌊H / 2⌋, ⌊W / 2⌋]
+ */
+export function downSample(before: number, channels: number): Sequential {
   const conv = (c: number) => [
     new Conv2d(c, channels, { kernelSize: 3, padding: 1 }),
     new BatchNorm2d(channels),

@@ -290,6 +290,35 @@ Deno.test("drawBoxes() outlines boxes and leaves the rest", () => {
   assertEquals(clear.data[3], 255);
 });
 
+Deno.test("drawBoxes() writes labels above a box, or inside where there is no room", () => {
+  const image = { width: 20, height: 24, data: new Uint8Array(20 * 24 * 3) };
+  const options = { colors: [[200, 0, 0]] as const, thickness: 1 };
+  const draw = (box: number[], label: string) => {
+    const { data } = drawBoxes(image, [box], { ...options, labels: [label] });
+    return Array.from({ length: 24 }, (_, y) =>
+      Array.from({ length: 20 }, (_, x) => {
+        const [r, g] = data.subarray((y * 20 + x) * 3);
+        return g === 255 ? "#" : r === 200 ? "+" : ".";
+      }).join(""));
+  };
+  const low = draw([0.1, 0.5, 1, 1], "1!");
+  assertEquals(low.slice(3, 12).map((row) => row.slice(0, 16)), [
+    "..+++++++++++++.",
+    "..+++#+++++#+++.",
+    "..++##+++++#+++.",
+    "..+++#+++++#+++.",
+    "..+++#+++++#+++.",
+    "..+++#+++++#+++.",
+    "..+++#+++++++++.",
+    "..++###++++#+++.",
+    "..+++++++++++++.",
+  ]);
+  // No room above: inside. No room at the right: moved to the left.
+  const high = draw([0.9, 0, 1, 1], "1!");
+  assertEquals(high[1], ".......+++#+++++#+++");
+  assertEquals(draw([0.1, 0.5, 1, 1], "")[4], ".".repeat(20));
+});
+
 Deno.test("box functions throw for what does not fit", () => {
   const anchors = zeros([1, 3, 4]);
   assertThrows(
