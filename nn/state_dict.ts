@@ -16,6 +16,36 @@ export interface LoadReport {
   unexpected: string[];
 }
 
+/** How a set of tensors differs from a model's. */
+export interface Misfits {
+  /** In the model, not in the set. */
+  missing: string[];
+  /** In the set, not in the model. */
+  unexpected: string[];
+  /** In both, of different shapes. */
+  mismatched: { name: string; found: number[]; expected: number[] }[];
+}
+
+/** Names listed of each kind; a wrong file misses hundreds. */
+const MAX_LISTED = 10;
+
+/** A line for each kind of misfit there is. */
+export function describeMisfits({ missing, unexpected, mismatched }: Misfits): string[] {
+  const shapes = mismatched.map(({ name, found, expected }) =>
+    `${name} is [${found.join(", ")}] and must be [${expected.join(", ")}]`
+  );
+  return [
+    ...(missing.length > 0 ? [`missing ${listed(missing)}`] : []),
+    ...(unexpected.length > 0 ? [`unexpected ${listed(unexpected)}`] : []),
+    ...(shapes.length > 0 ? [`wrong shape: ${listed(shapes)}`] : []),
+  ];
+}
+
+function listed(items: readonly string[]): string {
+  const more = items.length - MAX_LISTED;
+  return items.slice(0, MAX_LISTED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
 /**
  * Copies `source` into `target`, name by name. Nothing changes unless everything fits.
  *
@@ -29,17 +59,17 @@ export function loadTensors(
   const missing = Object.keys(target).filter((name) => !Object.hasOwn(source, name));
   const unexpected = Object.keys(source).filter((name) => !Object.hasOwn(target, name));
   const shared = Object.keys(target).filter((name) => Object.hasOwn(source, name));
-  const shapes = shared.flatMap((name) => {
-    const [own, given] = [target[name]!.shape, source[name]!.shape];
-    const same = own.length === given.length && own.every((size, d) => size === given[d]);
-    return same ? [] : [`${name} is [${given.join(", ")}] and must be [${own.join(", ")}]`];
+  const mismatched = shared.flatMap((name) => {
+    const [expected, found] = [target[name]!.shape, source[name]!.shape];
+    const same = expected.length === found.length && expected.every((n, d) => n === found[d]);
+    return same ? [] : [{ name, found: [...found], expected: [...expected] }];
   });
   const strict = options.strict ?? true;
-  const faults = [
-    ...(strict && missing.length > 0 ? [`missing ${missing.join(", ")}`] : []),
-    ...(strict && unexpected.length > 0 ? [`unexpected ${unexpected.join(", ")}`] : []),
-    ...(shapes.length > 0 ? [`wrong shape: ${shapes.join(", ")}`] : []),
-  ];
+  const faults = describeMisfits({
+    missing: strict ? missing : [],
+    unexpected: strict ? unexpected : [],
+    mismatched,
+  });
   if (faults.length > 0) {
     throw new TypeError(`Cannot load the state of ${options.name}:\n  ${faults.join("\n  ")}`);
   }

@@ -10,11 +10,13 @@ export interface ByteReaderOptions {
   at?: number;
   /** Byte to stop before. Default the end of the bytes. */
   end?: number;
+  /** Position in the file of the first of the bytes, where they are a part of it. Default 0. */
+  base?: number;
 }
 
 /** Reads little-endian numbers one after the other; positions count from the start of the file. */
 export class ByteReader {
-  /** The whole file. */
+  /** The whole file, or the part of it from `base` on. */
   readonly bytes: Uint8Array;
   /** The file as errors call it. */
   readonly file: string;
@@ -23,17 +25,19 @@ export class ByteReader {
   /** The next byte. */
   at: number;
   readonly #view: DataView;
+  readonly #base: number;
 
   /**
-   * @param bytes The whole file.
+   * @param bytes The whole file, or a part of it.
    * @param options Its name and the part of it to read.
    */
   constructor(bytes: Uint8Array, options: ByteReaderOptions) {
-    const { file, at = 0, end = bytes.length } = options;
+    const { file, base = 0, at = base, end = base + bytes.length } = options;
     this.bytes = bytes;
     this.file = file;
     this.at = at;
     this.end = end;
+    this.#base = base;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -44,7 +48,8 @@ export class ByteReader {
 
   /** The next `count` bytes, which share the file's memory; `what` says what they are. */
   take(count: number, what: string): Uint8Array {
-    return this.bytes.subarray(this.#step(count, what), this.at);
+    const start = this.#step(count, what);
+    return this.bytes.subarray(start, start + count);
   }
 
   /** The next byte. */
@@ -96,14 +101,15 @@ export class ByteReader {
     return new FormatError(found, { file: this.file, offset, expected });
   }
 
-  /** Goes on by `count` bytes and gives the position before. */
+  /** Goes on by `count` bytes and gives the position before, in `bytes`. */
   #step(count: number, what: string): number {
     if (count > this.left) {
-      const where = this.end === this.bytes.length ? "end of file" : "end of data";
+      const whole = this.#base === 0 && this.end === this.bytes.length;
+      const where = whole ? "end of file" : "end of data";
       throw this.fault(where, `${count} bytes of ${what} from byte ${this.at}`, this.end);
     }
     const before = this.at;
     this.at += count;
-    return before;
+    return before - this.#base;
   }
 }

@@ -9,6 +9,25 @@ export {
 export type { HostArray, HostData, HostDtype } from "./host_array.ts";
 export { type CheckpointValue, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
 export { writeFileAtomic } from "./atomic.ts";
+export {
+  openSafetensors,
+  openTorch,
+  type RowRange,
+  WeightFile,
+  type WeightInfo,
+} from "./weight_file.ts";
+export {
+  type HostWeights,
+  readWeights,
+  type ReadWeightsOptions,
+  type WeightFormat,
+} from "./any_weights.ts";
+export {
+  loadWeights,
+  type LoadWeightsOptions,
+  WeightsError,
+  type WeightsReport,
+} from "./load_weights.ts";
 export type { ByteSource } from "./source.ts";
 export { decodeTorch, type DecodeTorchOptions, loadTorch, type LoadTorchOptions } from "./torch.ts";
 export { TorchTensor } from "./torch_tensor.ts";

@@ -7,6 +7,7 @@
  */
 
 import { FormatError } from "../format_error.ts";
+import type { ByteRange } from "./byte_range.ts";
 import {
   byteSize,
   emptyView,
@@ -141,6 +142,39 @@ export function decodeSafetensors(
   options: { file?: string } = {},
 ): SafetensorsFile {
   const { file = "bytes" } = options;
+  const { entries, metadata } = parseSafetensors(bytes, { file });
+  const arrays = entries.map(({ name, dtype, shape, start, size }): [string, HostArray] => {
+    return [name, { dtype, shape, data: hostView(dtype, bytes.subarray(start, start + size)) }];
+  });
+  return { tensors: Object.fromEntries(arrays), metadata };
+}
+
+/** An array in a file. */
+export interface SafetensorsEntry {
+  /** Its name. */
+  name: string;
+  /** Element type. */
+  dtype: HostDtype;
+  /** Size of each dim. */
+  shape: number[];
+  /** First byte of its data in the file. */
+  start: number;
+  /** Bytes of its data. */
+  size: number;
+}
+
+/**
+ * What a safetensors file holds, by its header alone, in the order of the data.
+ *
+ * @param bytes The file; its header is read.
+ * @param options `file` is the name for errors.
+ * @throws {FormatError} As {@linkcode decodeSafetensors}.
+ */
+export function parseSafetensors(
+  bytes: ByteRange,
+  options: { file: string },
+): { entries: SafetensorsEntry[]; metadata: Record<string, string> } {
+  const { file } = options;
   const { value, at, dataStart } = readHeader(bytes, file);
   const header = value as Record<string, unknown>;
 
@@ -175,12 +209,10 @@ export function decodeSafetensors(
       expected: "the end of the file after the last tensor",
     });
   }
-  const arrays = entries.map(({ name, dtype, shape, begin, end }): [string, HostArray] => {
-    const data = hostView(dtype, bytes.subarray(dataStart + begin, dataStart + end));
-    return [name, { dtype, shape, data }];
-  });
   return {
-    tensors: Object.fromEntries(arrays),
+    entries: entries.map(({ name, dtype, shape, begin, end }) => {
+      return { name, dtype, shape, start: dataStart + begin, size: end - begin };
+    }),
     metadata: readMetadata(header, (found, expected) => {
       return new FormatError(found, { file, offset: at("__metadata__"), expected });
     }),
@@ -201,7 +233,7 @@ type Fault = (found: string, expected: string) => FormatError;
 
 /** Parses the header; `at` gives the byte position of a name in it. */
 function readHeader(
-  bytes: Uint8Array,
+  bytes: ByteRange,
   file: string,
 ): { value: object; at: (name: string) => number; dataStart: number } {
   if (bytes.length < 8) {
@@ -211,8 +243,8 @@ function readHeader(
       expected: "8 bytes of header length (safetensors)",
     });
   }
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const length = view.getBigUint64(0, true);
+  const { buffer, byteOffset } = bytes.subarray(0, 8);
+  const length = new DataView(buffer, byteOffset).getBigUint64(0, true);
   const most = Math.min(MAX_HEADER, bytes.length - 8);
   if (length > most) {
     const reason = most === MAX_HEADER ? "the format's limit" : "the rest of the file";

@@ -7,6 +7,7 @@
 
 import type { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
+import { type ByteRange, PartRange } from "./byte_range.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { quote } from "./json_scan.ts";
 import { type PickleFault, PickleGlobal, PickleTuple, unpickle } from "./pickle.ts";
@@ -78,7 +79,7 @@ export async function loadTorch(
   const { bytes, file } = await readSource(source, options.file);
   const { key = [], stripPrefix = "" } = options;
   const root = await decodeTorch(bytes, { ...options, file });
-  const tensors = selectTensors(root, { file, key: typeof key === "string" ? [key] : key });
+  const tensors = selectTensors(root, { file, key });
   const size = tensors.reduce((total, [, tensor]) => total + tensor.byteLength, 0);
   if (size > MAX_EXPANSION * bytes.length) {
     throw new FormatError(`tensors of ${size} bytes in all`, {
@@ -123,10 +124,23 @@ export async function decodeTorch(
   return plainValue(value, file);
 }
 
+/**
+ * The value of a file in the zip form, whose tensors read their elements when asked for them; their
+ * checksums are not compared.
+ *
+ * @param bytes The file; its directory and its pickle are read.
+ * @param options `file` is the name for errors.
+ * @throws {FormatError} As {@linkcode decodeTorch}.
+ */
+export async function openZipTorch(bytes: ByteRange, options: { file: string }): Promise<unknown> {
+  const value = await decodeZipTorch(bytes, { ...options, lazy: true });
+  return plainValue(value, options.file);
+}
+
 /** The value of the zip form. */
 async function decodeZipTorch(
-  bytes: Uint8Array,
-  options: { file: string; checkCrc?: boolean },
+  bytes: ByteRange,
+  options: { file: string; checkCrc?: boolean; lazy?: boolean },
 ): Promise<unknown> {
   const { file } = options;
   const entries = readZip(bytes, options);
@@ -169,29 +183,31 @@ async function decodeZipTorch(
     return storage;
   }
 
-  const { start, size } = entries.get(pickle)!;
-  await readZipEntry(bytes, entries.get(pickle)!, options);
-  const reader = new ByteReader(bytes, { file, at: start, end: start + size });
+  const { start } = entries.get(pickle)!;
+  const program = await readZipEntry(bytes, entries.get(pickle)!, options);
+  const reader = new ByteReader(program, { file, base: start });
   const value = unpickle(reader, { allows: isTorchName, call: callTorch, persistent });
   for (const { storage, entry } of storages.values()) {
-    storage.bytes = await readZipEntry(bytes, entry, options);
+    storage.bytes = options.lazy
+      ? new PartRange(bytes, entry.start, entry.size)
+      : await readZipEntry(bytes, entry, options);
   }
   return value;
 }
 
 function checkEntry(name: string, entry: ZipEntry, file: string): void {
-  if (entry.deflated) {
-    throw new FormatError(`compressed entry ${quote(entry.name)}`, {
-      file,
-      offset: entry.start,
-      expected: "stored ones (PyTorch)",
-    });
-  }
   if (name === "constants.pkl" || name.startsWith("code/")) {
     throw new FormatError("a TorchScript program", {
       file,
       offset: entry.start,
       expected: "weights, as torch.save(model.state_dict(), path) writes them",
+    });
+  }
+  if (entry.deflated) {
+    throw new FormatError(`compressed entry ${quote(entry.name)}`, {
+      file,
+      offset: entry.start,
+      expected: "stored ones (PyTorch)",
     });
   }
 }
@@ -256,12 +272,17 @@ function replaceChildren(container: object): unknown[] {
   return [];
 }
 
-/** The tensors at `key`, by name. */
-function selectTensors(
+/**
+ * The tensors at `key` of a file's value, by name.
+ *
+ * @throws {FormatError} If there are none.
+ */
+export function selectTensors(
   root: unknown,
-  options: { file: string; key: readonly string[] },
+  options: { file: string; key: string | readonly string[] },
 ): [string, TorchTensor][] {
-  const { file, key } = options;
+  const { file } = options;
+  const key = typeof options.key === "string" ? [options.key] : options.key;
   let value = root;
   for (const [i, part] of key.entries()) {
     if (value instanceof Map && value.has(part)) {

@@ -113,10 +113,10 @@ function readStorages(reader: ByteReader, storages: ReadonlyMap<string, Root>): 
       const found = `storage ${quote(storage.key)} of ${length} elements`;
       throw reader.fault(found, `${storage.length} (PyTorch)`, at);
     }
-    storage.bytes = reader.take(storage.byteLength, "storage");
+    const data = storage.bytes = reader.take(storage.byteLength, "storage");
     const size = storage.length === 0 ? 0 : storage.byteLength / storage.length;
     for (const { storage: view, offset } of views) {
-      view.bytes = storage.bytes.subarray(size * offset, size * (offset + view.length));
+      view.bytes = data.subarray(size * offset, size * (offset + view.length));
     }
   }
   if (reader.left > 0) throw reader.fault(`${reader.left} trailing bytes`, "the end of the file");

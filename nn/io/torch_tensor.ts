@@ -1,5 +1,6 @@
 /** @file Tensors and storages of PyTorch's files, as views of the file's bytes. */
 
+import type { ByteRange } from "./byte_range.ts";
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { type PickleFault, PickleGlobal, PickleTuple } from "./pickle.ts";
 import { gatherElements } from "./strided.ts";
@@ -84,7 +85,7 @@ export class TorchStorage {
   /** Size of the file, which bounds how far a view may expand. */
   readonly fileSize: number;
   /** The bytes; the old format has them after the tensors. */
-  bytes: Uint8Array = new Uint8Array(0);
+  bytes: ByteRange = new Uint8Array(0);
 
   /** @param storage What the file says of it. */
   constructor(storage: { key: string; dtype: HostDtype; length: number; fileSize: number }) {
@@ -136,11 +137,23 @@ export class TorchTensor {
   host(): HostArray {
     const { dtype, shape, byteLength } = this;
     if (byteLength === 0) return { dtype, shape, data: emptyView(dtype) };
-    const size = byteSize(dtype, [1])!, rest = this.#storage.bytes.subarray(size * this.#offset);
-    const bytes = this.#isContiguous()
-      ? rest.subarray(0, byteLength)
-      : gatherElements(rest, { size, shape, strides: this.#strides });
+    const size = byteSize(dtype, [1])!, strides = this.#strides;
+    const last = shape.reduce((at, size, dim) => at + (size - 1) * strides[dim]!, this.#offset);
+    const part = this.#storage.bytes.subarray(size * this.#offset, size * (last + 1));
+    const bytes = this.#isContiguous() ? part : gatherElements(part, { size, shape, strides });
     return { dtype, shape, data: hostView(dtype, bytes) };
+  }
+
+  /** The rows from `start` to `end - 1` of the first dim, as a view; both within it. */
+  rows(start: number, end: number): TorchTensor {
+    const [, ...inner] = this.shape;
+    return new TorchTensor({
+      storage: this.#storage,
+      dtype: this.dtype,
+      shape: [end - start, ...inner],
+      strides: this.#strides,
+      offset: this.#offset + start * this.#strides[0]!,
+    });
   }
 
   #isContiguous(): boolean {
@@ -192,6 +205,8 @@ export function callTorch(name: string, args: readonly unknown[], fault: PickleF
   switch (name) {
     case "torch.Size":
       return first instanceof PickleTuple ? first : undefined;
+    case "torch.serialization._get_layout":
+      throw fault("sparse tensor", "a dense tensor");
     case "torch.device":
       return typeof first === "string" ? first : undefined;
     case "torch.nn.parameter.Parameter":

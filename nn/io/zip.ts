@@ -6,6 +6,7 @@
  */
 
 import { FormatError } from "../format_error.ts";
+import type { ByteRange } from "./byte_range.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { crc32, MAX_DEFLATE_RATIO } from "./gzip.ts";
 import { quote } from "./json_scan.ts";
@@ -16,6 +17,8 @@ const END = 0x06054b50;
 const END64 = 0x06064b50;
 const LOCATOR64 = 0x07064b50;
 const END_SIZE = 22;
+/** The end record with its longest comment, and the two records of zip64 before it. */
+const MAX_TAIL = END_SIZE + 0xffff + 20 + 56;
 const STORED = 0;
 const DEFLATED = 8;
 /** Input bytes decompressed at a time. */
@@ -46,18 +49,19 @@ export function isZip(bytes: Uint8Array): boolean {
 /**
  * The entries of a zip archive by name. Nothing is decompressed.
  *
- * @param bytes The whole archive.
+ * @param bytes The archive, of which only the directory and the headers of entries are read.
  * @param options `file` is the name for errors.
  * @throws {FormatError} If the archive is cut or damaged, names an entry twice, has entries that share
  * bytes (as zip bombs have), are encrypted or packed by another method than deflate.
  */
-export function readZip(bytes: Uint8Array, options: { file: string }): Map<string, ZipEntry> {
-  const { count, start, end } = findDirectory(bytes, options.file);
-  const reader = new ByteReader(bytes, { file: options.file, at: start, end });
+export function readZip(bytes: ByteRange, options: { file: string }): Map<string, ZipEntry> {
+  const { file } = options;
+  const { count, start, end } = findDirectory(bytes, file);
+  const reader = new ByteReader(bytes.subarray(start, end), { file, base: start });
   const entries = new Map<string, ZipEntry>();
   for (let i = 0; i < count; i++) {
     const at = reader.at;
-    const entry = readEntry(reader, start);
+    const entry = readEntry(reader, { bytes, directory: start });
     if (entries.has(entry.name)) {
       throw reader.fault(`second entry named ${quote(entry.name)}`, "each name once", at);
     }
@@ -66,7 +70,7 @@ export function readZip(bytes: Uint8Array, options: { file: string }): Map<strin
   if (reader.left > 0) {
     throw reader.fault(`${reader.left} bytes after ${count} entries`, "the end of the directory");
   }
-  checkDisjoint([...entries.values()], start, options.file);
+  checkDisjoint([...entries.values()], start, file);
   return entries;
 }
 
@@ -74,13 +78,13 @@ export function readZip(bytes: Uint8Array, options: { file: string }): Map<strin
  * The data of an entry: a view of `bytes` if it is stored, decompressed piece by piece otherwise, never
  * further than the size in the directory.
  *
- * @param bytes The whole archive.
+ * @param bytes The archive.
  * @param entry One of {@linkcode readZip}'s.
  * @param options `file` is the name for errors; `checkCrc` compares the checksum, by default true.
  * @throws {FormatError} If the data is damaged or not of the size and checksum in the directory.
  */
 export async function readZipEntry(
-  bytes: Uint8Array,
+  bytes: ByteRange,
   entry: ZipEntry,
   options: { file: string; checkCrc?: boolean },
 ): Promise<Uint8Array> {
@@ -133,11 +137,13 @@ async function inflate(packed: Uint8Array, entry: ZipEntry, file: string): Promi
 
 /** Finds the central directory from the end of the file. */
 function findDirectory(
-  bytes: Uint8Array,
+  bytes: ByteRange,
   file: string,
 ): { count: number; start: number; end: number } {
-  const reader = new ByteReader(bytes, { file });
-  const at = findEnd(bytes);
+  const base = Math.max(0, bytes.length - MAX_TAIL);
+  const tail = bytes.subarray(base, bytes.length);
+  const reader = new ByteReader(tail, { file, base });
+  const at = findEnd(tail, base);
   if (at === undefined) {
     throw reader.fault("no end of central directory", "a whole zip archive", bytes.length);
   }
@@ -146,10 +152,10 @@ function findDirectory(
   let counts = [reader.u16("count"), reader.u16("count")];
   let size = reader.u32("directory size"), start = reader.u32("directory offset"), end = at;
   if (counts.includes(0xffff) || size === 0xffffffff || start === 0xffffffff) {
-    ({ counts, size, start, end } = readEnd64(reader, at));
+    ({ counts, size, start, end } = readEnd64(reader, { bytes, end: at }));
   } else if (start + size !== at) {
     // Some writers add the zip64 records where they are not needed.
-    const end64 = readEnd64(reader, at);
+    const end64 = readEnd64(reader, { bytes, end: at });
     if (end64.start !== start || end64.size !== size) {
       throw reader.fault(`directory at bytes ${start} to ${start + size}`, `an end at ${at}`, at);
     }
@@ -165,12 +171,12 @@ function findDirectory(
 }
 
 /** Position of the end record, whose comment must reach to the end of the file. */
-function findEnd(bytes: Uint8Array): number | undefined {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const first = Math.max(0, bytes.length - END_SIZE - 0xffff);
-  for (let at = bytes.length - END_SIZE; at >= first; at--) {
+function findEnd(tail: Uint8Array, base: number): number | undefined {
+  const view = new DataView(tail.buffer, tail.byteOffset, tail.byteLength);
+  const first = Math.max(0, tail.length - END_SIZE - 0xffff);
+  for (let at = tail.length - END_SIZE; at >= first; at--) {
     if (view.getUint32(at, true) !== END) continue;
-    if (at + END_SIZE + view.getUint16(at + 20, true) === bytes.length) return at;
+    if (at + END_SIZE + view.getUint16(at + 20, true) === tail.length) return base + at;
   }
   return undefined;
 }
@@ -178,7 +184,7 @@ function findEnd(bytes: Uint8Array): number | undefined {
 /** The zip64 end record, which stands before its locator, which stands before the end record. */
 function readEnd64(
   reader: ByteReader,
-  end: number,
+  { bytes, end }: { bytes: ByteRange; end: number },
 ): { counts: number[]; size: number; start: number; end: number } {
   reader.at = end - 20;
   if (end < 20 || reader.u32("zip64 locator") !== LOCATOR64) {
@@ -187,15 +193,18 @@ function readEnd64(
   reader.u32("disk");
   const at = reader.u64("zip64 offset");
   if (at > end - 20 - 56) throw reader.fault(`zip64 offset ${at}`, `at most ${end - 76}`, end - 12);
-  reader.at = at;
-  if (reader.u32("zip64 end") !== END64) throw reader.fault("no zip64 end record", "one", at);
-  reader.take(8 + 2 + 2 + 4 + 4, "zip64 end");
-  const counts = [reader.u64("count"), reader.u64("count")];
-  return { counts, size: reader.u64("size"), start: reader.u64("offset"), end: at };
+  const record = new ByteReader(bytes.subarray(at, at + 56), { file: reader.file, base: at });
+  if (record.u32("zip64 end") !== END64) throw reader.fault("no zip64 end record", "one", at);
+  record.take(8 + 2 + 2 + 4 + 4, "zip64 end");
+  const counts = [record.u64("count"), record.u64("count")];
+  return { counts, size: record.u64("size"), start: record.u64("offset"), end: at };
 }
 
 /** One header of the directory and the local header it points to. */
-function readEntry(reader: ByteReader, directory: number): ZipEntry {
+function readEntry(
+  reader: ByteReader,
+  archive: { bytes: ByteRange; directory: number },
+): ZipEntry {
   const at = reader.at;
   if (reader.u32("entry header") !== CENTRAL) throw reader.fault("no entry header", "one", at);
   reader.take(4, "versions");
@@ -208,11 +217,12 @@ function readEntry(reader: ByteReader, directory: number): ZipEntry {
   let offset = reader.u32("offset");
   const rawName = reader.take(lengths[0], "name");
   const name = decodeName(rawName, reader);
-  const extra = reader.take(lengths[1], "extra fields");
+  const extraAt = reader.at, extra = reader.take(lengths[1], "extra fields");
   reader.take(lengths[2], "comment");
   const wide = [size, packedSize, offset].map((value) => value === 0xffffffff);
   if (wide.includes(true)) {
-    [size, packedSize, offset] = readWide(reader, extra, [size, packedSize, offset]);
+    const field = new ByteReader(extra, { file: reader.file, base: extraAt });
+    [size, packedSize, offset] = readWide(field, [size, packedSize, offset]);
   }
   if (flags & 1) throw reader.fault(`encrypted entry ${quote(name)}`, "no encryption", at);
   if (method !== STORED && method !== DEFLATED) {
@@ -224,21 +234,47 @@ function readEntry(reader: ByteReader, directory: number): ZipEntry {
     const found = `entry ${quote(name)} of ${size} bytes from ${packedSize}`;
     throw reader.fault(found, `at most ${most} (${method === STORED ? "stored" : "deflated"})`, at);
   }
-  // The local header has a name and extra fields of its own before the data.
-  const local = new ByteReader(reader.bytes, { file: reader.file, at: offset, end: directory });
+  const start = checkLocalHeader(rawName, { name, offset, at, ...archive, file: reader.file });
+  if (packedSize > archive.directory - start) {
+    throw new FormatError("end of data", {
+      file: reader.file,
+      offset: archive.directory,
+      expected: `${packedSize} bytes of entry ${quote(name)} from byte ${start}`,
+    });
+  }
+  return { name, deflated: method === DEFLATED, start, packedSize, size, crc };
+}
+
+/** Compares the header before an entry's data, which has extra fields of its own; gives its end. */
+function checkLocalHeader(
+  rawName: Uint8Array,
+  entry: {
+    name: string;
+    offset: number;
+    at: number;
+    bytes: ByteRange;
+    directory: number;
+    file: string;
+  },
+): number {
+  const { name, offset, at, bytes, directory, file } = entry;
+  const part = (from: number, length: number) => {
+    const end = Math.min(from + length, directory);
+    return new ByteReader(bytes.subarray(Math.min(from, end), end), { file, base: from });
+  };
+  const local = part(offset, 30);
   if (offset > directory || local.u32("local header") !== LOCAL) {
-    throw reader.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", at);
+    throw local.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", at);
   }
   local.take(22, "local header");
-  const localLengths = [local.u16("length"), local.u16("length")] as const;
-  const localName = local.take(localLengths[0], "local name");
+  const lengths = [local.u16("length"), local.u16("length")] as const;
+  const rest = part(offset + 30, lengths[0] + lengths[1]);
+  const localName = rest.take(lengths[0], "local name");
   if (localName.length !== rawName.length || localName.some((byte, i) => byte !== rawName[i])) {
-    throw reader.fault(`another name than ${quote(name)}`, "the directory's name", offset + 30);
+    throw rest.fault(`another name than ${quote(name)}`, "the directory's name", offset + 30);
   }
-  local.take(localLengths[1], "local extra fields");
-  const start = local.at;
-  local.take(packedSize, `entry ${quote(name)}`);
-  return { name, deflated: method === DEFLATED, start, packedSize, size, crc };
+  rest.take(lengths[1], "local extra fields");
+  return rest.at;
 }
 
 function decodeName(bytes: Uint8Array, reader: ByteReader): string {
@@ -250,17 +286,8 @@ function decodeName(bytes: Uint8Array, reader: ByteReader): string {
 }
 
 /** The fields that do not fit in 32 bits, from the zip64 extra field. */
-function readWide(
-  reader: ByteReader,
-  extra: Uint8Array,
-  fields: [number, number, number],
-): [number, number, number] {
-  const start = extra.byteOffset - reader.bytes.byteOffset;
-  const field = new ByteReader(reader.bytes, {
-    file: reader.file,
-    at: start,
-    end: start + extra.length,
-  });
+function readWide(field: ByteReader, fields: [number, number, number]): [number, number, number] {
+  const start = field.at;
   while (field.left >= 4) {
     const id = field.u16("extra field"), length = field.u16("extra field");
     if (id !== 1) {
@@ -271,7 +298,7 @@ function readWide(
       value === 0xffffffff ? field.u64("zip64 field") : value
     ) as typeof fields;
   }
-  throw reader.fault("no zip64 extra field", "one for sizes of 0xffffffff", start);
+  throw field.fault("no zip64 extra field", "one for sizes of 0xffffffff", start);
 }
 
 function checkDisjoint(entries: ZipEntry[], end: number, file: string): void {

@@ -1,0 +1,148 @@
+/** @file The weights in a file of any format, told by its content. */
+
+import { FormatError } from "../format_error.ts";
+import type { HostArray } from "./host_array.ts";
+import { quote } from "./json_scan.ts";
+import { decodeMxnetParams } from "./mxnet.ts";
+import { decodeNpy, decodeNpz } from "./npy.ts";
+import { decodeSafetensors } from "./safetensors_format.ts";
+import { type ByteSource, readSource } from "./source.ts";
+import { decodeTorch, selectTensors } from "./torch.ts";
+import { isZip, readZip } from "./zip.ts";
+
+/** What a file of weights is. */
+export type WeightFormat =
+  | "safetensors"
+  | "checkpoint"
+  | "torch"
+  | "torch (before 1.6)"
+  | "npy"
+  | "npz"
+  | "mxnet";
+
+/** The weights of a file, on the host and in its dtypes. */
+export interface HostWeights {
+  /** The format, by the content. */
+  format: WeightFormat;
+  /** The file that was read: for a run folder, the one in it. */
+  file: string;
+  /** Arrays by name. */
+  arrays: Record<string, HostArray>;
+  /** Strings that the file keeps beside them. */
+  metadata: Record<string, string>;
+}
+
+/** Options of {@linkcode readWeights}. */
+export interface ReadWeightsOptions {
+  /**
+   * Where a PyTorch file has its tensors, as the option of `loadTorch`. Default: the dict under
+   * `state_dict`, `model_state_dict` or `model` if there is one, else the file's value.
+   */
+  key?: string | readonly string[];
+  /** What errors call bytes that have no path. Default `bytes`. */
+  file?: string;
+}
+
+/** Where training scripts put the weights among other things. */
+const KEYS = ["state_dict", "model_state_dict", "model"];
+/** What a run folder has weights in, the best first. */
+const RUN_FILES = ["best.safetensors", "last.safetensors", "checkpoint.safetensors"];
+const CHECKPOINT_KEY = "lathe.checkpoint";
+
+/**
+ * Reads the weights of a file: safetensors, a checkpoint (its `model`), PyTorch's `.pth` of both forms,
+ * `.npz`, `.npy` (as `array`), MXNet's `.params` (without `arg:` and `aux:`), or of a run folder, whose best
+ * weights are taken. The content tells the format, not the name.
+ *
+ * @param source A path, a `file:` URL, or the file's bytes.
+ * @param options `key` for the state dict in a PyTorch file.
+ * @throws {FormatError} If the file is of no such format, or damaged.
+ * @throws {Deno.errors.NotFound} If there is no such file.
+ */
+export async function readWeights(
+  source: ByteSource,
+  options: ReadWeightsOptions = {},
+): Promise<HostWeights> {
+  const path = source instanceof Uint8Array ? source : await weightPath(source);
+  const { bytes, file } = await readSource(path, options.file);
+  if (isZip(bytes)) return await readArchive(bytes, { ...options, file });
+  const magic = bytes.subarray(0, 8);
+  if (magic[0] === 0x93) {
+    return { format: "npy", file, arrays: { array: decodeNpy(bytes, { file }) }, metadata: {} };
+  }
+  if (magic[0] === 0x80) return await readTorch(bytes, { ...options, file });
+  if (magic[0] === 0x12 && magic[1] === 1 && magic.subarray(2).every((byte) => byte === 0)) {
+    const stripPrefix = ["arg:", "aux:"];
+    const arrays = decodeMxnetParams(bytes, { file, stripPrefix });
+    return { format: "mxnet", file, arrays, metadata: {} };
+  }
+  if (bytes[8] !== 0x7b) {
+    throw new FormatError("no weights of a known format", {
+      file,
+      offset: 0,
+      expected: "safetensors, PyTorch's .pth, .npz, .npy or MXNet's .params",
+    });
+  }
+  const { tensors, metadata } = decodeSafetensors(bytes, { file });
+  if (metadata[CHECKPOINT_KEY] === undefined) {
+    return { format: "safetensors", file, arrays: tensors, metadata };
+  }
+  return { format: "checkpoint", file, arrays: modelOf(tensors, file), metadata };
+}
+
+/** The file itself, or the best weights in a run folder. */
+async function weightPath(path: string | URL): Promise<string | URL> {
+  const name = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+  const stat = await Deno.stat(path).catch(() => undefined);
+  if (!stat?.isDirectory) return path; // reading says what is wrong with it
+  for (const file of RUN_FILES) {
+    const inside = `${name.replace(/\/$/, "")}/${file}`;
+    if ((await Deno.stat(inside).catch(() => undefined))?.isFile) return inside;
+  }
+  throw new Deno.errors.NotFound(
+    `Cannot read ${name}: the folder has none of ${RUN_FILES.join(", ")}`,
+  );
+}
+
+async function readArchive(
+  bytes: Uint8Array,
+  options: ReadWeightsOptions & { file: string },
+): Promise<HostWeights> {
+  const { file } = options;
+  const names = [...readZip(bytes, { file }).keys()];
+  if (names.some((name) => name.endsWith("/data.pkl"))) return await readTorch(bytes, options);
+  return { format: "npz", file, arrays: await decodeNpz(bytes, { file }), metadata: {} };
+}
+
+async function readTorch(
+  bytes: Uint8Array,
+  options: ReadWeightsOptions & { file: string },
+): Promise<HostWeights> {
+  const { file } = options;
+  const root = await decodeTorch(bytes, { file });
+  const tensors = selectTensors(root, { file, key: options.key ?? findKey(root) });
+  const format = isZip(bytes) ? "torch" : "torch (before 1.6)";
+  const arrays = Object.fromEntries(tensors.map(([name, tensor]) => [name, tensor.host()]));
+  return { format, file, arrays, metadata: {} };
+}
+
+/** Where the state dict is. One that is the value itself holds no dicts. */
+function findKey(root: unknown): string[] {
+  if (!(root instanceof Map)) return [];
+  const key = KEYS.find((key) => root.get(key) instanceof Map);
+  return key === undefined ? [] : [key, ...findKey(root.get(key))];
+}
+
+/** The model's part of a checkpoint's arrays. */
+function modelOf(arrays: Record<string, HostArray>, file: string): Record<string, HostArray> {
+  const prefix = "model.";
+  const own = Object.entries(arrays).filter(([name]) => name.startsWith(prefix));
+  if (own.length === 0) {
+    throw new FormatError("a checkpoint without model", {
+      file,
+      offset: 8,
+      expected: `arrays named ${quote(`${prefix}NAME`)}`,
+    });
+  }
+  return Object.fromEntries(own.map(([name, array]) => [name.slice(prefix.length), array]));
+}

@@ -1,0 +1,88 @@
+/** @file Bytes that are read in parts: of an array, or of a file that may be larger than memory. */
+
+import { FormatError } from "../format_error.ts";
+
+/** Bytes by position; a `Uint8Array` is one. */
+export interface ByteRange {
+  /** Number of bytes. */
+  readonly length: number;
+  /** The bytes from `start` to `end - 1`; a view or a copy, shorter where the range ends. */
+  subarray(start: number, end: number): Uint8Array;
+}
+
+/** A file on disk, of which only the parts that are asked for are in memory. */
+export class FileRange implements ByteRange, Disposable {
+  /** The path as given. */
+  readonly path: string;
+  /** Bytes of the file when it was opened. */
+  readonly length: number;
+  readonly #file: Deno.FsFile;
+
+  /**
+   * @param path The file.
+   * @throws {Deno.errors.NotFound} If there is no such file. Other failures to open pass through.
+   */
+  constructor(path: string | URL) {
+    this.path = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+    try {
+      this.#file = Deno.openSync(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+      throw new Deno.errors.NotFound(`Cannot read ${this.path}: no such file`, { cause: error });
+    }
+    this.length = this.#file.statSync().size;
+  }
+
+  /**
+   * Reads a part into new memory.
+   *
+   * @throws {FormatError} If the file was cut since it was opened.
+   */
+  subarray(start: number, end: number): Uint8Array {
+    const bytes = new Uint8Array(Math.max(0, Math.min(end, this.length) - start));
+    this.#file.seekSync(start, Deno.SeekMode.Start);
+    let length = 0;
+    while (length < bytes.length) {
+      const count = this.#file.readSync(bytes.subarray(length));
+      if (count === null) {
+        throw new FormatError("end of file", {
+          file: this.path,
+          offset: start + length,
+          expected: `${this.length} bytes as when it was opened`,
+        });
+      }
+      length += count;
+    }
+    return bytes;
+  }
+
+  /** Closes the file. */
+  [Symbol.dispose](): void {
+    this.#file.close();
+  }
+}
+
+/** A part of a range as a range. */
+export class PartRange implements ByteRange {
+  readonly #whole: ByteRange;
+  readonly #start: number;
+  /** Number of bytes. */
+  readonly length: number;
+
+  /**
+   * @param whole Where the part lies.
+   * @param start Its first byte.
+   * @param length Its bytes, which must not reach beyond the whole.
+   */
+  constructor(whole: ByteRange, start: number, length: number) {
+    this.#whole = whole;
+    this.#start = start;
+    this.length = length;
+  }
+
+  /** The bytes from `start` to `end - 1` of the part. */
+  subarray(start: number, end: number): Uint8Array {
+    const last = Math.min(end, this.length);
+    return this.#whole.subarray(this.#start + Math.min(start, last), this.#start + last);
+  }
+}
