@@ -225,7 +225,7 @@ Deno.test("nms() of 2000 boxes equals a loop on the host, and leaves nothing beh
   const y = nms(x, { scoreIndex: 0, coordStart: 1, overlapThresh: 0.3 });
   const got = await y.data();
   y.dispose();
-  assertEquals(memory().liveBytes, before);
+  assert(memory().liveBytes <= before); // less if garbage was collected
   const rows = Array.from({ length: n }, (_, i) => [...data!.subarray(5 * i, 5 * i + 5)]);
   rows.sort((a, b) => b[0]! - a[0]!);
   const kept: number[][] = [];
