@@ -10,7 +10,7 @@
 
 import { type DeviceInfo, init, manualSeed, profile, scope } from "../mod.ts";
 import { defineFlags, runMain, UsageError } from "../experiments/_args.ts";
-import { measureRoofline, type Roofline } from "./roofline.ts";
+import { measureRoofline, type Roofline } from "../engine/roofline.ts";
 import { nameOf } from "./work.ts";
 import { type Workload, workloads } from "./workloads.ts";
 
@@ -68,7 +68,7 @@ async function measure(
   let [flops, bytes, dispatches] = [0, 0, 0];
   const end = performance.now() + options.seconds * 1000;
   while (times.length < 3 || performance.now() < end) {
-    const kernels = await profile(once);
+    const { kernels } = await profile(once, { roofline: options.roofline });
     times.push(kernels.reduce((n, k) => n + k.ms, 0));
     flops = kernels.reduce((n, k) => n + k.flops, 0);
     bytes = kernels.reduce((n, k) => n + k.bytes, 0);

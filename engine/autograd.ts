@@ -6,7 +6,7 @@
  */
 
 import { DeviceArray, inArena, type Spec } from "./array.ts";
-import { afterBackward, modulePath } from "./check.ts";
+import { afterBackward, inBackward, modulePath } from "./check.ts";
 import { backwardOf, type BackwardRule, type ForwardContext, type Op, run } from "./op.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
@@ -146,13 +146,15 @@ export class Node {
           "was changed in place; change it after backward, or clone() it first",
       );
     }
-    const result = inArena(() => {
-      const full = grads.map((g, i) => g ?? fill(this.outputs[i]!, 0));
-      const ctx = { needs: this.edges.map((e) => e !== null), saved, inputs: this.inputs };
-      return this.#rule(ctx, full, this.#attrs).map((g, i) =>
-        g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null
-      );
-    });
+    const rule = () =>
+      inArena(() => {
+        const full = grads.map((g, i) => g ?? fill(this.outputs[i]!, 0));
+        const ctx = { needs: this.edges.map((e) => e !== null), saved, inputs: this.inputs };
+        return this.#rule(ctx, full, this.#attrs).map((g, i) =>
+          g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null
+        );
+      });
+    const result = inBackward(this.#where, rule);
     if (!retain) this.#free();
     afterBackward(this.name, result, this.#where);
     return result;

@@ -26,6 +26,8 @@ interface Pending {
 
 let pending: Pending[] = [];
 const modules: { name: string }[] = [];
+let tracking = false;
+let walkingBack = false;
 
 /**
  * Runs `fn` with `name` added to the module path that messages give.
@@ -46,9 +48,46 @@ export function inModule<T>(name: string, fn: () => T): T {
   }
 }
 
+/**
+ * Whether modules are to say when they run: while something asks where work comes from. Turned on by
+ * `profile`, and before a step is captured that is to be profiled as it is replayed.
+ *
+ * @returns whether it was on before
+ */
+export function trackModules(on: boolean): boolean {
+  const before = tracking;
+  tracking = on;
+  if (on) gpu().queue.where = whereNow;
+  return before;
+}
+
+/** Whether modules run inside {@linkcode inModule}. */
+export function tracksModules(): boolean {
+  return tracking || debug().check !== "off";
+}
+
+/** Runs the gradient of an op under the module path of its forward. */
+export function inBackward<T>(where: string, fn: () => T): T {
+  if (!tracking) return fn();
+  const outer = walkingBack;
+  walkingBack = true;
+  modules.push({ name: where });
+  try {
+    return fn();
+  } finally {
+    modules.pop();
+    walkingBack = outer;
+  }
+}
+
+/** Where work comes from: the modules, and whether a gradient asked for it. Undefined if not tracked. */
+function whereNow(): { readonly module: string; readonly backward: boolean } | undefined {
+  return tracking ? { module: modulePath(), backward: walkingBack } : undefined;
+}
+
 /** Path of the modules being run, e.g. `AlexNet.features.0`. */
 export function modulePath(): string {
-  return modules.map((m) => m.name).join(".");
+  return modules.map((m) => m.name).filter((name) => name !== "").join(".");
 }
 
 /** Takes copies of what the check needs; called after every op. Costs nothing when checks are off. */

@@ -12,7 +12,7 @@ export {
 } from "./gpu/device.ts";
 export type { MemoryInfo } from "./gpu/pool.ts";
 export { capture, type Captured, type CapturedResult } from "./capture.ts";
-export { inModule } from "./check.ts";
+export { inModule, trackModules } from "./check.ts";
 export { autocast, type AutocastOptions } from "./autocast.ts";
 export { enableGrad, noGrad } from "./autograd.ts";
 export { checkpoint, detectAnomaly, grad, type GradOptions } from "./functions_autograd.ts";
@@ -155,5 +155,15 @@ export {
   softCrossEntropyLoss,
   type SoftCrossEntropyOptions,
 } from "./functions_loss.ts";
-export { type KernelTime, profile } from "./profile.ts";
+export {
+  type DispatchTime,
+  type KernelTime,
+  type ModuleTime,
+  Profile,
+  profile,
+  type ProfileOptions,
+  type WorkTime,
+} from "./profile.ts";
+export type { TableOptions } from "./profile_table.ts";
+export { measureRoofline, type Roofline } from "./roofline.ts";
 export { type ScaleRule, unscaleGradients, updateLossScale } from "./functions_amp.ts";

@@ -1,6 +1,6 @@
-/** @file What happens around every module's forward: names for `LATHE_CHECK`, and watchers. */
+/** @file What happens around every module's forward: names for `LATHE_CHECK` and `profile`, and watchers. */
 
-import { debug, inModule } from "../engine/mod.ts";
+import { inModule, tracksModules } from "../engine/check.ts";
 import type { Module } from "./module.ts";
 
 /** A module's forward, whatever it takes and gives. */
@@ -9,7 +9,7 @@ export type Forward = (...inputs: unknown[]) => unknown;
 /** Told of every module whose forward has ended, with what it returned. */
 export type ForwardWatcher = (module: Module, output: unknown) => void;
 
-/** Modules whose forward is running, outermost first; empty while checks are off. */
+/** Modules whose forward is running, outermost first; empty while nobody asks. */
 const running: Module[] = [];
 let watcher: ForwardWatcher | null = null;
 
@@ -24,11 +24,11 @@ export function watchForward<T>(watch: ForwardWatcher, fn: () => T): T {
   }
 }
 
-/** Runs a module's forward, under its name where a check is on. */
+/** Runs a module's forward, under its name where a check or a profile asks for it. */
 export function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
-  const output = debug().check === "off"
-    ? forward.apply(module, inputs)
-    : inModule(nameOf(module), () => runInside(module, forward, inputs));
+  const output = tracksModules()
+    ? inModule(nameOf(module), () => runInside(module, forward, inputs))
+    : forward.apply(module, inputs);
   watcher?.(module, output);
   return output;
 }

@@ -1,23 +1,28 @@
 /**
- * Time a kernel takes, by timestamp queries: one pass a dispatch, so profiled runs are slower than
+ * Time each dispatch takes, by timestamp queries: one pass a dispatch, so profiled runs are slower than
  * others, but each kernel's own time is right.
  */
 
 import { GpuError } from "../errors.ts";
 import { BufferUsage, MapMode } from "./flags.ts";
-import type { Cost } from "./queue.ts";
+import type { Command, Cost, Where } from "./queue.ts";
 
-/** Totals of one kernel over a profiled stretch. */
-export interface KernelTime {
-  readonly name: string;
-  readonly calls: number;
+/** One dispatch of a profiled stretch. */
+export interface DispatchTime {
+  readonly kernel: string;
+  /** Workgroups in x, y, z. */
+  readonly grid: readonly [number, number, number];
+  readonly cost: Cost;
+  /** The module it comes from; undefined where nothing tracks modules. */
+  readonly where: Where | undefined;
+  /** Milliseconds on the GPU's clock, from the first dispatch. */
+  readonly start: number;
   /** Milliseconds on the GPU. */
   readonly ms: number;
-  /** Floating-point operations. */
-  readonly flops: number;
-  /** Bytes read and written, by the kernels' own account. */
-  readonly bytes: number;
 }
+
+/** A dispatch whose times are still on the GPU. */
+type Timed = Omit<DispatchTime, "start" | "ms">;
 
 /** Dispatches one query set can time. */
 const MOST = 2048;
@@ -26,8 +31,8 @@ const MOST = 2048;
 export class Profiler {
   readonly #device: GPUDevice;
   readonly #queries: GPUQuerySet;
-  #pending: { name: string; cost: Cost }[] = [];
-  #batches: { buffer: GPUBuffer; items: { name: string; cost: Cost }[] }[] = [];
+  #pending: Timed[] = [];
+  #batches: { buffer: GPUBuffer; items: Timed[] }[] = [];
 
   constructor(device: GPUDevice) {
     if (!device.features.has("timestamp-query")) {
@@ -49,8 +54,8 @@ export class Profiler {
   }
 
   /** Where the pass of the next dispatch writes its times. */
-  next(name: string, cost: Cost): GPUComputePassTimestampWrites {
-    const i = this.#pending.push({ name, cost }) - 1;
+  next(kernel: string, { grid, cost, where }: Command): GPUComputePassTimestampWrites {
+    const i = this.#pending.push({ kernel, grid, cost, where }) - 1;
     return {
       querySet: this.#queries,
       beginningOfPassWriteIndex: 2 * i,
@@ -79,23 +84,25 @@ export class Profiler {
     this.#pending = [];
   }
 
-  /** Totals a kernel, the slowest first. */
-  async finish(): Promise<KernelTime[]> {
-    const totals = new Map<string, { calls: number; ms: number; flops: number; bytes: number }>();
+  /** Every dispatch in order. */
+  async finish(): Promise<DispatchTime[]> {
+    const dispatches: DispatchTime[] = [];
+    let origin: bigint | undefined;
     for (const { buffer, items } of this.#batches) {
       await buffer.mapAsync(MapMode.READ);
       const times = new BigUint64Array(buffer.getMappedRange().slice(0));
       buffer.destroy();
-      items.forEach(({ name, cost }, i) => {
-        const t = totals.get(name) ?? { calls: 0, ms: 0, flops: 0, bytes: 0 };
-        t.calls++;
-        t.ms += Number(times[2 * i + 1]! - times[2 * i]!) / 1e6;
-        t.flops += cost.flops;
-        t.bytes += cost.bytes;
-        totals.set(name, t);
-      });
+      for (const [i, item] of items.entries()) {
+        const [begin, end] = [times[2 * i]!, times[2 * i + 1]!];
+        origin ??= begin;
+        dispatches.push({
+          ...item,
+          start: Number(begin - origin) / 1e6,
+          ms: Number(end - begin) / 1e6,
+        });
+      }
     }
     this.#queries.destroy();
-    return [...totals].map(([name, t]) => ({ name, ...t })).sort((a, b) => b.ms - a.ms);
+    return dispatches;
   }
 }

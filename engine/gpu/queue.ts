@@ -56,6 +56,14 @@ export interface Command {
   readonly slabOffset: number;
   readonly grid: readonly [number, number, number];
   readonly cost: Cost;
+  /** Where it comes from, while that is tracked. */
+  readonly where: Where | undefined;
+}
+
+/** The module that work comes from, and whether it belongs to a gradient. */
+export interface Where {
+  readonly module: string;
+  readonly backward: boolean;
 }
 
 /** Counters since the device was opened. */
@@ -75,6 +83,8 @@ export class CommandQueue {
   profiler: Profiler | null = null;
   /** Takes a copy of every dispatch while set. */
   recorder: GraphRecorder | null = null;
+  /** Tells where work comes from; set by what knows of modules. */
+  where: () => Where | undefined = () => undefined;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
@@ -140,6 +150,7 @@ export class CommandQueue {
       slabOffset,
       grid,
       cost: run.cost,
+      where: this.where(),
     };
     this.#commands.push(command);
     this.recorder?.add(command, {
@@ -226,7 +237,7 @@ export class CommandQueue {
       const { name } = command.pipeline.kernel;
       const pass = encoder.beginComputePass({
         label: name,
-        timestampWrites: profiler.next(name, command.cost),
+        timestampWrites: profiler.next(name, command),
       });
       this.#encode(pass, [command]);
       pass.end();

@@ -4,6 +4,7 @@ import {
   type AdaptiveRule,
   adaptiveStep,
   type AdaptiveTensors,
+  inModule,
   keep,
   noGrad,
   type Tensor,
@@ -60,13 +61,14 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
       });
       if (entries.length === 0) continue;
       const numbers = this.#numbersOf(group);
-      adaptiveStep(this.rule(group), entries, {
-        hyper: numbers.hyper.with(this.hyper(group)),
-        active: numbers.active.with(active),
-        steps: numbers.steps,
-        factors: numbers.factors,
-        skip,
-      });
+      inModule(this.constructor.name, () =>
+        adaptiveStep(this.rule(group), entries, {
+          hyper: numbers.hyper.with(this.hyper(group)),
+          active: numbers.active.with(active),
+          steps: numbers.steps,
+          factors: numbers.factors,
+          skip,
+        }));
     }
   }
 

@@ -1,6 +1,6 @@
 /** @file Stochastic gradient descent. */
 
-import { keep, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
+import { inModule, keep, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
   checkNotNegative,
@@ -79,8 +79,10 @@ export class SGD extends Optimizer<SGDOptions> {
     for (const group of this.paramGroups) {
       const { first, later } = this.#entries(group);
       const hyper = this.#hyperOf(group);
-      if (first.length > 0) sgdStep(first, hyper.first.with(numbers(group, true)), { skip });
-      if (later.length > 0) sgdStep(later, hyper.later.with(numbers(group, false)), { skip });
+      inModule(this.constructor.name, () => {
+        if (first.length > 0) sgdStep(first, hyper.first.with(numbers(group, true)), { skip });
+        if (later.length > 0) sgdStep(later, hyper.later.with(numbers(group, false)), { skip });
+      });
     }
   }
 
