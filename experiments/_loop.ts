@@ -1,6 +1,7 @@
 /** @file The loop the experiments share: epochs of steps, saved and resumed to the same bits. */
 
 import { GpuError, memory, nn, rngState, scope, setRngState, type Tensor } from "../mod.ts";
+import { StepProfiler } from "./_profile.ts";
 import type { StartedRun } from "./_run.ts";
 
 /** The file in a run folder that a run goes on from. */
@@ -12,9 +13,17 @@ export interface Stateful {
   loadStateDict(state: never): unknown;
 }
 
+/** Flags that the loop reads. */
+export interface LoopOptions {
+  readonly epochs: number;
+  readonly checkpointEvery: number;
+  readonly batchSize: number;
+  readonly profile: boolean;
+}
+
 /** What an experiment gives the loop. */
 export interface LoopParts<Batch, Row> {
-  readonly start: StartedRun<{ epochs: number; checkpointEvery: number; batchSize: number }>;
+  readonly start: StartedRun<LoopOptions>;
   readonly loader: nn.data.DataLoader<number, Batch>;
   /** What a checkpoint keeps besides the loop's own state, by name. */
   readonly state: Readonly<Record<string, Stateful>>;
@@ -56,6 +65,7 @@ export class TrainingLoop<Batch, Row> {
   readonly #monitor: nn.run.ResourceMonitor;
   readonly #started = performance.now();
   #secondsBefore = 0;
+  #profiler: StepProfiler | undefined;
   #events: nn.run.EventWriter | undefined;
   /** Where the checkpoint goes on, if there is one. */
   #saved: nn.data.LoaderState | undefined;
@@ -90,7 +100,11 @@ export class TrainingLoop<Batch, Row> {
    */
   async run(): Promise<number | undefined> {
     try {
-      return await this.#run();
+      const { folder, options } = this.#parts.start;
+      this.#profiler = options.profile ? await StepProfiler.open(folder) : undefined;
+      const code = await this.#run();
+      this.#profiler?.finish();
+      return code;
     } catch (error) {
       if (!isOutside(error)) throw error;
       throw new nn.run.RunError(`${error.message}; ${this.#howToGoOn()}`, { cause: error });
@@ -158,7 +172,9 @@ export class TrainingLoop<Batch, Row> {
     let asked = performance.now();
     for await (const batch of loader) {
       waited += (performance.now() - asked) / 1000;
-      scope(() => train(batch));
+      const run = () => scope(() => train(batch));
+      if (this.#profiler) await this.#profiler.run(run);
+      else run();
       step++;
       const update = { step, samples: step * options.batchSize, waitSeconds: waited };
       bar.update(bar.isReportStep(step) ? { ...update, ...await progress() } : update);

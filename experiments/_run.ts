@@ -27,6 +27,12 @@ export const RUN_FLAGS = {
     help: "Epochs between checkpoints",
   },
   gpu: GPU_FLAG,
+  profile: {
+    type: "boolean",
+    default: false,
+    help:
+      "Time some steps: the heaviest kernels are printed at the end, trace.json is for Perfetto",
+  },
   out: { type: "path", help: "Run folder; runs/EXPERIMENT-TIME by default" },
   resume: { type: "path", help: "Run folder to go on with" },
 } as const satisfies FlagTable;
@@ -65,7 +71,7 @@ export interface StartedRun<O> {
   readonly resumed: boolean;
 }
 
-const RESUMABLE = ["resume", "epochs", "checkpointEvery", "data", "gpu"];
+const RESUMABLE = ["resume", "epochs", "checkpointEvery", "data", "gpu", "profile"];
 
 /**
  * Reads the flags (those of the earlier run where it goes on), opens the adapter, seeds the random
@@ -93,7 +99,7 @@ export async function startRun<T extends RunTable, P extends string>(
   const { gpu, seed, out } = options as { gpu: "native" | "dawn"; seed: number; out?: string };
   const { adapter } = await init({ provider: gpu });
   manualSeed(seed);
-  const kept = { ...options, resume: undefined, out: undefined };
+  const kept = { ...options, resume: undefined, out: undefined, profile: undefined };
   const folder = resume !== undefined
     ? await nn.run.RunFolder.open(resume, { columns })
     : await nn.run.RunFolder.create(
