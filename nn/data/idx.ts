@@ -10,7 +10,7 @@ import { gunzip, gzip, isGzip, MAX_DEFLATE_RATIO } from "../io/gzip.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
 
 /** Element types of idx, by their code in the header. */
-const TYPES = {
+export const TYPES = {
   u8: { code: 0x08, bytes: 1 },
   i8: { code: 0x09, bytes: 1 },
   i16: { code: 0x0b, bytes: 2 },
@@ -223,12 +223,12 @@ class IdxParser {
 }
 
 /** Elements of an array. A size of 0 makes it empty, however large the others are. */
-function elementCount(shape: readonly number[]): number {
+export function elementCount(shape: readonly number[]): number {
   return shape.includes(0) ? 0 : shape.reduce((product, size) => product * size, 1);
 }
 
 /** `0x00000803 (idx3 of u8)`, or a description where rank or type is free. */
-function expectedMagic(rank: number | undefined, type: IdxType | undefined): string {
+export function expectedMagic(rank: number | undefined, type: IdxType | undefined): string {
   if (rank !== undefined && type !== undefined) {
     return `${hex(TYPES[type].code << 8 | rank, 8)} (idx${rank} of ${type})`;
   }
@@ -237,17 +237,19 @@ function expectedMagic(rank: number | undefined, type: IdxType | undefined): str
     `and rank RR of ${rank === undefined ? "at least 1" : hex(rank, 2)}`;
 }
 
-function hex(value: number, digits: number): string {
+/** `0x` and so many digits. */
+export function hex(value: number, digits: number): string {
   return `0x${value.toString(16).padStart(digits, "0")}`;
 }
 
 /** Turns big-endian elements into little-endian ones, which every WebGPU host uses, or back. */
-function swapBytes(bytes: Uint8Array, size: number): void {
+export function swapBytes(bytes: Uint8Array, size: number): void {
   if (size === 1) return;
   for (let at = 0; at < bytes.length; at += size) bytes.subarray(at, at + size).reverse();
 }
 
-function typedArray(type: IdxType, buffer: ArrayBuffer): IdxData {
+/** An array of a type over the whole of a buffer. */
+export function typedArray(type: IdxType, buffer: ArrayBuffer): IdxData {
   switch (type) {
     case "u8":
       return new Uint8Array(buffer);

@@ -10,8 +10,10 @@
 import { ByteReader } from "../io/byte_reader.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
 
-const MAGIC = 0xced7230a;
-const MAX_LENGTH = 2 ** 29 - 1;
+/** What a part begins with. */
+export const MAGIC = 0xced7230a;
+/** Most bytes of a part; the three bits above are its kind. */
+export const MAX_LENGTH = 2 ** 29 - 1;
 /** Kinds of part: a whole record, or the first, a middle or the last part of one. */
 const WHOLE = 0, FIRST = 1, LAST = 3;
 const IMAGE_HEADER = 24;
@@ -75,8 +77,8 @@ export async function readRecordIo(
   return { records, keys };
 }
 
-/** One record, of all its parts. */
-function readRecord(reader: ByteReader): Uint8Array {
+/** One record, of all its parts, from where the reader stands. */
+export function readRecord(reader: ByteReader): Uint8Array {
   const parts: Uint8Array[] = [];
   while (true) {
     const at = reader.at, magic = reader.u32("record header");
@@ -113,7 +115,7 @@ function joinParts(parts: Uint8Array[]): Uint8Array {
 }
 
 /** The lines `KEY\tOFFSET` of an index; `at` is where a line begins. */
-function parseIndex(
+export function parseIndex(
   bytes: Uint8Array,
   file: string,
 ): { key: number; offset: number; at: number }[] {
@@ -166,29 +168,44 @@ export function writeRecordIo(
       `Cannot write ${records.length} records: keys must be as many different whole numbers`,
     );
   }
-  const parts: { kind: number; bytes: Uint8Array }[] = [], lines: string[] = [];
+  const lines: string[] = [], encoded: Uint8Array[] = [];
   let size = 0;
   for (const [i, record] of records.entries()) {
-    if (record.length > MAX_LENGTH) {
-      throw new RangeError(
-        `Cannot write record ${i} of ${record.length} bytes: at most ${MAX_LENGTH} fit`,
-      );
-    }
     lines.push(`${keys[i]}\t${size}\n`);
-    for (const part of splitRecord(record)) {
-      parts.push(part);
-      size += 8 + Math.ceil(part.bytes.length / 4) * 4;
-    }
+    encoded.push(encodeRecord(record));
+    size += encoded[i]!.length;
   }
-  const rec = new Uint8Array(size), view = new DataView(rec.buffer);
+  const rec = new Uint8Array(size);
+  let at = 0;
+  for (const bytes of encoded) {
+    rec.set(bytes, at);
+    at += bytes.length;
+  }
+  return { rec, idx: new TextEncoder().encode(lines.join("")) };
+}
+
+/**
+ * The bytes of one record in a RecordIO file.
+ *
+ * @throws {RangeError} If the record is 2^29 bytes or longer.
+ */
+export function encodeRecord(record: Uint8Array): Uint8Array<ArrayBuffer> {
+  if (record.length > MAX_LENGTH) {
+    throw new RangeError(
+      `Cannot write a record of ${record.length} bytes: at most ${MAX_LENGTH} fit`,
+    );
+  }
+  const parts = splitRecord(record);
+  const size = parts.reduce((sum, { bytes }) => sum + 8 + Math.ceil(bytes.length / 4) * 4, 0);
+  const encoded = new Uint8Array(size), view = new DataView(encoded.buffer);
   let at = 0;
   for (const { kind, bytes } of parts) {
     view.setUint32(at, MAGIC, true);
     view.setUint32(at + 4, (kind << 29 | bytes.length) >>> 0, true);
-    rec.set(bytes, at + 8);
+    encoded.set(bytes, at + 8);
     at += 8 + Math.ceil(bytes.length / 4) * 4;
   }
-  return { rec, idx: new TextEncoder().encode(lines.join("")) };
+  return encoded;
 }
 
 /** A record split where it holds the magic at a multiple of 4. */
