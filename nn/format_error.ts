@@ -15,8 +15,11 @@ export interface FormatErrorOptions {
 /** Longest part of a message. */
 const MAX_PART = 300;
 
-/** A part of a message: on one line, without control characters that a terminal obeys, not too long. */
-function plain(text: string): string {
+/**
+ * A text from a file as a terminal may show it: on one line, control characters as `\\u001b`, at most 300
+ * characters.
+ */
+export function printable(text: string): string {
   const line = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
   });
@@ -54,7 +57,9 @@ export class FormatError extends Error {
   constructor(found: string, options: FormatErrorOptions) {
     const { file, offset, expected, cause } = options;
     super(
-      `Cannot read ${plain(file)}: ${plain(found)} at byte ${offset}, expected ${plain(expected)}`,
+      `Cannot read ${printable(file)}: ${printable(found)} at byte ${offset}, expected ${
+        printable(expected)
+      }`,
       { cause },
     );
     this.file = file;

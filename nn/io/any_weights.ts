@@ -126,8 +126,8 @@ async function readTorch(
   return { format, file, arrays, metadata: {} };
 }
 
-/** Where the state dict is. One that is the value itself holds no dicts. */
-function findKey(root: unknown): string[] {
+/** Where the state dict is in a PyTorch file's value. One that is the value itself holds no dicts. */
+export function findKey(root: unknown): string[] {
   if (!(root instanceof Map)) return [];
   const key = KEYS.find((key) => root.get(key) instanceof Map);
   return key === undefined ? [] : [key, ...findKey(root.get(key))];

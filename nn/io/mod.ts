@@ -36,6 +36,7 @@ export {
   decodeNpy,
   decodeNpz,
   encodeNpy,
+  encodeNpz,
   loadNpy,
   type LoadNpyOptions,
   loadNpz,

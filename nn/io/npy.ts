@@ -114,9 +114,26 @@ export async function saveNpz(
   tensors: Record<string, Tensor>,
   options: { compress?: boolean } = {},
 ): Promise<void> {
+  const arrays = Object.fromEntries(await toHost(Object.entries(tensors)));
+  await writeFileAtomic(path, await encodeNpz(arrays, options));
+}
+
+/**
+ * The bytes of an `.npz` file. The same arrays give the same bytes.
+ *
+ * @param arrays The arrays by name.
+ * @param options `compress` deflates. Default false.
+ * @throws {TypeError} If NumPy has no such dtype or the data does not fit the shape.
+ * @throws {RangeError} If the file would be 4 GB or larger.
+ */
+export async function encodeNpz(
+  arrays: Record<string, HostArray>,
+  options: { compress?: boolean } = {},
+): Promise<Uint8Array> {
   const { zipSync } = await import("npm:fflate@0.8.3");
-  const arrays = await toHost(Object.entries(tensors));
-  const files = arrays.map(([name, array]) => [`${name}.npy`, encodeNpy(array)] as const);
+  const files = Object.entries(arrays).map(([name, array]) =>
+    [`${name}.npy`, encodeNpy(array)] as const
+  );
   const size = files.reduce(
     (total, [name, { length }]) => total + length + 128 + 6 * name.length,
     22,
@@ -127,7 +144,7 @@ export async function saveNpz(
   // fflate stores local time: this is the format's first day everywhere.
   const mtime = new Date(1980, 0, 1);
   const level = options.compress ? 6 : 0;
-  await writeFileAtomic(path, zipSync(Object.fromEntries(files), { level, mtime }));
+  return zipSync(Object.fromEntries(files), { level, mtime });
 }
 
 /**

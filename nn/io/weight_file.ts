@@ -2,6 +2,7 @@
 
 import type { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
+import { findKey } from "./any_weights.ts";
 import { FileRange } from "./byte_range.ts";
 import { emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
@@ -180,7 +181,8 @@ export function openSafetensors(path: string | URL): WeightFile {
  * are not compared; `loadTorch` does that.
  *
  * @param path The file.
- * @param options `key` for a nested dict, `stripPrefix` for names of `DataParallel`.
+ * @param options `key` for a nested dict, by default found as by `readWeights`; `stripPrefix` for names of
+ * `DataParallel`.
  * @throws {FormatError} As `loadTorch`; also for the stream of torch before 1.6, which has no directory.
  * @throws {Deno.errors.NotFound} If there is no such file.
  */
@@ -188,13 +190,14 @@ export async function openTorch(
   path: string | URL,
   options: Pick<LoadTorchOptions, "key" | "stripPrefix"> = {},
 ): Promise<WeightFile> {
-  const { key = [], stripPrefix = "" } = options;
+  const { stripPrefix = "" } = options;
   const range = new FileRange(path), file = range.path;
   try {
     if (!isZip(range.subarray(0, 4))) {
       throw new FormatError("no zip archive", { file, offset: 0, expected: "torch 1.6 or later" });
     }
-    const tensors = selectTensors(await openZipTorch(range, { file }), { file, key });
+    const root = await openZipTorch(range, { file });
+    const tensors = selectTensors(root, { file, key: options.key ?? findKey(root) });
     const entries = new Map<string, Entry>();
     for (const [full, tensor] of tensors) {
       const name = full.startsWith(stripPrefix) ? full.slice(stripPrefix.length) : full;
