@@ -6,7 +6,13 @@ import { FormatError } from "../../nn/format_error.ts";
 /** Inputs of each reader; all take about half a minute on two quiet cores. */
 const COUNT = 10_000;
 /** Readers whose files unpack to much more than they are. */
-const SLOW: Readonly<Record<string, number>> = { gzip: 2500, "idx-gz": 2500, csv: 4000 };
+const SLOW: Readonly<Record<string, number>> = {
+  gzip: 2500,
+  "idx-gz": 2500,
+  csv: 4000,
+  tar: 2500,
+  "tar-gz": 1000,
+};
 
 for (const reader of allReaders()) {
   Deno.test(`${reader.name}: each damaged file is read or refused`, async () => {
