@@ -17,7 +17,8 @@ import {
   tensor,
   warpAffine,
 } from "../../engine/mod.ts";
-import type { PictureBatch } from "../data/collate.ts";
+import { type PictureBatch, stackPictures } from "../data/collate.ts";
+import type { Picture } from "../data/picture.ts";
 
 /** How a warp reads between pixels. */
 export interface WarpOptions {
@@ -37,16 +38,44 @@ export function toTensor(bytes: Uint8Array, shape: readonly number[]): Tensor {
 }
 
 /**
- * A batch of pictures as readers give them, bytes [B, H, W, C], as f32 [B, C, H, W] in 0..1. The bytes
- * travel as they are; the GPU unpacks and permutes them.
+ * Pictures as readers give them, bytes [H, W, C], as f32 [B, C, H, W] in 0..1. The bytes travel as they
+ * are; the GPU unpacks, permutes and resizes them. Pictures of several sizes need `size`.
  *
- * @throws {TypeError} if the sizes do not fit the number of bytes
+ * @param images A batch of one size, or a list of pictures.
+ * @param options `size`: [height, width] that each picture is resized to. Default its own.
+ * @throws {TypeError} if the pictures differ in channels, or in size without `size`
+ *
+ * @example
+ * ```ts
+ * import { init } from "../../engine/mod.ts";
+ * import { imagesToTensor } from "./transforms.ts";
+ *
+ * await init();
+ * const grey = { data: Uint8Array.of(0, 255, 255, 0), width: 2, height: 2, channels: 1 };
+ * const wide = { data: Uint8Array.of(0, 255), width: 2, height: 1, channels: 1 };
+ * const x = imagesToTensor([grey, wide], { size: [2, 2] }); // [2, 1, 2, 2]
+ * ```
  */
-export function imagesToTensor(batch: Omit<PictureBatch, "labels">): Tensor {
+export function imagesToTensor(
+  images: Omit<PictureBatch, "labels"> | readonly Picture[],
+  options: { size?: [number, number] } = {},
+): Tensor {
+  const { size } = options;
+  return noGrad(() => {
+    if ("images" in images) return sized(images, size);
+    const [first] = images;
+    const isAlike = ({ height, width, channels }: Picture) =>
+      height === first!.height && width === first!.width && channels === first!.channels;
+    if (size === undefined || images.every(isAlike)) return sized(stackPictures(images), size);
+    return cat(images.map((picture) => sized(stackPictures([picture]), size)), 0);
+  });
+}
+
+/** Pictures of one size on the GPU, resized if asked for. */
+function sized(batch: Omit<PictureBatch, "labels">, size?: [number, number]): Tensor {
   const { images, count, height, width, channels } = batch;
-  return noGrad(() =>
-    toTensor(images, [count, height, width, channels]).permute(0, 3, 1, 2).contiguous()
-  );
+  const x = toTensor(images, [count, height, width, channels]).permute(0, 3, 1, 2).contiguous();
+  return size === undefined || (size[0] === height && size[1] === width) ? x : resize(x, size);
 }
 
 /**

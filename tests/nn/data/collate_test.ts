@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { init } from "../../../engine/mod.ts";
 import { stackPictures } from "../../../nn/data/collate.ts";
-import { imagesToTensor } from "../../../nn/vision/mod.ts";
+import { imagesToTensor, resize } from "../../../nn/vision/mod.ts";
 
 Deno.test("stackPictures() puts pictures and labels one after the other", () => {
   const picture = (first: number) => ({
@@ -42,4 +42,24 @@ Deno.test("imagesToTensor() unpacks and permutes bytes on the GPU", async () => 
       }
     }
   }
+});
+
+Deno.test("imagesToTensor() takes pictures of several sizes", async () => {
+  await init();
+  const picture = (height: number, width: number) => ({
+    data: Uint8Array.from({ length: height * width * 3 }, (_, i) => i * 29 % 256),
+    height,
+    width,
+    channels: 3,
+  });
+  const pictures = [picture(4, 6), picture(3, 3), picture(2, 2)], size = [3, 3] as [number, number];
+  const data = await imagesToTensor(pictures, { size }).data();
+  for (const [i, one] of pictures.entries()) {
+    const alone = await resize(imagesToTensor([one]), size).data();
+    assertEquals(data.slice(27 * i, 27 * (i + 1)), alone);
+  }
+  assertEquals(imagesToTensor([picture(2, 2), picture(2, 2)]).shape, [2, 3, 2, 2]);
+  assertThrows(() => imagesToTensor(pictures), TypeError, "Cannot stack 3x3x3 on 4x6x3");
+  const grey = { data: Uint8Array.of(1), height: 1, width: 1, channels: 1 };
+  assertThrows(() => imagesToTensor([grey, picture(2, 2)], { size }), TypeError);
 });
