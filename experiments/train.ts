@@ -4,6 +4,7 @@ import { runMain, UsageError } from "./_args.ts";
 
 const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   letters: () => import("./letters.ts"),
+  captioning: () => import("./captioning.ts"),
   moco: () => import("./moco.ts"),
 };
 

@@ -1,7 +1,18 @@
 /** @file Captions for images: a residual net and an LSTM. */
 
 import { cat, noGrad, type Tensor } from "../../engine/mod.ts";
-import { BatchNorm1d, Embedding, Linear, LSTM } from "../layers/mod.ts";
+import {
+  BatchNorm1d,
+  BatchNorm2d,
+  Conv2d,
+  Embedding,
+  Flatten,
+  Linear,
+  LSTM,
+  MaxPool2d,
+  ReLU,
+  Sequential,
+} from "../layers/mod.ts";
 import { Module } from "../module.ts";
 import { type ResNet, resnet18, resnet34, resnet50 } from "./resnet.ts";
 
@@ -15,8 +26,12 @@ export interface CaptionerOptions {
   hiddenDim?: number;
   /** Layers of the LSTM. Default 1. */
   numLayers?: number;
-  /** Depth of the residual net. Default 50. */
-  encoder?: 18 | 34 | 50;
+  /** Depth of the residual net, or four small blocks that learn from scratch. Default 50. */
+  encoder?: 18 | 34 | 50 | "small";
+  /** Side of the square images, which gives the size of the small encoder's features. Default 224. */
+  imageSize?: number;
+  /** Whether the convolutions stay as they are and get no gradient. Default true. */
+  frozen?: boolean;
   /**
    * Whether the residual net keeps its running statistics as they are, as frozen weights should. False
    * normalises by each batch in training, and moves the statistics. Default true.
@@ -29,32 +44,59 @@ export interface CaptionerOptions {
  * (momentum 0.01), which are.
  */
 export class CaptionEncoder extends Module {
-  /** The residual net without its classifier. */
-  resnet: ResNet;
+  /** The residual net without its classifier; absent with the small encoder. */
+  declare resnet?: ResNet;
+  /** The small encoder's blocks; absent with a residual net. */
+  declare small?: Sequential;
   /** Features to the words' space. */
   fc: Linear;
   /** Over the batch. */
   batch_norm: BatchNorm1d;
+  readonly #frozen: boolean;
   readonly #freezeStatistics: boolean;
 
   /** @param options As for {@linkcode captioner}. */
   constructor(options: CaptionerOptions) {
     super();
-    const { embedDim = 256, encoder = 50, freezeStatistics = true } = options;
-    const make = { 18: resnet18, 34: resnet34, 50: resnet50 }[encoder];
-    if (!make) {
-      throw new RangeError(`Cannot encode with ResNet-${encoder}: it must be 18, 34 or 50`);
+    const { embedDim = 256, encoder = 50, imageSize = 224 } = options;
+    const { frozen = true, freezeStatistics = true } = options;
+    this.#frozen = frozen;
+    this.#freezeStatistics = frozen && freezeStatistics;
+    let features: number;
+    if (encoder === "small") {
+      this.small = smallEncoder();
+      features = SMALL.at(-1)! * Math.floor(imageSize / 2 ** SMALL.length) ** 2;
+      if (features === 0) {
+        throw new RangeError(
+          `Cannot encode images of ${imageSize} x ${imageSize}: the side must be at least ` +
+            2 ** SMALL.length,
+        );
+      }
+    } else {
+      const make = { 18: resnet18, 34: resnet34, 50: resnet50 }[encoder];
+      if (!make) {
+        throw new RangeError(`Cannot encode with ResNet-${encoder}: it must be 18, 34 or 50`);
+      }
+      this.resnet = make({ numClasses: 0 });
+      features = encoder === 50 ? 2048 : 512;
     }
-    this.#freezeStatistics = freezeStatistics;
-    this.resnet = make({ numClasses: 0 });
-    this.fc = new Linear(encoder === 50 ? 2048 : 512, embedDim);
+    this.fc = new Linear(features, embedDim);
     this.batch_norm = new BatchNorm1d(embedDim, { momentum: 0.01 });
   }
 
-  /** What the residual net sees: images [N, 3, H, W] → [N, 512 or 2048], without gradients. */
+  /** The convolutions. */
+  get net(): ResNet | Sequential {
+    return this.resnet ?? this.small!;
+  }
+
+  /**
+   * What the convolutions make of images [N, 3, H, W]: [N, 512 or 2048], of the small encoder all
+   * positions [N, F]. Without gradients if frozen.
+   */
   features(images: Tensor): Tensor {
-    if (this.#freezeStatistics) this.resnet.eval();
-    return noGrad(() => this.resnet.features(images)).detach();
+    if (this.#freezeStatistics) this.net.eval();
+    const run = () => this.resnet ? this.resnet.features(images) : this.small!.forward(images);
+    return this.#frozen ? noGrad(run).detach() : run();
   }
 
   /** images [N, 3, H, W], or features that were kept [N, F] → [N, embedDim] */
@@ -62,6 +104,21 @@ export class CaptionEncoder extends Module {
     const features = x.ndim === 2 ? x : this.features(x);
     return this.batch_norm.forward(this.fc.forward(features));
   }
+}
+
+/** Channels of the small encoder's blocks, each halving the image. */
+const SMALL = [16, 32, 64, 64] as const;
+
+function smallEncoder(): Sequential {
+  const blocks = SMALL.map((channels, i) =>
+    new Sequential(
+      new Conv2d(SMALL[i - 1] ?? 3, channels, { kernelSize: 3, padding: 1, bias: false }),
+      new BatchNorm2d(channels),
+      new ReLU(),
+      new MaxPool2d(2),
+    )
+  );
+  return new Sequential(...blocks, new Flatten());
 }
 
 /** Vectors of images and captions → logits of the next words. */

@@ -1,0 +1,271 @@
+/** @file Data of the captioning experiment: pictures, captions, batches, kept features. */
+
+import { cat, nn, noGrad, scope, type Tensor, tensor } from "../mod.ts";
+import { PAD, Vocabulary } from "./_captioning_vocab.ts";
+import { writeScenes } from "./synth/scenes.ts";
+
+const { data, vision } = nn;
+
+/** ImageNet's mean and deviation, as in the notebook. */
+const MEAN = [0.485, 0.456, 0.406];
+const STD = [0.229, 0.224, 0.225];
+
+/** A picture and what people say of it. */
+export interface Captioned {
+  /** Name of the file. */
+  readonly name: string;
+  readonly captions: readonly string[];
+}
+
+/** A caption to learn: which picture, and its ids from `startofseq` to `endofseq`. */
+export interface Pair {
+  /** Index into {@linkcode CaptionSets.pictures}. */
+  readonly picture: number;
+  readonly ids: readonly number[];
+}
+
+/** Pictures and captions, cut in two by picture. */
+export interface CaptionSets {
+  /** Folder of the pictures. */
+  readonly folder: string;
+  readonly pictures: readonly Captioned[];
+  readonly vocabulary: Vocabulary;
+  readonly train: readonly Pair[];
+  readonly val: readonly Pair[];
+  /** Pictures of the validation part. */
+  readonly valPictures: readonly number[];
+}
+
+/** Where pictures and captions come from. */
+export interface CaptionSource {
+  readonly data?: string;
+  /** Folder the built-in scenes are kept in. */
+  readonly cache: string;
+  readonly scenes: number;
+  readonly split: number;
+  readonly minWordFreq: number;
+  readonly seed: number;
+}
+
+/** Reads `captions.txt`, drawing the built-in scenes first if need be. */
+export async function loadCaptions(
+  source: CaptionSource,
+  say: (line: string) => void,
+): Promise<CaptionSets> {
+  let dir = source.data;
+  if (dir === undefined) {
+    const { scenes, seed } = source;
+    dir = `${source.cache}/scenes-${scenes}-${seed}`;
+    if (await writeScenes(dir, { scenes, seed })) say(`Drew ${scenes} scenes into ${dir}`);
+  }
+  const file = `${dir}/captions.txt`;
+  const { columns } = await data.readCsv(file, {
+    columns: { image: "string", caption: "string" },
+  });
+  const byName = new Map<string, string[]>();
+  columns.image.forEach((name, i) => {
+    const captions = byName.get(name);
+    if (captions) captions.push(columns.caption[i]!);
+    else byName.set(name, [columns.caption[i]!]);
+  });
+  const pictures = Array.from(byName, ([name, captions]) => ({ name, captions }));
+  const folder = await pictureFolder(dir, pictures[0]?.name);
+  const vocabulary = Vocabulary.of(columns.caption, source.minWordFreq);
+  const order = pictures.map((_, i) => i);
+  new data.HostRandom(source.seed).shuffle(order);
+  const size = Math.floor(source.split * order.length);
+  if (size === 0 || size === order.length) {
+    throw new nn.run.RunError(
+      `Cannot split ${order.length} pictures of ${file}: one part would be empty; give more pictures`,
+    );
+  }
+  const pairs = (part: readonly number[]) =>
+    part.flatMap((picture) =>
+      pictures[picture]!.captions.map((text) => ({ picture, ids: vocabulary.encode(text) }))
+    );
+  const [trainPictures, valPictures] = [order.slice(0, size), order.slice(size)];
+  return {
+    folder,
+    pictures,
+    vocabulary,
+    train: pairs(trainPictures),
+    val: pairs(valPictures),
+    valPictures,
+  };
+}
+
+/** The folder that has the pictures: `Images`, `images`, or that of the captions. */
+async function pictureFolder(dir: string, first: string | undefined): Promise<string> {
+  const places = [`${dir}/Images`, `${dir}/images`, dir];
+  for (const place of first === undefined ? [] : places) {
+    try {
+      await Deno.stat(`${place}/${first}`);
+      return place;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  throw new nn.run.RunError(
+    `Cannot find the pictures of ${dir}/captions.txt: ${first ?? "it names none"} should be in ` +
+      `${dir}/Images`,
+  );
+}
+
+/** Bytes of a picture resized to size x size on the GPU, [size, size, 3]. */
+export async function readSquare(
+  path: string | Uint8Array<ArrayBuffer>,
+  size: number,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const picture = await data.readImage(path, { channels: 3 });
+  if (picture.width === size && picture.height === size) return picture.data;
+  using resized = scope(() =>
+    noGrad(() => {
+      const x = vision.imagesToTensor({ ...picture, images: picture.data, count: 1 });
+      return vision.resize(x, [size, size]).permute(0, 2, 3, 1).mul(255).round();
+    })
+  );
+  return Uint8Array.from(await resized.data() as Float32Array);
+}
+
+/** All pictures of a data set as bytes of one size, in memory. */
+export class Pictures {
+  readonly size: number;
+  readonly #bytes: Uint8Array<ArrayBuffer>[];
+
+  /** @param bytes Each [size, size, 3]. */
+  constructor(bytes: Uint8Array<ArrayBuffer>[], size: number) {
+    this.#bytes = bytes;
+    this.size = size;
+  }
+
+  /** Reads every picture, with a line now and then. */
+  static async read(
+    sets: CaptionSets,
+    size: number,
+    say: (line: string) => void,
+  ): Promise<Pictures> {
+    const all: Uint8Array<ArrayBuffer>[] = [];
+    const every = Math.max(1000, Math.ceil(sets.pictures.length / 5));
+    for (const { name } of sets.pictures) {
+      all.push(await readSquare(`${sets.folder}/${name}`, size));
+      if (all.length % every === 0) say(`Read ${all.length} of ${sets.pictures.length} pictures`);
+    }
+    return new Pictures(all, size);
+  }
+
+  /** The bytes of one picture. */
+  at(index: number): Uint8Array<ArrayBuffer> {
+    return this.#bytes[index]!;
+  }
+
+  /** Pictures on the GPU as the encoder sees them: [B, 3, size, size], normalised. */
+  upload(indices: readonly number[]): Tensor {
+    const { size } = this;
+    const images = new Uint8Array(indices.length * size * size * 3);
+    indices.forEach((index, i) => images.set(this.at(index), i * size * size * 3));
+    const count = indices.length;
+    return normalized(
+      vision.imagesToTensor({ images, count, height: size, width: size, channels: 3 }),
+    );
+  }
+}
+
+/** Images in 0..1 with ImageNet's normalisation. */
+export function normalized(images: Tensor): Tensor {
+  return vision.normalize(images, { mean: MEAN, std: STD });
+}
+
+/** A batch on the host: pictures and padded captions, the longest first. */
+export interface CaptionBatch {
+  readonly pictures: readonly number[];
+  /** [B, T] ids; `pad` after `endofseq`. */
+  readonly ids: Int32Array<ArrayBuffer>;
+  readonly length: number;
+}
+
+/**
+ * Captions are padded to the longest of the batch, rounded up to a multiple of this: a captured step is
+ * recorded once for each length, and positions after the end have no loss.
+ */
+const LENGTH_STEP = 4;
+
+/** Sorts pairs by length, longest first, and pads them. */
+export function collate(pairs: readonly Pair[]): CaptionBatch {
+  const sorted = pairs.toSorted((a, b) => b.ids.length - a.ids.length);
+  const length = Math.ceil(sorted[0]!.ids.length / LENGTH_STEP) * LENGTH_STEP;
+  const ids = new Int32Array(sorted.length * length).fill(PAD);
+  sorted.forEach((pair, i) => ids.set(pair.ids, i * length));
+  return { pictures: sorted.map((pair) => pair.picture), ids, length };
+}
+
+/** The ids of a batch on the GPU, i32 [B, T]. */
+export function uploadIds({ ids, length }: CaptionBatch): Tensor {
+  return tensor(ids, { shape: [ids.length / length, length] });
+}
+
+/**
+ * Features of all pictures of a frozen encoder, [P, F] on the GPU: an epoch then costs the decoder only.
+ * They are kept in `file` beside what they depend on, and read from there the next time.
+ */
+export async function keptFeatures(
+  encoder: nn.models.CaptionEncoder,
+  options: {
+    sets: CaptionSets;
+    size: number;
+    file: string;
+    batchSize: number;
+    say: (line: string) => void;
+  },
+): Promise<Tensor> {
+  const { sets, size, file, batchSize, say } = options;
+  const key = await fingerprint(encoder, sets, size);
+  const kept = await readKept(file, key);
+  if (kept) return kept;
+  const parts: Tensor[] = [];
+  const count = sets.pictures.length;
+  const every = Math.max(1, Math.ceil(count / batchSize / 5));
+  for (let first = 0; first < count; first += batchSize) {
+    const names = sets.pictures.slice(first, first + batchSize);
+    const bytes: Uint8Array<ArrayBuffer>[] = [];
+    for (const { name } of names) bytes.push(await readSquare(`${sets.folder}/${name}`, size));
+    const pictures = new Pictures(bytes, size);
+    parts.push(scope(() => encoder.features(pictures.upload(bytes.map((_, i) => i)))));
+    if (parts.length % every === 0) say(`Encoded ${first + names.length} of ${count} pictures`);
+  }
+  const features = noGrad(() => cat(parts));
+  for (const part of parts) part.dispose();
+  await nn.io.saveSafetensors(file, { features }, { key });
+  say(`Kept the features in ${file}`);
+  return features;
+}
+
+async function readKept(file: string, key: string): Promise<Tensor | undefined> {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = await Deno.readFile(file);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+  if (nn.io.decodeSafetensors(bytes, { file }).metadata.key !== key) return undefined;
+  return (await nn.io.loadSafetensors(bytes)).features;
+}
+
+/** A digest of everything that features depend on: weights, files and their size. */
+async function fingerprint(
+  encoder: nn.models.CaptionEncoder,
+  sets: CaptionSets,
+  size: number,
+): Promise<string> {
+  const names = sets.pictures.map(({ name }) => name).join("\n");
+  const parts = [new TextEncoder().encode(`${sets.folder}\n${size}\n${names}`)];
+  for (const t of Object.values(encoder.net.stateDict())) {
+    const values = await t.data();
+    parts.push(new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength));
+  }
+  const digests = await Promise.all(
+    parts.map((part) => crypto.subtle.digest("SHA-256", part)),
+  );
+  const all = new Uint8Array(digests.flatMap((digest) => [...new Uint8Array(digest)]));
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", all)).toHex();
+}
