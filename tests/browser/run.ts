@@ -14,9 +14,9 @@ const ROOT = new URL("../../", import.meta.url);
 const PATIENCE = 240;
 /** Folders whose tests run in pages. */
 const FOLDERS = ["tests/engine", "tests/nn"];
-/** What a page has no answer to; pngjs needs Node's zlib. */
+/** What a page has no answer to: pngjs needs Node's zlib, a worker its modules as they are. */
 const NEEDS_DENO =
-  /\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+|from "node:|tests\/helpers\/source|pngjs|\breadPng\b/;
+  /\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+|from "node:|tests\/helpers\/source|pngjs|\breadPng\b|worker_dataset/;
 
 /** Test files that need nothing of Deno but `Deno.test`. */
 export function pageTests(): string[] {
