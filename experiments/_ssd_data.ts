@@ -229,6 +229,8 @@ export function upload(
 export interface PrepareOptions {
   /** Side of what the network sees. */
   readonly size: number;
+  /** Whether the pictures that `flips` names are mirrored. Default false. */
+  readonly mirror?: boolean;
   /** Ranges of colour jitter; all 0 or absent: none. */
   readonly jitter?: Pick<
     nn.vision.ColorJitterOptions,
@@ -239,11 +241,11 @@ export interface PrepareOptions {
 /** Pictures as the network sees them: cropped, resized, mirrored, bytes minus the mean. [B, 3, S, S] */
 export function prepare(
   { images, crops, flips }: Pick<SceneTensors, "images" | "crops" | "flips">,
-  { size, jitter = {} }: PrepareOptions,
+  { size, mirror = false, jitter = {} }: PrepareOptions,
 ): Tensor {
   return noGrad(() => {
     let x = cropResize(images, crops, { size });
-    x = x.flip(3).where(flips.gt(0), x);
+    if (mirror) x = x.flip(3).where(flips.gt(0), x);
     if (Object.values(jitter).some((v) => v !== 0)) x = vision.colorJitter(x, jitter);
     return x.mul(255).sub(tensor([...MEAN]).reshape(1, 3, 1, 1));
   });

@@ -167,7 +167,8 @@ class Training {
     const { size, brightness, contrast, saturation, hue } = options;
     optimizer.zeroGrad();
     const jitter = { brightness, contrast, saturation, hue };
-    const output = model.forward(prepare({ images, crops, flips }, { size, jitter }));
+    const mirror = options.flip > 0;
+    const output = model.forward(prepare({ images, crops, flips }, { size, mirror, jitter }));
     const parts = detectionLoss(output, labels, options);
     parts.loss.backward();
     optimizer.step();

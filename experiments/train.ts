@@ -6,6 +6,7 @@ const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   letters: () => import("./letters.ts"),
   captioning: () => import("./captioning.ts"),
   moco: () => import("./moco.ts"),
+  ssd: () => import("./ssd.ts"),
 };
 
 interface Experiment {
