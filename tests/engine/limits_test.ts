@@ -8,7 +8,7 @@ import { bernoulli, cat, rand, randint, randn, tensor, zeros } from "../../engin
 import { conv2d, dropout, linear, maxPool2d } from "../../engine/functions.ts";
 import { crossEntropy } from "../../engine/functions_loss.ts";
 import { gpu, init, type Limits, reopen } from "../../engine/gpu/device.ts";
-import { allOps, type Sample } from "../../engine/op.ts";
+import { allOps } from "../../engine/op.ts";
 import { readAll } from "../../engine/read.ts";
 import { manualSeed } from "../../engine/rng.ts";
 import { scope } from "../../engine/scope.ts";
@@ -208,39 +208,6 @@ Deno.test("what cannot be cut is refused with the array, the kernel and the limi
     "Cannot allocate fill of 4.0 MiB: this adapter's largest buffer has 1.0 MiB",
   );
 });
-
-/** Products wide enough for every tile that the planner has; the records' samples are smaller. */
-const WIDE: Record<string, Sample<unknown>[]> = {
-  matmul: [[9, 13, 64], [7, 5, 300], [11, 6, 5], [17, 3, 128]].map(([M, K, N]) => ({
-    inputs: [{ shape: [M!, K!] }, { shape: [K!, N!] }],
-    attrs: {},
-    terms: N!,
-  })),
-  linear: [{ inputs: [{ shape: [9, 7] }, { shape: [70, 7] }, { shape: [70] }], attrs: {} }],
-  conv2d: [{
-    inputs: [{ shape: [1, 2, 18, 18] }, { shape: [3, 2, 3, 3] }, { shape: [3] }],
-    attrs: { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 },
-    terms: 325,
-  }],
-};
-
-for (
-  const [adapter, facts] of [
-    ["the adapter as it is", {}],
-    ["software without subgroups", { software: true, subgroupSize: 0 }],
-    ["a discrete GPU", { software: false }],
-  ] as const
-) {
-  Deno.test(`products with the tiles of ${adapter} give what their references give`, async () => {
-    await reopen();
-    Object.assign(gpu().info, facts);
-    for (const [name, wide] of Object.entries(WIDE)) {
-      const op = allOps().get(name)!;
-      const { problems } = await checkOp({ ...op, samples: [...op.samples, ...wide] });
-      assertEquals(problems, [], name);
-    }
-  });
-}
 
 Deno.test("the largest tiles agree with the smallest", async () => {
   const work = (facts: { software: boolean; subgroupSize: number }) => (): Results => {
