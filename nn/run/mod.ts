@@ -3,6 +3,7 @@
  * and the way it is interrupted.
  */
 
+export { boardHandler, type BoardOptions, serveBoard, type ServeBoardOptions } from "./board.ts";
 export { Interrupt, type InterruptOptions, type StopSignal } from "./interrupt.ts";
 export { MetricsCsv, type MetricValue } from "./metrics_csv.ts";
 export { ProgressBar, type ProgressOptions, type ProgressUpdate } from "./progress.ts";
