@@ -108,16 +108,7 @@ Deno.test("the board serves its page and reports, each under a strict policy", (
 
 Deno.test("no path of the board leads out of the runs or to their other files", () =>
   inRuns(async (runs) => {
-    const names = [
-      "..",
-      ".",
-      "%2e%2e",
-      "..%2f",
-      "%2e%2e%2foutside",
-      "..%5coutside",
-      "link",
-      "trap",
-    ];
+    const names = ["..", "%2e%2e", "..%2f", "%2e%2e%2foutside", "..%5coutside", "link", "trap"];
     const paths = [
       ...names.map((name) => `/runs/${name}/report.html`),
       ...names.map((name) => `/runs/a/${name}/report.html`),
