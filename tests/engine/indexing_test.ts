@@ -104,6 +104,8 @@ Deno.test("a bad index gives NaN and is thrown at the next read, once", async ()
   const z = zeros([2]).scatterAdd(0, ids([0, 5, 1, -7]), full([4], 1));
   await assertRejects(() => z.data(), RangeError, "Cannot scatterAdd with index");
   assertEquals(await z.array(), [1, 1]);
+  zeros([2]).scatterAdd(0, ids([1, -7]), full([2], 1));
+  await assertRejects(() => synchronize(), RangeError, "Cannot scatterAdd with index -7");
   zeros([2]).scatter(0, ids([2]), full([1], 1));
   await assertRejects(() => synchronize(), RangeError, "Cannot scatter with index 2");
   const w = zeros([4, 2], { requiresGrad: true });
