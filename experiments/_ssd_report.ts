@@ -21,6 +21,8 @@ export interface SsdReport {
 
 /** Scenes on the contact sheet. */
 const SHEET = 24;
+/** Pixels that a picture on it is about wide. */
+const SIDE = 256;
 /** Lowest score of a box on the contact sheet, as in the notebook's display. */
 const SHOWN = 0.45;
 /** Least overlap of a found object. */
@@ -105,36 +107,43 @@ function sheetImage(
   detections: readonly Detection[],
   { size, classes }: { size: SceneSet; classes: readonly string[] },
 ) {
-  const { width, height } = size;
-  const pixels = width * height;
-  const data = new Uint8Array(3 * pixels);
-  for (let i = 0; i < data.length; i++) {
-    data[i] = scene.image[(i % 3) * pixels + Math.floor(i / 3)]!;
-  }
   const shown = detections.filter((row) => row[1]! >= SHOWN);
   const { precision, recall, objects } = nn.metrics.precisionRecall(
     [shown.map((row) => [0, ...Array.from(row).slice(1)])],
     [scene.objects.map((row) => [0, ...row.slice(1)])],
     { iouThreshold: FOUND },
   );
+  const found = Math.round((recall.at(-1) ?? 0) * objects);
+  const wrong = Math.round((1 - (precision.at(-1) ?? 1)) * shown.length);
   const truths = scene.objects.map((row) => row.slice(1));
-  const outlined = nn.vision.drawBoxes({ width, height, data }, truths, {
+  const outlined = nn.vision.drawBoxes(enlarged(scene.image, size), truths, {
     colors: [TRUE],
     thickness: 1,
   });
   const picture = nn.vision.drawBoxes(
     outlined,
     shown.map((row) => Array.from(row).slice(2)),
-    { colors: [PREDICTED], thickness: Math.max(1, Math.round(height / 150)) },
+    { colors: [PREDICTED], labels: shown.map((row) => row[1]!.toFixed(2)) },
   );
-  const found = Math.round((recall.at(-1) ?? 0) * objects);
-  const names = shown.map((row) => `${classes[row[0]!]} ${row[1]!.toFixed(2)}`);
+  const names = new Set(shown.map((row) => classes[row[0]!]!));
   return {
     picture: { ...picture, channels: 3 as const },
-    caption: names.join(", ") || "nothing",
-    detail: `${found} of ${objects} found`,
-    wrong: found < objects || (precision.at(-1) ?? 1) < 1,
+    caption: `${found} of ${objects} found${wrong > 0 ? `, ${wrong} wrong` : ""}`,
+    detail: classes.length > 1 ? [...names].join(", ") : undefined,
+    wrong: found < objects || wrong > 0,
   };
+}
+
+/** Planes as an RGB picture of whole pixels, each repeated so that it is about {@linkcode SIDE} wide. */
+function enlarged(planes: Uint8Array, { width, height }: SceneSet): nn.vision.ByteImage {
+  const times = Math.max(1, Math.round(SIDE / width)), pixels = width * height;
+  const [W, H] = [times * width, times * height];
+  const data = new Uint8Array(3 * W * H);
+  for (let i = 0; i < data.length; i++) {
+    const at = Math.floor(i / 3), x = Math.floor(at % W / times), y = Math.floor(at / W / times);
+    data[i] = planes[(i % 3) * pixels + y * width + x]!;
+  }
+  return { width: W, height: H, data };
 }
 
 /** Precision over recall of a class at an overlap of 0.5. */
