@@ -141,3 +141,51 @@ Deno.test("writeFileAtomic() leaves the old file whole when the writer is killed
     assertEquals(list(dir), ["a", "writer.ts"]);
   });
 });
+
+/** Lets the `write` or `sync` of files fail as a full or broken disk does, after some bytes. */
+async function onBadDisk(
+  fails: { write?: number; sync?: boolean },
+  body: () => Promise<void>,
+): Promise<void> {
+  const { prototype } = Deno.FsFile, { write, sync } = prototype;
+  let left = fails.write ?? Infinity;
+  prototype.write = async function (bytes) {
+    if (left === 0) throw new Error("No space left on device (os error 28)");
+    const count = await write.call(this, bytes.subarray(0, Math.min(left, bytes.length)));
+    left -= count;
+    return count;
+  };
+  prototype.sync = async function () {
+    if (fails.sync) throw new Error("Input/output error (os error 5)");
+    await sync.call(this);
+  };
+  try {
+    await body();
+  } finally {
+    Object.assign(prototype, { write, sync });
+  }
+}
+
+Deno.test("writeFileAtomic() leaves the old file and no other when the disk is full or breaks", async () => {
+  await withDir(async (dir) => {
+    const old = Uint8Array.of(1, 2, 3);
+    await writeFileAtomic(`${dir}/a`, old);
+    const disks = [{ write: 0 }, { write: 1 }, { write: 70_000 }, { sync: true }];
+    for (const disk of disks) {
+      await onBadDisk(disk, async () => {
+        await assertRejects(
+          () => writeFileAtomic(`${dir}/a`, [new Uint8Array(60_000), new Uint8Array(60_000)]),
+          Error,
+          disk.sync
+            ? `Cannot write ${dir}/a: Input/output error (os error 5)`
+            : `Cannot write ${dir}/a: No space left on device (os error 28)`,
+        );
+      });
+      assertEquals(Deno.readFileSync(`${dir}/a`), old);
+      assertEquals(list(dir), ["a"]);
+    }
+    // A disk that takes a part at a time.
+    await onBadDisk({ write: 3_000 }, () => writeFileAtomic(`${dir}/a`, new Uint8Array(3_000)));
+    assertEquals(Deno.readFileSync(`${dir}/a`).length, 3_000);
+  });
+});

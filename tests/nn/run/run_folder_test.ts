@@ -288,3 +288,22 @@ Deno.test("ioError() names the reason in words", () => {
     assertEquals(cause, error);
   }
 });
+
+Deno.test("RunFolder says when the disk is full", () =>
+  inFolder(async (dir) => {
+    using run = await RunFolder.create(CONFIG, { ...options(dir), out: `${dir}/run` });
+    const { prototype } = Deno.FsFile, { writeSync } = prototype;
+    prototype.writeSync = () => {
+      throw new Error("No space left on device (os error 28)");
+    };
+    try {
+      const full = (path: string) => `Cannot write ${path}: no space left on the disk`;
+      assertThrows(() => run.log("x"), RunError, full(run.path("log.txt")));
+      const row = { Epoch: 1 };
+      assertThrows(() => run.metrics.append(row), RunError, full(run.path("metrics.csv")));
+      const result = { seconds: 1, epochs: 1, metrics: {} };
+      assertThrows(() => run.writeSummary(result), RunError, full(run.path("summary.json")));
+    } finally {
+      prototype.writeSync = writeSync;
+    }
+  }));
