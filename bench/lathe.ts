@@ -36,8 +36,15 @@ export function convOptions({ stride, padding, groups }: ConvShape): ConvOptions
   return { stride, padding: { top, bottom, left, right }, groups };
 }
 
-/** A function that runs the work once and gives its results. */
-export function latheWork(work: Work, inputs: readonly Tensor[]): () => readonly Tensor[] {
+/** Runs a piece of work once and gives its results. */
+export interface LatheWork {
+  (): readonly Tensor[];
+  /** Frees what it holds besides its inputs. */
+  dispose?: () => void;
+}
+
+/** A function that runs the work. */
+export function latheWork(work: Work, inputs: readonly Tensor[]): LatheWork {
   const [x, y, z] = inputs as [Tensor, Tensor, Tensor];
   switch (work.op) {
     case "gemm":
@@ -84,8 +91,8 @@ export function latheWork(work: Work, inputs: readonly Tensor[]): () => readonly
       };
     }
     case "step": {
-      const step = trainingStep(work);
-      return () => [step()];
+      const { step, dispose } = trainingStep(work);
+      return Object.assign(() => [step()], { dispose });
     }
   }
 }

@@ -1,25 +1,34 @@
 /**
- * @file `deno task bench`: times named workloads by the GPU's own clock and compares them with what the
- * adapter can do at best, measured in the same run.
+ * @file `deno task bench`: times named workloads and compares them with what the adapter can do at best,
+ * measured in the same run.
  *
- * Inputs are random; each workload warms up, then runs until `--seconds` have passed, at least three
- * times. The time is the median of the sums over its kernels; flops and bytes are the kernels' own
- * account. `--compare OLD.json` prints ratios to an earlier run: on shared machines only ratios of one
- * sitting mean much.
+ * Inputs are random and results are checked before they are timed. Each workload warms up, then runs until
+ * `--seconds` have passed, at least three times. The time is the median of the sums over its kernels by
+ * the GPU's own clock; "wall" is one of many runs by the host's. FLOPs and bytes are the kernels' own
+ * account. On shared machines only ratios of one sitting mean much: `--compare` prints them to an earlier
+ * run, `--merge` to PyTorch's (`bench/torch.py`), `--peers` to the libraries it runs itself.
  */
 
-import { type DeviceInfo, init, manualSeed, profile, scope } from "../mod.ts";
+import { type DeviceInfo, init, manualSeed, measureRoofline, type Roofline } from "../mod.ts";
 import { defineFlags, runMain, UsageError } from "../experiments/_args.ts";
-import { measureRoofline, type Roofline } from "../engine/roofline.ts";
-import { nameOf } from "./work.ts";
-import { type Workload, workloads } from "./workloads.ts";
+import { measure, type Result } from "./measure.ts";
+import { type Column, formatResult, header } from "./table.ts";
+import { flopsOf, nameOf } from "./work.ts";
+import { skipReason, type Workload, workloads } from "./workloads.ts";
 
 const FLAGS = defineFlags({
   filter: { type: "string", help: "Only workloads whose name or origin has this text" },
-  batch: { type: "integer", min: 1, help: "Images in a batch; 8 on software, 64 elsewhere" },
-  seconds: { type: "number", default: 1, above: 0, help: "Time for each workload" },
+  batch: { type: "integer", min: 1, help: "Images in a batch; 4 on software, 64 elsewhere" },
+  seconds: { type: "number", default: 0.5, above: 0, help: "Time for each workload and clock" },
+  force: {
+    type: "boolean",
+    default: false,
+    help: "Run what takes too long on a software adapter, too",
+  },
   json: { type: "path", help: "Write the results to this file" },
   compare: { type: "path", help: "Print ratios to the results in this file" },
+  merge: { type: "path", help: "Print ratios to PyTorch's times in this file" },
+  list: { type: "path", help: "Write the workloads to this file, for bench/torch.py, and end" },
   peers: {
     type: "boolean",
     default: false,
@@ -27,23 +36,8 @@ const FLAGS = defineFlags({
   },
 }, {
   command: "deno task bench",
-  about: "Times kernels and training steps by GPU timestamps, against the roofline.",
+  about: "Times kernels and training steps against the roofline, earlier runs and other libraries.",
 });
-
-/** Result of one workload. */
-export interface Result {
-  readonly name: string;
-  readonly from: string;
-  /** Median, and the smallest and largest of the runs, milliseconds on the GPU. */
-  readonly ms: number;
-  readonly low: number;
-  readonly high: number;
-  readonly gflops: number;
-  readonly gbs: number;
-  /** Share of the roofline at this intensity, 0..1. */
-  readonly roofline: number;
-  readonly dispatches: number;
-}
 
 /** What `--json` writes. */
 export interface BenchFile {
@@ -55,100 +49,116 @@ export interface BenchFile {
   readonly results: readonly Result[];
 }
 
-/** Time, work and share of the best possible for one workload. */
-async function measure(
-  workload: Workload,
-  options: { seconds: number; roofline: Roofline },
-): Promise<Result> {
-  manualSeed(1);
-  const run = workload.build();
-  const once = () => scope(() => void run());
-  once();
-  const times: number[] = [];
-  let [flops, bytes, dispatches] = [0, 0, 0];
-  const end = performance.now() + options.seconds * 1000;
-  while (times.length < 3 || performance.now() < end) {
-    const { kernels } = await profile(once, { roofline: options.roofline });
-    times.push(kernels.reduce((n, k) => n + k.ms, 0));
-    flops = kernels.reduce((n, k) => n + k.flops, 0);
-    bytes = kernels.reduce((n, k) => n + k.bytes, 0);
-    dispatches = kernels.reduce((n, k) => n + k.calls, 0);
-  }
-  times.sort((a, b) => a - b);
-  const ms = times[times.length >> 1]!;
-  const { gflops, gbs } = options.roofline;
-  const bestMs = Math.max(flops / gflops, bytes / gbs) / 1e6;
-  return {
-    name: workload.name,
-    from: workload.from,
-    ms,
-    low: times[0]!,
-    high: times.at(-1)!,
-    gflops: flops / ms / 1e6,
-    gbs: bytes / ms / 1e6,
-    roofline: bestMs / ms,
-    dispatches,
-  };
+/** What `bench/torch.py --json` writes: milliseconds by the name of the work. */
+export interface TorchFile {
+  readonly device: string;
+  readonly torch: string;
+  readonly rows: Readonly<Record<string, Readonly<Record<string, number>>>>;
 }
 
-/** One line of the table. */
-export function formatResult(r: Result, before?: Result): string {
-  const spread = `${r.low.toFixed(2)}–${r.high.toFixed(2)}`;
-  const ratio = before ? `  ${(before.ms / r.ms).toFixed(2)}x` : "";
-  return `${r.name.padEnd(58)} ${r.ms.toFixed(2).padStart(9)} ${spread.padStart(17)} ` +
-    `${r.gflops.toFixed(2).padStart(9)} ${r.gbs.toFixed(2).padStart(8)} ` +
-    `${(100 * r.roofline).toFixed(0).padStart(4)} %${ratio}`;
-}
-
-async function readOld(path: string | undefined): Promise<BenchFile | undefined> {
-  if (path === undefined) return undefined;
+/** The parsed content of a JSON file that the user names. */
+async function readJson<T>(path: string): Promise<T> {
   try {
-    return JSON.parse(await Deno.readTextFile(path)) as BenchFile;
+    return JSON.parse(await Deno.readTextFile(path)) as T;
   } catch (error) {
     if (error instanceof SyntaxError) throw new UsageError(`Cannot read ${path}: it is no JSON`);
     throw error;
   }
 }
 
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await Deno.writeTextFile(path, JSON.stringify(value, null, 2) + "\n");
+}
+
+/** The columns that results are compared with. */
+async function columnsOf(options: { compare?: string; merge?: string }): Promise<Column[]> {
+  const columns: Column[] = [];
+  if (options.compare !== undefined) {
+    const { results } = await readJson<BenchFile>(options.compare);
+    columns.push({
+      title: "faster",
+      times: new Map(results.map((r) => [r.name, r.ms])),
+      of: "ms",
+    });
+  }
+  if (options.merge !== undefined) {
+    const { rows } = await readJson<TorchFile>(options.merge);
+    for (const [title, times] of Object.entries(rows)) {
+      columns.push({
+        title: `torch ${title}`,
+        times: new Map(Object.entries(times)),
+        of: "wallMs",
+      });
+    }
+  }
+  return columns;
+}
+
+function matching(list: readonly Workload[], filter: string | undefined): Workload[] {
+  const found = list.filter(({ work, from }) =>
+    !filter || `${nameOf(work)} ${from}`.includes(filter)
+  );
+  if (found.length === 0) {
+    throw new UsageError(`No workload has "${filter}" in its name or origin`);
+  }
+  return found;
+}
+
 async function main(): Promise<void> {
   const { options } = FLAGS.parse(Deno.args);
-  const old = await readOld(options.compare);
+  const columns = await columnsOf(options);
   const info = await init();
-  const batch = options.batch ?? (info.software ? 8 : 64);
+  const { software } = info;
+  const batch = options.batch ?? (software ? 4 : 64);
+  manualSeed(1);
+  console.log(`${info.adapter}${software ? " (software)" : ""}, Deno ${Deno.version.deno}`);
   if (options.peers) return await peers({ ...options, batch }, info);
-  const list = workloads({ batch, largest: info.software ? 5e9 : Infinity }).filter((w) =>
-    !options.filter || `${w.name} ${w.from}`.includes(options.filter)
-  );
-  if (list.length === 0) {
-    throw new UsageError(`No workload has "${options.filter}" in its name or origin`);
+  const f16 = info.features.has("shader-f16");
+  const list = matching(workloads({ batch, software, f16 }), options.filter);
+  if (options.list !== undefined) {
+    const named = list.filter(({ work }) => options.force || !skipReason(work, info))
+      .map(({ work }) => ({ name: nameOf(work), flops: flopsOf(work), ...work }));
+    await writeJson(options.list, named);
+    return;
   }
-  console.log(`${info.adapter}${info.software ? " (software)" : ""}, Deno ${Deno.version.deno}`);
   const roofline = await measureRoofline();
   console.log(
-    `Roofline: ${roofline.gflops.toFixed(1)} GFLOP/s of f32 fma, ${
-      roofline.gbs.toFixed(1)
-    } GB/s copy\n`,
+    `Roofline: ${roofline.gflops.toFixed(1)} GFLOP/s of f32 fma, ` +
+      `${roofline.gbs.toFixed(1)} GB/s copy\n`,
   );
-  console.log(
-    `${"workload".padEnd(58)} ${"ms".padStart(9)} ${"low–high".padStart(17)} ` +
-      `${"GFLOP/s".padStart(9)} ${"GB/s".padStart(8)}   best${old ? "  faster" : ""}`,
-  );
+  console.log(header(columns));
   const results: Result[] = [];
   for (const workload of list) {
-    const result = await measure(workload, { seconds: options.seconds, roofline });
-    results.push(result);
-    console.log(formatResult(result, old?.results.find((r) => r.name === result.name)));
+    const reason = options.force ? undefined : skipReason(workload.work, info);
+    const result = reason ?? await measured(workload, { seconds: options.seconds, roofline });
+    if (typeof result === "string") console.log(`${nameOf(workload.work)}: ${result}`);
+    else {
+      results.push(result);
+      console.log(formatResult(result, columns));
+    }
   }
-  if (options.json !== undefined) {
-    const file: BenchFile = {
-      adapter: info.adapter,
-      deno: Deno.version.deno,
-      date: new Date().toISOString().slice(0, 10),
-      batch,
-      roofline,
-      results,
-    };
-    await Deno.writeTextFile(options.json, JSON.stringify(file, null, 2) + "\n");
+  if (options.json === undefined) return;
+  const file: BenchFile = {
+    adapter: info.adapter,
+    deno: Deno.version.deno,
+    date: new Date().toISOString().slice(0, 10),
+    batch,
+    roofline,
+    results,
+  };
+  await writeJson(options.json, file);
+}
+
+/** The result, or why there is none. */
+async function measured(
+  workload: Workload,
+  options: { seconds: number; roofline: Roofline },
+): Promise<Result | string> {
+  try {
+    return await measure(workload, options);
+  } catch (error) {
+    Deno.exitCode = 1;
+    return `FAILED: ${(error as Error).message.split("\n")[0]}`;
   }
 }
 
@@ -158,17 +168,16 @@ async function peers(
   info: DeviceInfo,
 ): Promise<void> {
   const { coldStart, peerWorkloads, runPeers } = await import("./peers/run.ts");
-  manualSeed(1);
-  const list = peerWorkloads({ n: options.batch }).filter(({ work, from }) =>
-    !options.filter || `${nameOf(work)} ${from}`.includes(options.filter)
-  );
-  console.log(`${info.adapter}${info.software ? " (software)" : ""}, Deno ${Deno.version.deno}`);
+  const { filter = "" } = options;
+  const withFirstStep = "first step".includes(filter);
+  const all = peerWorkloads({ n: options.batch });
+  const list = filter !== "" && withFirstStep ? [] : matching(all, filter);
   const results = await runPeers(list, { seconds: options.seconds, info });
-  const cold = "first step".includes(options.filter ?? "") ? await coldStart() : undefined;
+  const cold = withFirstStep ? await coldStart() : undefined;
   if (options.json !== undefined) {
     const { adapter } = info;
-    const file = { adapter, deno: Deno.version.deno, batch: options.batch, results, cold };
-    await Deno.writeTextFile(options.json, JSON.stringify(file, null, 2) + "\n");
+    const { batch } = options;
+    await writeJson(options.json, { adapter, deno: Deno.version.deno, batch, results, cold });
   }
   // Workers of jax-js would keep the process alive.
   Deno.exit(0);

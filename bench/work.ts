@@ -70,7 +70,15 @@ export interface AdamStep {
 /** A whole training step of a model. */
 export interface Step {
   readonly op: "step";
-  readonly model: "AlexNet" | "EfficientNet-B0" | "ToySSD" | "MoCo" | "MoCo ConvNet" | "captioner";
+  readonly model:
+    | "AlexNet"
+    | "ResNet-50"
+    | "EfficientNet-B0"
+    | "ToySSD"
+    | "MoCo"
+    | "MoCo ConvNet"
+    | "captioning"
+    | "captioning decoder";
   readonly n: number;
   /** Side of the images. */
   readonly side: number;

@@ -1,169 +1,97 @@
 /** @file The named pieces of work that `deno task bench` times, each with the model it comes from. */
 
-import { conv2d, crossEntropy, maxPool2d, nn, randint, randn, type Tensor } from "../mod.ts";
+import { modelConvs } from "./shapes.ts";
+import { flopsOf, type Step, type Work } from "./work.ts";
 
-/** One piece of work. */
+/** A piece of work and where it comes from. */
 export interface Workload {
-  /** Unique, with the shape in it. */
-  readonly name: string;
-  /** The model or layer it is taken from. */
+  readonly work: Work;
+  /** The model or layer. */
   readonly from: string;
-  /** Makes random inputs once; the function it gives runs the work. */
-  build(): () => void;
 }
 
-/** A convolution of a model: input, output channels, kernel, stride, padding. */
-type ConvShape = readonly [
-  from: string,
-  x: readonly [number, number, number],
-  o: number,
-  k: number,
-  stride: number,
-  padding: number,
-  groups?: number,
-];
-
-const CONVS: readonly ConvShape[] = [
-  ["AlexNet conv1", [1, 224, 224], 64, 11, 4, 2],
-  ["AlexNet conv2", [64, 27, 27], 192, 5, 1, 2],
-  ["AlexNet conv4", [384, 13, 13], 256, 3, 1, 1],
-  ["ResNet-50 conv1", [3, 224, 224], 64, 7, 2, 3],
-  ["ResNet-50 layer1 3x3", [64, 56, 56], 64, 3, 1, 1],
-  ["ResNet-50 layer2 1x1", [512, 28, 28], 128, 1, 1, 0],
-  ["ResNet-50 layer3 3x3", [256, 14, 14], 256, 3, 1, 1],
-  ["ResNet-50 layer4 3x3 stride 2", [512, 14, 14], 512, 3, 2, 1],
-  ["MoCo ConvNet conv2", [32, 15, 15], 64, 3, 1, 0],
-  ["ToySSD body", [32, 64, 64], 32, 3, 1, 1],
-  ["EfficientNet-B0 depthwise 5x5", [240, 28, 28], 240, 5, 1, 2, 240],
-  ["TensorFlow.js table", [32, 32, 32], 64, 3, 1, 1],
-];
+/** Options of {@linkcode workloads}. */
+export interface WorkloadOptions {
+  /** Images in a batch. */
+  batch: number;
+  /** Whether the adapter is a program on the CPU: training steps are smaller. */
+  software: boolean;
+  /** Whether the adapter has f16. */
+  f16: boolean;
+}
 
 const GEMMS = [256, 512, 1024, 2048, 4096];
+const PASSES = ["forward", "dX", "dW"] as const;
 
-/** Everything, for images in batches of `batch`; sizes over `largest` FLOPs are left out. */
-export function workloads(options: { batch: number; largest: number }): Workload[] {
-  const { batch, largest } = options;
-  const all: (Workload & { flops: number })[] = [];
-  for (const n of GEMMS) {
-    all.push({
-      name: `gemm ${n}`,
-      from: "square matrices, f32",
-      flops: 2 * n ** 3,
-      build() {
-        const [a, b] = [randn([n, n]), randn([n, n])];
-        return () => a.matmul(b).dispose();
-      },
-    });
-  }
-  for (const [from, [c, h, w], o, k, stride, padding, groups = 1] of CONVS) {
-    const shape = `${batch}x${c}x${h}x${w} -> ${o}, ${k}x${k}${stride > 1 ? ` / ${stride}` : ""}`;
-    const side = Math.floor((h + 2 * padding - k) / stride) + 1;
-    const flops = 2 * batch * o * (c / groups) * k * k * side * side;
-    const inputs = () => {
-      const x = randn([batch, c, h, w]);
-      const weight = randn([o, c / groups, k, k]).mul(1 / k);
-      return { x, weight, dy: randn([batch, o, side, side]) };
-    };
-    const options = { stride, padding, groups };
-    all.push({
-      name: `conv ${shape}`,
-      from,
-      flops,
-      build() {
-        const { x, weight } = inputs();
-        return () => conv2d(x, weight, options).dispose();
-      },
-    });
-    all.push({
-      name: `conv with both gradients ${shape}`,
-      from,
-      flops: 3 * flops,
-      build() {
-        const { x, weight, dy } = inputs();
-        const [gx, gw] = [x.requiresGrad_(), weight.detach().requiresGrad_()];
-        return () => {
-          [gx.grad, gw.grad] = [null, null];
-          using y = conv2d(gx, gw, options);
-          y.backward(dy);
-        };
-      },
-    });
-  }
-  const plain = (name: string, from: string, build: Workload["build"]) =>
-    all.push({ name, from, flops: 0, build });
-  plain("relu 16M", "elementwise", () => {
-    const x = randn([1 << 24]);
-    return () => x.relu().dispose();
-  });
-  plain("sum 4096x4096 rows", "reduction", () => {
-    const x = randn([4096, 4096]);
-    return () => x.sum(1).dispose();
-  });
-  plain("sum 4096x4096 columns", "reduction", () => {
-    const x = randn([4096, 4096]);
-    return () => x.sum(0).dispose();
-  });
-  plain("transpose copy 4096x4096", "layout", () => {
-    const x = randn([4096, 4096]);
-    return () => x.transpose(0, 1).contiguous().dispose();
-  });
-  plain("softmax 64x8492", "captioning vocabulary", () => {
-    const x = randn([64, 8492]);
-    return () => x.softmax(1).dispose();
-  });
-  plain("cross entropy 64x8492 with gradient", "captioning vocabulary", () => {
-    const x = randn([64, 8492]).requiresGrad_();
-    const y = randint(0, 8492, { shape: [64] });
-    return () => {
-      x.grad = null;
-      crossEntropy(x, y).backward();
-    };
-  });
-  plain(`max pool ${batch}x64x55x55`, "AlexNet", () => {
-    const x = randn([batch, 64, 55, 55]);
-    return () => maxPool2d(x, 3, { stride: 2 }).dispose();
-  });
-  plain("SGD over 8M parameters", "optimizer", () => {
-    const p = new nn.Parameter(randn([1 << 23]));
-    p.grad = randn([1 << 23]);
-    const optimizer = new nn.optim.SGD([p], { lr: 1e-6, momentum: 0.9 });
-    return () => optimizer.step();
-  });
-  plain("Adam over 8M parameters", "optimizer", () => {
-    const p = new nn.Parameter(randn([1 << 23]));
-    p.grad = randn([1 << 23]);
-    const optimizer = new nn.optim.Adam([p], { lr: 1e-6 });
-    return () => optimizer.step();
-  });
-  for (const [name, make, shape] of TRAINING) {
-    plain(`training step ${name}, batch ${batch}`, "forward, backward, SGD", () => {
-      const model = make();
-      const optimizer = new nn.optim.SGD(model.parameters(), { lr: 1e-3, momentum: 0.9 });
-      const x = randn([batch, ...shape]);
-      const y = randint(0, 10, { shape: [batch] });
-      return () => {
-        optimizer.zeroGrad();
-        using loss = crossEntropy(model.forward(x) as Tensor, y);
-        loss.backward();
-        optimizer.step();
-      };
-    });
-  }
-  return all.filter((w) => w.flops <= largest);
+/** Everything. Runs the models once to find their convolutions. */
+export function workloads({ batch, software, f16 }: WorkloadOptions): Workload[] {
+  const dtypes = f16 ? ["f32", "f16"] as const : ["f32"] as const;
+  const gemms = dtypes.flatMap((dtype) =>
+    GEMMS.map((n): Workload => ({
+      work: { op: "gemm", m: n, k: n, n, dtype },
+      from: "square matrices",
+    }))
+  );
+  const convs = modelConvs().flatMap(({ shape, from }) =>
+    PASSES.map((pass): Workload => ({
+      work: { op: "conv", ...shape, n: batch, pass },
+      from: from.join(", "),
+    }))
+  );
+  return [...gemms, ...convs, ...others(batch), ...steps(software)];
 }
 
-type Classifier = nn.Module & { forward(x: Tensor): Tensor };
-const TRAINING: readonly [string, () => Classifier, readonly number[]][] = [
-  [
-    "letters AlexNet (quick)",
-    () =>
-      nn.models.alexnet({ numClasses: 26, inChannels: 1, width: 0.1875, poolSize: 1, dropout: 0 }),
-    [
-      1,
-      64,
-      64,
-    ],
-  ],
-  ["MoCo ConvNet", () => nn.models.convNet({ outFeatures: 128 }), [3, 32, 32]],
-  ["ResNet-18 at 64x64", () => nn.models.resnet18({ numClasses: 10 }), [3, 64, 64]],
-];
+function others(n: number): Workload[] {
+  const lstm = { op: "lstm", n: 64, steps: 20, features: 256, hidden: 512 } as const;
+  const side = 4096;
+  return [
+    { work: { op: "batch norm", n, c: 64, h: 56, w: 56 }, from: "ResNet-50 layer1" },
+    { work: { op: "batch norm", n, c: 2048, h: 7, w: 7 }, from: "ResNet-50 layer4" },
+    { work: { op: "batch norm", n, c: 96, h: 112, w: 112 }, from: "EfficientNet-B0" },
+    { work: { op: "softmax", rows: 64, columns: 8492 }, from: "captioning vocabulary" },
+    { work: { op: "cross entropy", rows: 64, columns: 8492 }, from: "captioning vocabulary" },
+    { work: { ...lstm, pass: "forward" }, from: "captioning decoder" },
+    { work: { ...lstm, pass: "train" }, from: "captioning decoder" },
+    { work: { op: "adam", parameters: 1 << 25 }, from: "optimizer" },
+    { work: { op: "sum rows", rows: side, columns: side }, from: "reduction" },
+    { work: { op: "sum columns", rows: side, columns: side }, from: "reduction" },
+    { work: { op: "transpose", rows: side, columns: side }, from: "layout" },
+    { work: { op: "copy", rows: side, columns: side }, from: "layout" },
+  ];
+}
+
+/** The experiments' configurations; on software with fewer images. */
+function steps(software: boolean): Workload[] {
+  const rows: readonly [Step["model"], side: number, hardware: number, software: number][] = [
+    ["AlexNet", 224, 64, 4],
+    ["ResNet-50", 224, 64, 1],
+    ["EfficientNet-B0", 224, 64, 1],
+    ["ToySSD", 256, 32, 1],
+    ["MoCo", 32, 512, 64],
+    ["MoCo ConvNet", 32, 64, 64],
+    ["captioning", 224, 64, 1],
+    ["captioning decoder", 224, 64, 8],
+  ];
+  const list = rows.map(([model, side, hardware, small]): Workload => ({
+    work: { op: "step", model, n: software ? small : hardware, side },
+    from: `${model} training, captured`,
+  }));
+  const amp = list.filter(({ work }) => work.op === "step" && work.model === "EfficientNet-B0");
+  return [
+    ...list,
+    ...amp.map(({ work, from }) => ({
+      work: { ...work as Step, amp: true },
+      from: `${from}, AMP`,
+    })),
+  ];
+}
+
+/** Floating-point operations above which work is skipped on a software adapter. */
+const LARGEST = 15e9;
+
+/** Why a piece of work is not run on this adapter unless it is forced; undefined where it is. */
+export function skipReason(work: Work, { software }: { software: boolean }): string | undefined {
+  const flops = flopsOf(work);
+  if (!software || !(flops > LARGEST)) return undefined;
+  return `${(flops / 1e9).toFixed(0)} GFLOP take too long on a software adapter; --force runs it`;
+}

@@ -7,6 +7,7 @@
  */
 
 import { readAll } from "../../mod.ts";
+import { median } from "../measure.ts";
 import { flopsOf, inputsOf, nameOf, type Work } from "../work.ts";
 import { convNetInputs } from "./conv_net.ts";
 import { drawSpecs } from "../lathe.ts";
@@ -52,14 +53,6 @@ const MOST_RUNS = 64;
 
 /** Work that takes longer than so many samples is not repeated in every round. */
 const MOST_SAMPLES = 20;
-
-/** Middle value. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted.length % 2 === 1
-    ? sorted[sorted.length >> 1]!
-    : (sorted[sorted.length / 2 - 1]! + sorted[sorted.length / 2]!) / 2;
-}
 
 /** exp of the mean logarithm. */
 export function geometricMean(values: readonly number[]): number {

@@ -1,0 +1,34 @@
+/** @file The table of results and the columns it is compared with. */
+
+import type { Result } from "./measure.ts";
+
+/** Times of the same work by name, from an earlier run or another library. */
+export interface Column {
+  readonly title: string;
+  /** Milliseconds by the name of the work, and what of a result they are compared with. */
+  readonly times: ReadonlyMap<string, number>;
+  readonly of: "ms" | "wallMs";
+}
+
+const WIDTH = 56;
+
+/** Titles of the table. */
+export function header(columns: readonly Column[] = []): string {
+  return `${"workload".padEnd(WIDTH)} ${"ms".padStart(9)} ${"low–high".padStart(17)} ` +
+    `${"wall ms".padStart(9)} ${"GFLOP/s".padStart(9)} ${"GB/s".padStart(8)}   best` +
+    columns.map(({ title }) => `  ${title}`).join("");
+}
+
+/** One line of the table. A ratio above 1 means that the result is faster than the column's. */
+export function formatResult(r: Result, columns: readonly Column[] = []): string {
+  const spread = `${r.low.toFixed(2)}–${r.high.toFixed(2)}`;
+  const ratios = columns.map(({ title, times, of }) => {
+    const ms = times.get(r.name);
+    const text = ms === undefined ? "–" : `${(ms / r[of]).toFixed(2)}x`;
+    return `  ${text.padStart(title.length)}`;
+  });
+  const gflops = r.gflops > 0 ? r.gflops.toFixed(r.gflops < 1000 ? 2 : 0) : "–";
+  return `${r.name.padEnd(WIDTH)} ${r.ms.toFixed(2).padStart(9)} ${spread.padStart(17)} ` +
+    `${r.wallMs.toFixed(2).padStart(9)} ${gflops.padStart(9)} ${r.gbs.toFixed(2).padStart(8)} ` +
+    `${(100 * r.roofline).toFixed(0).padStart(4)} %${ratios.join("")}`;
+}
