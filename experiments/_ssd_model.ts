@@ -53,7 +53,7 @@ export interface LossParts {
   readonly loss: Tensor;
   readonly classLoss: Tensor;
   readonly boxLoss: Tensor;
-  /** Share of the anchors whose class is right. */
+  /** Share of the anchors that count whose class is right. */
   readonly accuracy: Tensor;
   /** Mean absolute error of the offsets, where only positive anchors are off. */
   readonly mae: Tensor;
@@ -99,12 +99,20 @@ export function detectionLoss(
   );
   const logits = classes.reshape(-1, C);
   const ids = noGrad(() => clsTarget.to("i32").reshape(-1));
-  const classLoss = softmaxFocalLoss(logits, ids, { ...options, ignore: negativeMining > 0 });
+  const ignore = negativeMining > 0;
+  const classLoss = softmaxFocalLoss(logits, ids, { ...options, ignore });
   const boxLoss = smoothL1Loss(boxes.mul(locMask), locTarget);
   const metrics = noGrad(() => ({
-    accuracy: nn.metrics.accuracy(logits.detach(), ids),
+    accuracy: anchorAccuracy(logits.detach(), ids, { ignore }),
     mae: nn.metrics.meanAbsoluteError(boxes.detach(), locTarget, { mask: locMask }),
   }));
   const loss = classLoss.add(boxLoss.mul(options.boxWeight));
   return { loss, classLoss, boxLoss, ...metrics };
+}
+
+/** Share of rows whose largest logit is the id's; a row of id -1 is as in {@linkcode softmaxFocalLoss}. */
+function anchorAccuracy(logits: Tensor, ids: Tensor, { ignore }: { ignore: boolean }): Tensor {
+  if (!ignore) return nn.metrics.accuracy(logits, ids.maximum(ids.mul(0)));
+  const right = nn.metrics.accuracy(logits, ids, { reduction: "sum" });
+  return right.div(ids.ge(0).to("f32").sum().clamp({ min: 1 }));
 }

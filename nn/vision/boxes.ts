@@ -36,7 +36,7 @@ export interface DrawBoxesOptions {
    * room above. ASCII; an empty text draws nothing. Default none.
    */
   labels?: readonly string[];
-  /** Pixels of a dot of the letters, which are 7 dots high; default 1 for each 400 rows, at least 1. */
+  /** Pixels of a dot of the letters, which are 7 dots high; default 1 for each 250 rows, at least 1. */
   labelScale?: number;
 }
 
@@ -73,7 +73,7 @@ export function drawBoxes(
     if (x < 0 || y < 0 || x >= width || y >= height) return;
     for (let c = 0; c < channels; c++) bytes[(y * width + x) * channels + c] = color[c] ?? 255;
   };
-  const scale = Math.max(1, Math.round(options.labelScale ?? height / 400));
+  const scale = Math.max(1, Math.round(options.labelScale ?? height / 250));
   for (const [i, box] of boxes.entries()) {
     if (box.length !== 4 || !Array.from(box).every(Number.isFinite)) {
       throw new TypeError(

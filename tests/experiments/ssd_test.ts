@@ -210,6 +210,12 @@ Deno.test("the losses of the notebook's start, and mining leaves anchors out", a
   // Positive anchors and three times as many others.
   assertAlmostEquals(share / 4, Math.round(share / 4), 1e-3);
   assert(share >= 4 && share < A / 2, `${share} of ${A} anchors`);
+  // Of equal logits the first is the largest: the background's, which is right for three of four.
+  assertAlmostEquals(await mined.accuracy.item(), 0.75, 1e-6);
+  assertAlmostEquals(await all.accuracy.item(), 1 - share / 4 / A, 1e-6);
+  const empty = tensor([[[-1, -1, -1, -1, -1]]]);
+  const none = detectionLoss(output, empty, options);
+  assertEquals([await none.accuracy.item(), await none.boxLoss.item()], [1, 0]);
 });
 
 Deno.test("evaluate() scores a detector that knows nothing near 0, in any batch size", async () => {
