@@ -27,6 +27,14 @@ export function ioError(action: string, error: unknown): RunError {
   return new RunError(`Cannot ${action}: ${reasonOf(error)}`, { cause: error });
 }
 
+function removeIfThere(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch {
+    // The disk that failed before may fail again; the next write takes the same name.
+  }
+}
+
 interface SyncWriter {
   writeSync(bytes: Uint8Array): number;
 }
@@ -45,16 +53,17 @@ export function writeAllSync(file: SyncWriter, bytes: Uint8Array): void {
 export function writeFileAtomicSync(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   const temporary = `${path}.tmp`;
+  let made = false;
   try {
-    using file = Deno.openSync(temporary, { write: true, create: true, truncate: true });
-    writeAllSync(file, bytes);
-    file.syncDataSync();
-  } catch (error) {
-    throw ioError(`write ${path}`, error);
-  }
-  try {
+    {
+      using file = Deno.openSync(temporary, { write: true, create: true, truncate: true });
+      made = true;
+      writeAllSync(file, bytes);
+      file.syncDataSync();
+    }
     Deno.renameSync(temporary, path);
   } catch (error) {
+    if (made) removeIfThere(temporary);
     throw ioError(`write ${path}`, error);
   }
 }

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { killRuns } from "./kill.ts";
-import { type Outcome, runLetters } from "./letters_run.ts";
+import { type Outcome, runLetters, startLetters } from "./letters_run.ts";
 
 const SCRIPT = new URL("./tiny_run.ts", import.meta.url).href;
 
@@ -44,6 +44,29 @@ Deno.test("a run whose GPU or disk fails says what is saved and how to go on", a
       assertEquals(weights[0], weights[2]);
       assertEquals(weights[1], weights[2]);
     });
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+});
+
+Deno.test("SIGTERM ends a run as Ctrl-C does, and it goes on to the same bits", {
+  ignore: Deno.build.os === "windows",
+}, async () => {
+  const cwd = await Deno.makeTempDir();
+  const options = { cwd, script: SCRIPT, permissions: ["--allow-read", "--allow-write"] };
+  try {
+    assertEquals((await runLetters(["--out", "whole"], options)).code, 0);
+    const run = startLetters(["--out", "ended"], options);
+    await run.saw("saved\n");
+    run.kill("SIGTERM");
+    const { code, stdout, stderr } = await run.outcome;
+    assertEquals([code, stderr], [143, ""]);
+    assertMatch(stdout, /Stopping after this step.*\n[^]*deno task train tiny --resume ended\n$/);
+    assertEquals((await runLetters(["--resume", "ended"], options)).code, 0);
+    const [ended, whole] = ["ended", "whole"].map((name) =>
+      Deno.readFileSync(`${cwd}/${name}/last.safetensors`)
+    );
+    assertEquals(ended, whole);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }

@@ -303,6 +303,7 @@ Deno.test("RunFolder says when the disk is full", () =>
       assertThrows(() => run.metrics.append(row), RunError, full(run.path("metrics.csv")));
       const result = { seconds: 1, epochs: 1, metrics: {} };
       assertThrows(() => run.writeSummary(result), RunError, full(run.path("summary.json")));
+      assertEquals(names(run.dir), ["config.json", "log.txt", "metrics.csv"]);
     } finally {
       prototype.writeSync = writeSync;
     }
