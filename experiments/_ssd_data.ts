@@ -108,6 +108,9 @@ export async function readScenes(
   };
 }
 
+/** How far rounding may put a box beyond the picture, which it is then cut to. */
+const SLACK = 0.01;
+
 /** Objects of a label, of which a class below 0 ends the list. */
 function readObjects(
   label: Float32Array,
@@ -124,16 +127,17 @@ function readObjects(
     );
   }
   const objects: number[][] = [];
-  for (let at = header; at < label.length && label[at]! >= 0; at += width) {
-    const row = [...label.subarray(at, at + 5)];
-    const [id, left, top, right, bottom] = row as [number, number, number, number, number];
-    if (!Number.isInteger(id) || id >= classes) {
+  for (let at = header; at < label.length && !(label[at]! < 0); at += width) {
+    const [id, ...box] = label.subarray(at, at + 5);
+    if (!Number.isInteger(id) || id! >= classes) {
       throw fault(`object of class ${id}`, `a class from 0 to ${classes - 1} (flag --classes)`);
     }
-    if (!(left >= 0 && left < right && right <= 1 && top >= 0 && top < bottom && bottom <= 1)) {
-      throw fault(`box [${row.slice(1).join(", ")}]`, "xmin < xmax and ymin < ymax from 0 to 1");
+    const [left, top, right, bottom] = box.map((v) => Math.min(1, Math.max(0, v)));
+    const inside = box.every((v) => v >= -SLACK && v <= 1 + SLACK);
+    if (!inside || !(left! < right! && top! < bottom!)) {
+      throw fault(`box [${box.join(", ")}]`, "xmin < xmax and ymin < ymax from 0 to 1");
     }
-    objects.push(row);
+    objects.push([id!, left!, top!, right!, bottom!]);
   }
   return objects;
 }

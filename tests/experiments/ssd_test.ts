@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertMatch } from "@std/assert";
-import { assertNotEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { init, nn, noGrad, readAll, tensor } from "../../mod.ts";
+import { assertNotEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import { init, nn, noGrad, readAll, tensor, zeros } from "../../mod.ts";
 import { FormatError } from "../../nn/format_error.ts";
 import { randomCrop } from "../../experiments/_ssd_crop.ts";
 import {
@@ -15,7 +15,9 @@ import { detectorOptions, FLAGS } from "../../experiments/_ssd_flags.ts";
 import { detectionLoss, initXavier, makeDetector } from "../../experiments/_ssd_model.ts";
 import { softmaxFocalLoss } from "../../experiments/_ssd_model.ts";
 import { loadWeights } from "../../experiments/_ssd_weights.ts";
+import { creatureSize, drawCreature } from "../../experiments/synth/_ssd_creature.ts";
 import { drawScene, writeScenes } from "../../experiments/synth/ssd.ts";
+import { encodeJpeg } from "../helpers/jpeg_file.ts";
 import { le } from "../helpers/zip_file.ts";
 import { type Outcome, runLetters, startLetters } from "./letters_run.ts";
 
@@ -71,12 +73,72 @@ Deno.test("ssd: scenes are im2rec's files, the same for a seed, with boxes that 
   }
 });
 
+Deno.test("readScenes() makes pictures of several sizes and formats one size", async () => {
+  await init();
+  const dir = await Deno.makeTempDir();
+  const { packImageRecord, writePng, writeRecordIo } = nn.data;
+  const colour = (n: number) =>
+    Uint8Array.from({ length: 3 * n }, (_, i) => [200, 100, 50][i % 3]!);
+  try {
+    const png = await writePng({ data: colour(35), width: 5, height: 7, channels: 3 });
+    const jpeg = await encodeJpeg(colour(256), { size: [16, 16], quality: 95 });
+    // A longer header and object than usual, a box that rounding put outside, a list that ends early.
+    const label = [3, 6, 9, 1, -1e-4, 0, 0.5, 1, 7, -1, 0, 0, 1, 1, 7];
+    const records = [png, jpeg].map((image) => packImageRecord({ label, image }));
+    await Deno.writeFile(`${dir}/a.rec`, writeRecordIo(records).rec);
+    const set = await readScenes(`${dir}/a.rec`, { size: 4, classes: 2 });
+    assertEquals([set.width, set.height, set.scenes.length, set.mostObjects], [4, 4, 2, 1]);
+    for (const { image, objects } of set.scenes) {
+      assertEquals(objects, [[1, 0, 0, 0.5, 1]]);
+      assertEquals(image.length, 48);
+      // The JPEG's colours are rounded twice, as YCbCr and as coefficients of a constant block.
+      image.forEach((v, i) =>
+        assert(Math.abs(v - [200, 100, 50][Math.floor(i / 16)]!) <= 3, `${v}`)
+      );
+    }
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("drawScene() draws what generator 1 draws", async () => {
   // A change of the drawings needs a new GENERATOR in ssd.ts, then a new hash here.
   const scenes = [0, 1, 2].map((i) => drawScene(i, { seed: 1, split: "train", size: 48 }).image);
   const bytes = new Uint8Array(await new Blob(scenes).arrayBuffer());
   const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   assertEquals(hash.subarray(0, 8).toHex(), "a99e1802ba17d105");
+});
+
+Deno.test("drawCreature() gives the box of what it drew", () => {
+  for (let n = 0; n < 10; n++) {
+    const random = new nn.data.HostRandom(n);
+    const canvas = { size: 60, data: new Uint8Array(3 * 60 * 60) };
+    for (let i = 2; i < canvas.data.length; i += 3) canvas.data[i] = 255;
+    const place = { ...creatureSize(20 + 3 * n, random), x: 3.3 + n, y: 5.6 };
+    const box = drawCreature(canvas, place, random);
+    const changed = [...Array(60 * 60).keys()].filter((i) => canvas.data[3 * i] !== 0);
+    const [xs, ys] = [changed.map((i) => i % 60), changed.map((i) => Math.floor(i / 60))];
+    const drawn = [Math.min(...xs), Math.min(...ys), Math.max(...xs) + 1, Math.max(...ys) + 1];
+    // Pixels at the rim that are covered by less than half are drawn, but not in the box.
+    for (const [k, edge] of drawn.entries()) {
+      const inside = k < 2 ? box[k]! - edge : edge - box[k]!;
+      assert(inside >= 0 && inside <= 1, `box ${box} of pixels ${drawn}, creature ${n}`);
+    }
+  }
+});
+
+Deno.test("toySsd() places anchors of the sizes given", async () => {
+  await init();
+  const { options } = FLAGS.parse(["--sizes", "0.1,0.15,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"]);
+  using model = makeDetector({ ...detectorOptions(options), width: 0.25 });
+  const { anchors } = noGrad(() => model.forward(zeros([1, 3, 64, 64])));
+  const rows = await anchors.array() as number[][][];
+  const widths = rows[0]!.map(([x1, , x2]) => x2! - x1!);
+  const first = (cells: number) => widths.slice(cells, cells + 2);
+  for (const [cells, sizes] of [[0, [0.1, 0.15]], [256, [0.2, 0.3]], [340, [0.8, 0.9]]] as const) {
+    first(cells).forEach((w, i) => assertAlmostEquals(w, sizes[i]!, 1e-6));
+  }
+  assertThrows(() => nn.models.toySsd({ sizes: [[1, 1]] }), RangeError, "a pair for each of 5");
 });
 
 Deno.test("randomCrop() keeps what it touches, and its boxes name the same pixels", () => {
@@ -420,6 +482,7 @@ Deno.test("ssd: each wrong input is one line that says what would be right", asy
     ["cut label", ["--data", await folder("cut", good.slice(0, 6))], /label of 6 numbers/],
     ["class", ["--data", await folder("class", [2, 5, 1, 0, 0, 1, 1])], /class 1.*--classes/],
     ["box", ["--data", await folder("box", [2, 5, 0, 0.9, 0, 0.1, 1])], /xmin < xmax/],
+    ["pixels", ["--data", await folder("pixels", [2, 5, 0, 3, 4, 50, 60])], /from 0 to 1/],
     ["image", ["--data", await folder("image", good, png.slice(0, 30))], /record 0 of/],
     ["sizes", ["--sizes", "1,2"], /--sizes takes 10 numbers/],
     ["classes", ["--classes", "a,,b"], /give names with commas/],
