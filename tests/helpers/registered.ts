@@ -6,6 +6,8 @@ import { ROOT } from "./source.ts";
 export interface RegisteredTest {
   readonly file: string;
   readonly name: string;
+  /** Whether the test asks to be passed over. */
+  readonly ignore: boolean;
   run(): Promise<void>;
 }
 
@@ -28,7 +30,7 @@ let loads = 0;
 
 /**
  * Loads test files afresh, so that what they find out when they are loaded holds for the open device;
- * gives their tests, without those that they ignore.
+ * gives their tests.
  */
 export async function registeredTests(files: readonly string[]): Promise<RegisteredTest[]> {
   const tests: RegisteredTest[] = [];
@@ -37,8 +39,8 @@ export async function registeredTests(files: readonly string[]): Promise<Registe
     const given: Definition = typeof first === "string"
       ? typeof second === "function" ? { name: first, fn: second } : { ...second!, name: first }
       : first;
-    if (given.ignore) return;
-    tests.push({ file, name: given.name, run: async () => await given.fn(context) });
+    const { name, ignore = false } = given;
+    tests.push({ file, name, ignore, run: async () => await given.fn(context) });
   };
   const own = Object.getOwnPropertyDescriptor(Deno, "test")!;
   Object.defineProperty(Deno, "test", { ...own, value: register });
