@@ -135,18 +135,16 @@ async function main(): Promise<void> {
     else {
       results.push(result);
       console.log(formatResult(result, columns));
+      const file: BenchFile = { ...aboutRun(info, batch), roofline, results };
+      if (options.json !== undefined) await writeJson(options.json, file);
     }
   }
-  if (options.json === undefined) return;
-  const file: BenchFile = {
-    adapter: info.adapter,
-    deno: Deno.version.deno,
-    date: new Date().toISOString().slice(0, 10),
-    batch,
-    roofline,
-    results,
-  };
-  await writeJson(options.json, file);
+}
+
+/** What every file of results says about the run. */
+function aboutRun({ adapter }: DeviceInfo, batch: number) {
+  const date = new Date().toISOString().slice(0, 10);
+  return { adapter, deno: Deno.version.deno, date, batch };
 }
 
 /** The result, or why there is none. */
@@ -172,13 +170,12 @@ async function peers(
   const withFirstStep = "first step".includes(filter);
   const all = peerWorkloads({ n: options.batch });
   const list = filter !== "" && withFirstStep ? [] : matching(all, filter);
-  const results = await runPeers(list, { seconds: options.seconds, info });
-  const cold = withFirstStep ? await coldStart() : undefined;
-  if (options.json !== undefined) {
-    const { adapter } = info;
-    const { batch } = options;
-    await writeJson(options.json, { adapter, deno: Deno.version.deno, batch, results, cold });
-  }
+  const save = async (results: unknown, cold?: unknown) => {
+    if (options.json === undefined) return;
+    await writeJson(options.json, { ...aboutRun(info, options.batch), results, cold });
+  };
+  const results = await runPeers(list, { seconds: options.seconds, info, save });
+  if (withFirstStep) await save(results, await coldStart());
   // Workers of jax-js would keep the process alive.
   Deno.exit(0);
 }

@@ -99,10 +99,19 @@ export async function coldStart(): Promise<Record<"lathe" | "tfjs", FirstSteps>>
   return cold;
 }
 
+/** Options of {@linkcode runPeers}. */
+export interface RunPeersOptions {
+  /** Time for each workload and library. */
+  readonly seconds: number;
+  readonly info: DeviceInfo;
+  /** Called after each workload. */
+  readonly save: (results: readonly PeerResult[]) => Promise<void>;
+}
+
 /** Times every library on `list` and prints the table as it goes. */
 export async function runPeers(
   list: readonly { work: Work; from: string }[],
-  { seconds, info }: { seconds: number; info: DeviceInfo },
+  { seconds, info, save }: RunPeersOptions,
 ): Promise<PeerResult[]> {
   const libraries: (readonly [Library, number])[] = [];
   for (const open of [() => Promise.resolve(lathe()), tensorflow, jax, wasm]) {
@@ -124,6 +133,7 @@ export async function runPeers(
     const result = await compare(libraries, workload, options);
     results.push(result);
     console.log(formatPeers(result));
+    await save(results);
     for (const { library, problem } of result.times) {
       if (problem && problem !== "lacks it") console.log(`    ${library}: ${problem}`);
     }
