@@ -1,13 +1,14 @@
 /** A data set for workers that can fail in every way. */
 
 import type { Dataset } from "../../nn/data/dataset.ts";
+import { DataLoader } from "../../nn/data/loader.ts";
 import { FormatError } from "../../nn/format_error.ts";
 
 /** What the data set does. */
 export interface Behaviour {
   length: number;
   /** What happens at sample `at`. */
-  fault?: "error" | "format" | "later" | "exit" | "close" | "function";
+  fault?: "error" | "format" | "later" | "exit" | "close" | "function" | "nested";
   at?: number;
   /** Whether opening it fails, gives no data set, or another one than here. */
   open?: "error" | "other";
@@ -41,7 +42,7 @@ function inWorker(): boolean {
 async function get(index: number, args: Behaviour): Promise<Sample> {
   if (args.counter) Atomics.add(new Int32Array(args.counter), 0, 1);
   await new Promise((resolve) => setTimeout(resolve, (index * 7) % 3));
-  if (index === args.at) fail(index, args);
+  if (index === args.at) await fail(index, args);
   const { values = 4 } = args;
   return {
     index,
@@ -51,7 +52,7 @@ async function get(index: number, args: Behaviour): Promise<Sample> {
   };
 }
 
-function fail(index: number, { fault }: Behaviour): void {
+async function fail(index: number, { fault }: Behaviour): Promise<void> {
   switch (fault) {
     case "error":
       throw new RangeError(`broken sample ${index}`);
@@ -73,6 +74,9 @@ function fail(index: number, { fault }: Behaviour): void {
       break;
     case "close":
       self.close();
+      break;
+    case "nested":
+      for await (const _ of new DataLoader(create({ length: 1 }), { workers: 1 }));
       break;
     case "function":
   }

@@ -180,6 +180,7 @@ Deno.test("DataLoader reports a worker that ends, and what cannot be sent", asyn
       [{ fault: "exit" }, "Cannot load sample 8: Cannot end a loader's worker from inside"],
       [{ fault: "close" }, "Cannot load sample 8: Cannot end a loader's worker from inside"],
       [{ fault: "function" }, "Cannot load sample 8: "],
+      [{ fault: "nested" }, "Cannot start workers in a worker"],
       [{ open: "error" }, "no such data"],
       [{ open: "other" }, "has 24 samples in a worker and 23 here"],
     ] as [Partial<Behaviour>, string][]
