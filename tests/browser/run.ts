@@ -7,6 +7,7 @@
  * `N passed, N failed`.
  */
 
+import { registeredTests } from "../helpers/registered.ts";
 import type { PageResult } from "./shim.ts";
 
 const ROOT = new URL("../../", import.meta.url);
@@ -14,24 +15,33 @@ const ROOT = new URL("../../", import.meta.url);
 const PATIENCE = 240;
 /** Folders whose tests run in pages. */
 const FOLDERS = ["tests/engine", "tests/nn"];
-/** What a page has no answer to: pngjs needs Node's zlib, a worker its modules as they are. */
-const NEEDS_DENO =
-  /\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+|from "node:|tests\/helpers\/source|pngjs|\breadPng\b|worker_dataset/;
+/** What a page has no answer to. */
+const NEEDS: readonly (readonly [RegExp, string])[] = [
+  [/"[^"]*helpers\/(source|registered)\.ts"/, "reads sources"],
+  [/pngjs|\breadPng\b|from "node:/, "needs Node's zlib"],
+  [/worker_dataset/, "starts workers from modules as they are"],
+  [/\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+/, "needs Deno for files, processes or a server"],
+];
 
-/** Test files that need nothing of Deno but `Deno.test`. */
-export function pageTests(): string[] {
+/** The test files that pages run, and the others with the reason. */
+export function pageTests(): { files: string[]; left: (readonly [string, string])[] } {
   const files: string[] = [];
+  const left: (readonly [string, string])[] = [];
   const visit = (folder: string) => {
     for (const { name, isDirectory } of Deno.readDirSync(new URL(`${folder}/`, ROOT))) {
       const path = `${folder}/${name}`;
       if (isDirectory) visit(path);
       else if (name.endsWith("_test.ts")) {
-        if (!NEEDS_DENO.test(Deno.readTextFileSync(new URL(path, ROOT)))) files.push(path);
+        const text = Deno.readTextFileSync(new URL(path, ROOT));
+        const reason = NEEDS.find(([form]) => form.test(text))?.[1];
+        if (reason) left.push([path, reason]);
+        else files.push(path);
       }
     }
   };
   FOLDERS.forEach(visit);
-  return files.sort();
+  left.sort(([a], [b]) => a < b ? -1 : 1);
+  return { files: files.sort(), left };
 }
 
 /** The module of the page that runs one test file, alone as under `deno test`. */
@@ -76,13 +86,27 @@ const FLAGS = [
   "--disable-sync",
 ];
 
-/** Serves the pages, opens the browser on the first and waits until each has reported. */
+/** Like {@linkcode runOnce}; a browser that breaks off before its first word is started again, once. */
 async function runInBrowser(
   files: readonly string[],
   { pages, profile }: { pages: string; profile: string },
 ): Promise<PageResult[]> {
-  const { promise, resolve, reject } = Promise.withResolvers<PageResult[]>();
   const results: PageResult[] = [];
+  try {
+    return await runOnce(files, { pages, profile, results });
+  } catch (error) {
+    if (results.length > 0) throw error;
+    console.log(`${error instanceof Error ? error.message : error}: started again`);
+    return await runOnce(files, { pages, profile: `${profile}2`, results });
+  }
+}
+
+/** Serves the pages, opens the browser on the first and waits until each has reported. */
+async function runOnce(
+  files: readonly string[],
+  { pages, profile, results }: { pages: string; profile: string; results: PageResult[] },
+): Promise<PageResult[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<PageResult[]>();
   let timer: ReturnType<typeof setTimeout> | undefined;
   const wait = () => {
     clearTimeout(timer);
@@ -127,6 +151,21 @@ async function runInBrowser(
   }
 }
 
+/** Tests that a page has registered and Deno has not, or the other way round. */
+async function differences(
+  files: readonly string[],
+  results: readonly PageResult[],
+): Promise<PageResult["failures"]> {
+  const registered = await registeredTests(files);
+  return files.flatMap((file, i) => {
+    const { passed, failures, ignored } = results[i]!;
+    const here = passed + failures.length + ignored.length;
+    const there = registered.filter((t) => t.file === file).length;
+    const message = `${here} tests in the page, ${there} in Deno`;
+    return here === there ? [] : [{ name: `${file} has the same tests in the page`, message }];
+  });
+}
+
 function line(file: string, result: PageResult): string {
   const ignored = result.ignored.length > 0 ? `, ${result.ignored.length} ignored` : "";
   return `${file}: ${result.passed} passed, ${result.failures.length} failed${ignored} ` +
@@ -135,7 +174,8 @@ function line(file: string, result: PageResult): string {
 
 async function main(): Promise<number> {
   const words = Deno.args;
-  const files = pageTests().filter((f) => words.length === 0 || words.some((w) => f.includes(w)));
+  const { files: all, left } = pageTests();
+  const files = all.filter((f) => words.length === 0 || words.some((w) => f.includes(w)));
   if (files.length === 0) {
     throw new RangeError(`No test file's path has ${words.join(" or ")} in it`);
   }
@@ -144,11 +184,16 @@ async function main(): Promise<number> {
     const pages = await bundle(folder, files);
     const results = await runInBrowser(files, { pages, profile: `${folder}/profile` });
     const failures = results.flatMap((r) => r.failures);
+    failures.push(...await differences(files, results));
     const ignored = results.flatMap((r) => r.ignored);
     for (const { name, message } of failures) console.log(`\n${name}\n${message}`);
     if (ignored.length > 0) console.log("");
     for (const { name, reason } of ignored) console.log(`ignored ${name}: ${reason}`);
     const adapters = new Set(results.map((r) => r.adapter).filter((name) => name !== ""));
+    if (words.length === 0) {
+      console.log("");
+      for (const [file, reason] of left) console.log(`left out ${file}: ${reason}`);
+    }
     console.log(`\nAdapter ${[...adapters].join(", ")}, ${ignored.length} ignored`);
     const passed = results.reduce((n, r) => n + r.passed, 0);
     console.log(`${passed} passed, ${failures.length} failed`);
