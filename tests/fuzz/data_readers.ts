@@ -8,13 +8,11 @@ import { readJpeg } from "../../nn/data/jpeg.ts";
 import { readPng } from "../../nn/data/png.ts";
 import { readRecordIo, unpackImageRecord } from "../../nn/data/recordio.ts";
 import { packImageRecord, writeRecordIo } from "../../nn/data/recordio.ts";
-import { readTar } from "../../nn/data/tar.ts";
 import { readWav } from "../../nn/data/wav.ts";
 import { crc32 } from "../../nn/io/gzip.ts";
 import { decodeMetrics } from "../../nn/run/metrics_csv.ts";
 import { decodeRunConfig } from "../../nn/run/run_folder.ts";
 import { encodeJpeg } from "../helpers/jpeg_file.ts";
-import { paxRecords, tarFile } from "../helpers/tar_file.ts";
 import { le } from "../helpers/zip_file.ts";
 import type { Reader, Seed } from "./readers.ts";
 
@@ -32,8 +30,6 @@ export function dataReaders(): Reader[] {
     { name: "png", seeds: pngSeeds, read: readPicture, expansion: 8 * 1032 },
     { name: "jpeg", seeds: jpegSeeds, read: readPhoto, expansion: 8 * 512 },
     { name: "wav", seeds: wavSeeds, read: readSound, expansion: 16 },
-    { name: "tar", seeds: tarSeeds, read: readArchive, expansion: 16 },
-    { name: "tar-gz", seeds: tarGzipSeeds, read: readArchive, expansion: 4 * 1032 },
     { name: "metrics", seeds: metricsSeeds, read: readMetrics, expansion: 16 },
     { name: "config", seeds: configSeeds, read: readConfig, expansion: 8 },
   ];
@@ -90,12 +86,6 @@ async function readPhoto(bytes: Uint8Array): Promise<void> {
 async function readSound(bytes: Uint8Array): Promise<void> {
   const { samples, channels, frames } = await readWav(bytes);
   expectSize(samples.length, channels * frames, "samples");
-}
-
-async function readArchive(bytes: Uint8Array): Promise<void> {
-  for await (const entry of readTar(bytes)) {
-    if (entry.type === "file") expectSize((await entry.bytes()).length, entry.size, "bytes");
-  }
 }
 
 async function readMetrics(bytes: Uint8Array): Promise<void> {
@@ -295,46 +285,6 @@ function wavSeeds(): Seed[] {
     { content: riff(format(1, 1, 8), part("data", [1, 2])) },
     { content: riff(format(85, 1, 16), part("data", [1, 2])), hostile: true },
     { content: riff(format(1, 65535, 32), part("data", [1, 2])), hostile: true },
-  ];
-}
-
-/** Puts right checksums on the headers of a damaged archive, as far as it has any. */
-function repairTar(bytes: Uint8Array): Uint8Array {
-  const copy = bytes.slice();
-  for (let at = 0; at + 512 <= copy.length; at += 512) {
-    const header = copy.subarray(at, at + 512);
-    if (String.fromCharCode(...header.subarray(257, 262)) !== "ustar") continue;
-    header.fill(0x20, 148, 156);
-    const sum = header.reduce((total, byte) => total + byte, 0);
-    header.set(encode(sum.toString(8).padStart(6, "0") + "\0"), 148);
-  }
-  return copy;
-}
-
-function tarSeeds(): Seed[] {
-  const plain = tarFile([{ name: "a/", type: "5" }, { name: "a/b", data: encode("one") }]);
-  const long = tarFile([
-    { name: "x", type: "x", data: paxRecords({ path: "ü/name", size: "3" }) },
-    { name: "cut", data: encode("one") },
-    { name: "L", type: "L", data: encode("another/name\0") },
-    { name: "cut", data: encode("two"), wideSize: true, prefix: "folder" },
-  ], 1);
-  const claims = (size: number) => tarFile([{ name: "a", size, wideSize: true }]);
-  return [
-    ...[plain, long].flatMap((content) => [{ content }, { content, wrap: repairTar }]),
-    { content: claims(2 ** 32 - 1), hostile: true },
-    { content: tarFile([{ name: "L", type: "L", size: 2 ** 21 }]), hostile: true },
-    { content: plain.subarray(0, 1024), hostile: true },
-  ];
-}
-
-function tarGzipSeeds(): Seed[] {
-  const wrap = (content: Uint8Array) => gzipSync(content, { mtime: 0 });
-  const zeros = tarFile([{ name: "zeros", data: new Uint8Array(300_000) }]);
-  return [
-    ...tarSeeds().filter(({ hostile }) => !hostile).map(({ content }) => ({ content, wrap })),
-    { content: wrap(zeros) },
-    { content: wrap(zeros).slice(0, -4), hostile: true },
   ];
 }
 
