@@ -1,6 +1,7 @@
 /** @file Data of the captioning experiment: pictures, captions, batches, kept features. */
 
 import { cat, nn, noGrad, scope, type Tensor, tensor } from "../mod.ts";
+import { readResized } from "./_pictures.ts";
 import { PAD, Vocabulary } from "./_captioning_vocab.ts";
 import { writeScenes } from "./synth/scenes.ts";
 
@@ -111,20 +112,13 @@ async function pictureFolder(dir: string, first: string | undefined): Promise<st
   );
 }
 
-/** Bytes of a picture resized to size x size on the GPU, [size, size, 3]. */
-export async function readSquare(
-  path: string | Uint8Array<ArrayBuffer>,
+/** Bytes of picture files resized to size x size, [size, size, 3] each. */
+export async function readSquares(
+  paths: readonly string[],
   size: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const picture = await data.readImage(path, { channels: 3 });
-  if (picture.width === size && picture.height === size) return picture.data;
-  using resized = scope(() =>
-    noGrad(() => {
-      const x = vision.imagesToTensor({ ...picture, images: picture.data, count: 1 });
-      return vision.resize(x, [size, size]).permute(0, 2, 3, 1).mul(255).round();
-    })
-  );
-  return Uint8Array.from(await resized.data() as Float32Array);
+): Promise<Uint8Array<ArrayBuffer>[]> {
+  const pictures = await readResized(paths, { size: [size, size], channels: 3 });
+  return pictures.map((picture) => picture.data);
 }
 
 /** All pictures of a data set as bytes of one size, in memory. */
@@ -145,10 +139,10 @@ export class Pictures {
     say: (line: string) => void,
   ): Promise<Pictures> {
     const all: Uint8Array<ArrayBuffer>[] = [];
-    const every = Math.max(1000, Math.ceil(sets.pictures.length / 5));
-    for (const { name } of sets.pictures) {
-      all.push(await readSquare(`${sets.folder}/${name}`, size));
-      if (all.length % every === 0) say(`Read ${all.length} of ${sets.pictures.length} pictures`);
+    const paths = sets.pictures.map(({ name }) => `${sets.folder}/${name}`);
+    for (let first = 0; first < paths.length; first += 1024) {
+      all.push(...await readSquares(paths.slice(first, first + 1024), size));
+      if (paths.length > 1024) say(`Read ${all.length} of ${paths.length} pictures`);
     }
     return new Pictures(all, size);
   }
@@ -226,8 +220,7 @@ export async function keptFeatures(
   const every = Math.max(1, Math.ceil(count / batchSize / 5));
   for (let first = 0; first < count; first += batchSize) {
     const names = sets.pictures.slice(first, first + batchSize);
-    const bytes: Uint8Array<ArrayBuffer>[] = [];
-    for (const { name } of names) bytes.push(await readSquare(`${sets.folder}/${name}`, size));
+    const bytes = await readSquares(names.map(({ name }) => `${sets.folder}/${name}`), size);
     const pictures = new Pictures(bytes, size);
     parts.push(scope(() => encoder.features(pictures.upload(bytes.map((_, i) => i)))));
     if (parts.length % every === 0) say(`Encoded ${first + names.length} of ${count} pictures`);

@@ -7,7 +7,7 @@
 
 import { init, nn, noGrad, scope } from "../mod.ts";
 import { HelpRequest, runMain, UsageError, userPath } from "./_args.ts";
-import { Pictures, readSquare } from "./_captioning_data.ts";
+import { Pictures, readSquares } from "./_captioning_data.ts";
 import { generate } from "./_captioning_decode.ts";
 import type { CaptioningOptions } from "./_captioning_flags.ts";
 import { Vocabulary } from "./_captioning_vocab.ts";
@@ -37,8 +37,7 @@ export async function main(args: readonly string[]): Promise<void> {
   await nn.io.loadWeights(model, `${run}/${BEST}`);
   model.eval();
   for (const image of images) {
-    const bytes = await readSquare(image, settings.size);
-    const pictures = new Pictures([bytes], settings.size);
+    const pictures = new Pictures(await readSquares([image], settings.size), settings.size);
     using ids = scope(() => {
       const vectors = noGrad(() => model.encoder.forward(pictures.upload([0])));
       const search = { beams: beams ?? settings.beams, maxWords: settings.maxWords };

@@ -1,6 +1,6 @@
 /** @file EfficientNet-B0 with TensorFlow's padding, layer by layer as in timm. */
 
-import type { Tensor } from "../../engine/mod.ts";
+import { checkpoint, type Tensor } from "../../engine/mod.ts";
 import { constant, normal, uniform } from "../init.ts";
 import {
   AdaptiveAvgPool2d,
@@ -24,6 +24,11 @@ export interface EfficientNetOptions {
   dropRate?: number;
   /** Probability that the last block drops its branch; earlier ones less, evenly. Default 0. */
   dropPathRate?: number;
+  /**
+   * Whether training keeps only what goes into each block and runs the block again for its gradients:
+   * less memory for one more forward pass. Batch statistics then move twice a step. Default false.
+   */
+  gradCheckpoint?: boolean;
 }
 
 /** What a block is made with. */
@@ -205,10 +210,12 @@ export class EfficientNet extends Module {
   drop: Dropout;
   /** Features to logits. */
   classifier: Linear;
+  readonly #gradCheckpoint: boolean;
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: EfficientNetOptions = {}) {
     super();
+    this.#gradCheckpoint = options.gradCheckpoint ?? false;
     const { numClasses = 1000, inChannels = 3, dropRate = 0, dropPathRate = 0 } = options;
     const total = STAGES.reduce((n, s) => n + s.blocks, 0);
     this.conv_stem = conv(inChannels, 32, { kernelSize: 3, stride: 2 });
@@ -247,8 +254,16 @@ export class EfficientNet extends Module {
   /** What the last layer sees: x [N, inChannels, H, W] → [N, 1280] */
   features(x: Tensor): Tensor {
     const stem = this.bn1.forward(this.conv_stem.forward(x)).silu();
-    const head = this.conv_head.forward(this.blocks.forward(stem));
+    const head = this.conv_head.forward(this.#runBlocks(stem));
     return this.global_pool.forward(this.bn2.forward(head).silu()).flatten(1);
+  }
+
+  #runBlocks(x: Tensor): Tensor {
+    if (!this.#gradCheckpoint || !this.training) return this.blocks.forward(x);
+    for (const stage of this.blocks) {
+      for (const block of stage as Sequential) x = checkpoint((t) => block.forward(t!), x);
+    }
+    return x;
   }
 }
 

@@ -1,6 +1,6 @@
 /** @file Mixing samples of a batch with each other. */
 
-import { noGrad, randn, randperm, scope, type Tensor } from "../../engine/mod.ts";
+import { noGrad, rand, randn, randperm, scope, type Tensor } from "../../engine/mod.ts";
 import { beta } from "./_draw.ts";
 
 /** Options of {@linkcode mixup}. */
@@ -9,6 +9,12 @@ export interface MixupOptions {
   alpha?: number;
   /** A share for each sample instead of one for the batch; default false. */
   perSample?: boolean;
+  /**
+   * Mixes each sample with a random one of another class: targets are one-hot [N, C], and of two classes
+   * if no number but 0 is in both. A sample without such a partner is mixed with any. Default false: a
+   * random permutation.
+   */
+  differentClasses?: boolean;
 }
 
 /** What {@linkcode mixup} gives. */
@@ -33,7 +39,7 @@ export interface MixupResult {
  * @throws {RangeError} if alpha is not above 0
  */
 export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): MixupResult {
-  const { alpha = 0.2, perSample = false } = options;
+  const { alpha = 0.2, perSample = false, differentClasses = false } = options;
   if (!(alpha > 0 && Number.isFinite(alpha))) {
     throw new RangeError(`Cannot mixup with alpha ${alpha}: it must be above 0`);
   }
@@ -50,7 +56,7 @@ export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): Mi
   return noGrad(() =>
     scope(() => {
       const lam = beta(perSample ? N : 1, alpha, randn);
-      const index = randperm(N);
+      const index = differentClasses ? otherClass(target) : randperm(N);
       const mixed = (t: Tensor) => {
         const share = lam.reshape([-1, ...t.shape.slice(1).map(() => 1)]);
         const other = t.indexSelect(0, index);
@@ -59,4 +65,12 @@ export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): Mi
       return { x: mixed(x), target: mixed(target), lam, index };
     })
   );
+}
+
+/** For each row of one-hot targets [N, C] a random row of another class: i32 [N]. */
+function otherClass(target: Tensor): Tensor {
+  const rows = target.flatten(1);
+  const other = rows.matmul(rows.transpose(0, 1)).eq(0);
+  const N = target.shape[0]!;
+  return rand([N, N]).add(other.to("f32")).argmax(1);
 }
