@@ -158,4 +158,10 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^multibox_match$/, /^best /, "overlaps are only compared with each other there"],
   [/^cross_entropy_sum$/, /counts\[0\]|target_ids/, "only the mean divides by the rows that count"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
+  [/^square_shares_/, /a = p\.step_a/, "they are of rows: A is 1, so a share's a is 0 throughout"],
+  [
+    /^multibox_threshold_mining$/,
+    /var c = 1u;|cls_pred\[\(first\) \+ 1\]/,
+    "top shifts a softmax: any that leaves the exps finite gives the same",
+  ],
 ];

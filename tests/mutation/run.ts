@@ -128,6 +128,8 @@ async function main(): Promise<number> {
       }
       const outcome = await tryFault(entry, fault);
       counts[outcome]++;
+      const tried = counts.caught + counts.survived;
+      if (tried % 100 === 0) console.log(`${tried} tried, the last in ${name}`);
       if (outcome === "survived") console.log(`survived in ${name}: ${fault.what}`);
     }
   }
