@@ -1,9 +1,10 @@
 /** @file Batches from a data set, in an order that seed and epoch fix. */
 
-import { type Dataset, Subset } from "./dataset.ts";
+import type { Dataset } from "./dataset.ts";
 import { LoadError } from "./load_error.ts";
-import { HostRandom, libraryStream } from "./rng.ts";
-import { IN_WORKER, WorkerPool } from "./worker_pool.ts";
+import { loadHere, resolve, startWorkers } from "./loading.ts";
+import { OrderSampler } from "./samplers.ts";
+import type { WorkerPool } from "./worker_pool.ts";
 
 /** Chooses the samples of an epoch: which, how often, in what order. */
 export interface Sampler {
@@ -51,12 +52,6 @@ export interface DataLoaderOptions<S, B> {
   prefetch?: number;
   /** Whether the workers stay from one epoch to the next, until `close`. Default false. */
   persistentWorkers?: boolean;
-}
-
-/** A batch on its way. */
-interface Ahead<B> {
-  batch: number;
-  promise: Promise<B>;
 }
 
 /**
@@ -121,7 +116,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
   #batch = 0;
   #loop = 0;
   /** The batches from the loader's position on that are on their way. */
-  #ahead: Ahead<B>[] = [];
+  #ahead: Promise<B>[] = [];
   #waited = 0;
   #order: { epoch: number; indices: ArrayLike<number> } | undefined;
 
@@ -150,7 +145,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     }
     this.dataset = dataset;
     this.batchSize = batchSize;
-    this.#sampler = sampler ?? new OrderSampler(dataset.length, shuffle, seed);
+    this.#sampler = sampler ?? new OrderSampler(dataset.length, { shuffle, seed });
     this.#workers = workers;
     this.#prefetch = prefetch;
     this.#persistent = persistentWorkers;
@@ -204,7 +199,6 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
   close(): void {
     this.#loop++;
     this.#endWorkers();
-    this.#ahead = [];
   }
 
   /** As `close`, for `using`. */
@@ -222,21 +216,12 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
   async *[Symbol.asyncIterator](): AsyncGenerator<B, void, undefined> {
     const loop = ++this.#loop;
     this.#waited = 0;
+    if (this.#pool?.usable === false) this.#endWorkers(); // one failed between two loops
     try {
       while (this.#batch < this.length) {
         const start = performance.now();
         this.#fetch(1);
-        const { promise } = this.#ahead[0]!;
-        let batch: B;
-        try {
-          batch = await promise;
-        } catch (error) {
-          this.#checkLoop(loop);
-          this.#ahead = []; // those after it are not handed out before it
-          throw error;
-        }
-        this.#checkLoop(loop);
-        this.#ahead.shift();
+        const batch = await this.#next(loop);
         this.#batch++;
         this.#fetch(this.#prefetch);
         this.#waited += (performance.now() - start) / 1000;
@@ -258,19 +243,32 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     }
   }
 
-  /** Ends what a loop has begun: nothing runs on after it but workers that are to stay. */
-  async #rest(): Promise<void> {
-    const ahead = this.#ahead.map(({ promise }) => promise);
-    if (this.#pool && !(this.#persistent && this.#pool.usable)) {
-      this.#endWorkers();
-      this.#ahead = [];
+  /** The batch at the loader's position. */
+  async #next(loop: number): Promise<B> {
+    try {
+      const batch = await this.#ahead[0]!;
+      this.#checkLoop(loop);
+      this.#ahead.shift();
+      return batch;
+    } catch (error) {
+      this.#checkLoop(loop);
+      await this.#rest({ discard: true }); // none after it is handed out before it
+      throw error;
     }
+  }
+
+  /** Ends what a loop has begun: nothing runs on after it but workers that are to stay. */
+  async #rest({ discard = false } = {}): Promise<void> {
+    const ahead = this.#ahead;
+    if (discard) this.#ahead = [];
+    if (this.#pool && !(this.#persistent && this.#pool.usable)) this.#endWorkers();
     await Promise.allSettled(ahead);
   }
 
   #endWorkers(): void {
     this.#pool?.close();
     this.#pool = undefined;
+    this.#ahead = [];
   }
 
   /** Starts the batches from the loader's position on, unless they are on their way. */
@@ -279,7 +277,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     for (let batch = this.#batch + this.#ahead.length; batch < end; batch++) {
       const promise = this.#load(this.#epoch, batch);
       promise.catch(ignore); // thrown where it is awaited, which may be never
-      this.#ahead.push({ batch, promise });
+      this.#ahead.push(promise);
     }
   }
 
@@ -294,7 +292,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
   async #samples(indices: readonly number[]): Promise<S[]> {
     if (this.#workers === 0) return await loadHere(this.dataset, indices);
     const { source, positions } = resolve(this.dataset, indices);
-    if (!this.#pool?.usable) this.#pool = startWorkers(source, this.#workers);
+    this.#pool ??= startWorkers(source, this.#workers);
     try {
       return await this.#pool.load(positions);
     } catch (error) {
@@ -316,60 +314,6 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     }
     return this.#order.indices;
   }
-}
-
-/** All samples, in order or shuffled. */
-class OrderSampler implements Sampler {
-  readonly length: number;
-  readonly #shuffle: boolean;
-  readonly #seed: number;
-
-  constructor(length: number, shuffle: boolean, seed: number) {
-    new HostRandom(seed); // checks the seed at once
-    this.length = length;
-    this.#shuffle = shuffle;
-    this.#seed = seed;
-  }
-
-  indices(epoch: number): Uint32Array {
-    const order = Uint32Array.from({ length: this.length }, (_, index) => index);
-    return this.#shuffle
-      ? new HostRandom(this.#seed, libraryStream(1, epoch)).shuffle(order)
-      : order;
-  }
-}
-
-/** The samples at `indices`, loaded on this thread. */
-async function loadHere<S>(dataset: Dataset<S>, indices: readonly number[]): Promise<S[]> {
-  const results = await Promise.allSettled(indices.map(async (index) => await dataset.get(index)));
-  return results.map((result, i) => {
-    if (result.status === "rejected") throw new LoadError(indices[i]!, result.reason);
-    return result.value;
-  });
-}
-
-/** Workers that open a data set which says how. */
-function startWorkers<S>(source: Dataset<S>, count: number): WorkerPool<S> {
-  if (IN_WORKER in globalThis) {
-    throw new Error(
-      "Cannot start workers in a worker: keep the data set in a module that does nothing but export it",
-    );
-  }
-  return new WorkerPool<S>({ length: source.length, worker: source.worker! }, count);
-}
-
-/** The data set under all subsets, which is what a worker opens, and the positions there. */
-function resolve<S>(
-  dataset: Dataset<S>,
-  indices: readonly number[],
-): { source: Dataset<S>; positions: readonly number[] } {
-  let source = dataset, positions = indices;
-  while (source instanceof Subset) {
-    const { indices: map, dataset: under } = source as Subset<S>;
-    positions = positions.map((position) => map[position]!);
-    source = under;
-  }
-  return { source, positions };
 }
 
 /** @param what Of what there is the number, with `$` for it, and its name. */

@@ -3,6 +3,34 @@
 import type { Sampler } from "./loader.ts";
 import { HostRandom, libraryStream } from "./rng.ts";
 
+/** All samples, in order or shuffled: what a loader uses without a sampler. */
+export class OrderSampler implements Sampler {
+  /** Number of samples. */
+  readonly length: number;
+  readonly #shuffle: boolean;
+  readonly #seed: number;
+
+  /**
+   * @param length Number of samples.
+   * @param options Whether and how to shuffle.
+   */
+  constructor(length: number, options: { shuffle: boolean; seed: number }) {
+    const { shuffle, seed } = options;
+    new HostRandom(seed); // checks the seed at once
+    this.length = length;
+    this.#shuffle = shuffle;
+    this.#seed = seed;
+  }
+
+  /** The samples of an epoch. */
+  indices(epoch: number): Uint32Array {
+    const order = Uint32Array.from({ length: this.length }, (_, index) => index);
+    return this.#shuffle
+      ? new HostRandom(this.#seed, libraryStream(1, epoch)).shuffle(order)
+      : order;
+  }
+}
+
 /** Options of {@linkcode WeightedSampler}. */
 export interface WeightedSamplerOptions {
   /** Samples an epoch. Default as many as there are weights. */

@@ -190,6 +190,26 @@ Deno.test("DataLoader reports a worker that ends, and what cannot be sent", asyn
   }
 });
 
+Deno.test("DataLoader ends all its workers when one ends while the consumer works", async () => {
+  const dataset = open({ length: 23, at: 8, fault: "later" });
+  for (const persistentWorkers of [false, true]) {
+    const options = { batchSize: 5, workers: 2, prefetch: 1, persistentWorkers };
+    const loader = new DataLoader<Sample>(dataset, options);
+    const seen: number[] = [];
+    await assertRejects(
+      async () => {
+        for await (const [first] of loader) {
+          seen.push(first!.index);
+          for (let wait = 0; wait < 10; wait++) await pause(); // the second batch's worker ends
+        }
+      },
+      LoadError,
+      "thrown from a timer",
+    );
+    assert(seen.length <= 2 && loader.state().batch === seen.length);
+  }
+});
+
 Deno.test("DataLoader says when a worker cannot open the data set", async () => {
   const dataset = open({ length: 3 });
   const load = (worker: Dataset<Sample>["worker"]) =>
