@@ -1,6 +1,7 @@
 /** @file Every reader of files, with valid files, hostile ones and what it may allocate. */
 
 import "./allocation.ts"; // before what it counts
+import { archiveReaders } from "./archive_readers.ts";
 import { weightReaders } from "./weight_readers.ts";
 import { dataReaders } from "./data_readers.ts";
 
@@ -31,5 +32,5 @@ export const SLACK = 1 << 20;
 
 /** All readers by name. */
 export function allReaders(): Reader[] {
-  return [...weightReaders(), ...dataReaders()];
+  return [...weightReaders(), ...archiveReaders(), ...dataReaders()];
 }

@@ -9,7 +9,8 @@ import { decodeMxnetParams } from "../../nn/io/mxnet.ts";
 import { decodeNpy, decodeNpz, encodeNpy } from "../../nn/io/npy.ts";
 import { type EngineArray, toEngine } from "../../nn/io/safetensors.ts";
 import { decodeSafetensors, encodeSafetensors } from "../../nn/io/safetensors_format.ts";
-import { decodeTorch } from "../../nn/io/torch.ts";
+import { readWeights } from "../../nn/io/any_weights.ts";
+import { decodeTorch, openZipTorch } from "../../nn/io/torch.ts";
 import { MAX_EXPANSION, TorchTensor } from "../../nn/io/torch_tensor.ts";
 import { readZip, readZipEntry } from "../../nn/io/zip.ts";
 import {
@@ -40,6 +41,8 @@ export function weightReaders(): Reader[] {
     { name: "npz", seeds: npzSeeds, read: readNpz, expansion: 10 * DEFLATE },
     { name: "torch", seeds: torchSeeds, read: readTorch, expansion: 4 * MAX_EXPANSION },
     { name: "torch-legacy", seeds: legacySeeds, read: readTorch, expansion: 4 * MAX_EXPANSION },
+    { name: "torch-lazy", seeds: torchSeeds, read: readLazily, expansion: 4 * MAX_EXPANSION },
+    { name: "weights", seeds: anySeeds, read: readAny, expansion: 10 * DEFLATE },
     { name: "mxnet", seeds: mxnetSeeds, read: readMxnet, expansion: 8 },
     { name: "zip", seeds: zipSeeds, read: readWholeZip, expansion: 7 * DEFLATE },
     { name: "gzip", seeds: gzipSeeds, read: readWholeGzip, expansion: 10 * DEFLATE },
@@ -83,9 +86,34 @@ function readMxnet(bytes: Uint8Array): void {
   Object.values(decodeMxnetParams(bytes)).forEach(checkArray);
 }
 
-/** Tensors of a file until they take what `loadTorch` allows. */
 async function readTorch(bytes: Uint8Array): Promise<void> {
-  const open: unknown[] = [await decodeTorch(bytes)];
+  readTensors(await decodeTorch(bytes), bytes);
+}
+
+/** As a file on disk is read, of which a part is asked for at a time. */
+async function readLazily(bytes: Uint8Array): Promise<void> {
+  readTensors(await openZipTorch(bytes, { file: "bytes" }), bytes);
+}
+
+async function readAny(bytes: Uint8Array): Promise<void> {
+  const { arrays } = await readWeights(bytes);
+  for (const { dtype, shape, data } of Object.values(arrays)) {
+    if (data.byteLength !== byteSize(dtype, shape)) {
+      throw new Error("Another size than the shape's");
+    }
+  }
+}
+
+/** A file of each format, told by its content. */
+async function anySeeds(): Promise<Seed[]> {
+  const kinds = [safetensorsSeeds, checkpointSeeds, npySeeds, npzSeeds, torchSeeds, legacySeeds];
+  const seeds = await Promise.all([...kinds, mxnetSeeds].map((make) => make()));
+  return seeds.flatMap((list) => list.filter(({ hostile }) => !hostile).slice(0, 2));
+}
+
+/** Reads the tensors of a value until they take what `loadTorch` allows. */
+function readTensors(root: unknown, bytes: Uint8Array): void {
+  const open = [root];
   const seen = new Set<unknown>();
   let left = MAX_EXPANSION * bytes.length;
   while (open.length > 0) {
