@@ -50,7 +50,10 @@ export interface DataLoaderOptions<S, B> {
   workers?: number;
   /** Batches that are loaded ahead of the consumer. Default 1, with workers 2. */
   prefetch?: number;
-  /** Whether the workers stay from one epoch to the next, until `close`. Default false. */
+  /**
+   * Whether the workers stay from one epoch to the next, until `close`; a program that does not close
+   * the loader does not end. Default false.
+   */
   persistentWorkers?: boolean;
 }
 
