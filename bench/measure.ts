@@ -36,9 +36,10 @@ const LEAST_RUNS = 3;
 /** Most runs between two waits. */
 const MOST_RUNS = 4096;
 
-/** Middle value. */
+/** Middle value; NaN where there is none. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
+  if (sorted.length === 0) return NaN;
   const half = sorted.length >> 1;
   return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }

@@ -143,6 +143,10 @@ export async function compare(
   for (const entry of running) {
     await attempt(entry, async () => {
       const first = await sample(entry, 1);
+      if (first > MOST_SAMPLES * options.sampleMs) {
+        entry.samples.push(first);
+        return;
+      }
       const once = first > options.sampleMs ? first : await sample(entry, 2);
       entry.runs = Math.min(MOST_RUNS, Math.max(1, Math.ceil(options.sampleMs / once)));
     });
@@ -150,7 +154,7 @@ export async function compare(
   for (let round = 0; round < options.rounds; round++) {
     for (const entry of running) {
       const spent = entry.samples.reduce((n, ms) => n + ms, 0) * entry.runs;
-      if (spent > MOST_SAMPLES * options.sampleMs) continue;
+      if (entry.samples.length > 0 && spent > MOST_SAMPLES * options.sampleMs) continue;
       await attempt(entry, async () => void entry.samples.push(await sample(entry, entry.runs)));
     }
   }
@@ -162,11 +166,17 @@ export async function compare(
     flops: flopsOf(work),
     times: entries.map(({ library, samples, problem }) => ({
       library: library.name,
-      ms: samples.length > 0 ? median(samples) : NaN,
-      ratio: samples.length > 0 ? median(samples.map((ms, i) => ms / ours[i]!)) : NaN,
+      ms: median(samples),
+      ratio: pairedRatio(samples, ours),
       ...(problem ? { problem } : {}),
     })),
   };
+}
+
+/** Median of the ratios in each round that has both times; NaN if there is none. */
+export function pairedRatio(theirs: readonly number[], ours: readonly number[]): number {
+  const rounds = Math.min(theirs.length, ours.length);
+  return median(theirs.slice(0, rounds).map((ms, i) => ms / ours[i]!));
 }
 
 /** Runs `fn`; an error ends the entry's part in this comparison. */

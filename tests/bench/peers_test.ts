@@ -5,6 +5,7 @@ import {
   difference,
   formatPeers,
   geometricMean,
+  pairedRatio,
   summary,
 } from "../../bench/peers/compare.ts";
 import { lathe } from "../../bench/peers/lathe.ts";
@@ -97,6 +98,12 @@ Deno.test("bench --peers: the mean of ratios is geometric, and the worst is name
   assertEquals(summary([result("a", 2), result("b", 8)]), [
     "other: geometric mean 4.00x over 2, least 2.00x (a)",
   ]);
+});
+
+Deno.test("bench --peers: ratios are of the same round", () => {
+  assertEquals(pairedRatio([2, 8, 9], [1, 2, 9]), 2);
+  assertEquals(pairedRatio([6], [3, 1]), 2);
+  assert(Number.isNaN(pairedRatio([], [3])));
 });
 
 Deno.test("bench --peers: names are unique", () => {
