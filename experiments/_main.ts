@@ -2,6 +2,7 @@
 
 import { CheckError, GpuError, NoAdapterError } from "../engine/errors.ts";
 import { FormatError } from "../nn/format_error.ts";
+import { WeightsError } from "../nn/io/mod.ts";
 import { RunError } from "../nn/run/mod.ts";
 import { HelpRequest, UsageError } from "./_errors.ts";
 
@@ -9,7 +10,15 @@ import { HelpRequest, UsageError } from "./_errors.ts";
  * Errors that name something outside the code: the command line, a file, a folder, the GPU. Any other
  * error, a `TypeError` or `RangeError` above all, is a bug of the program.
  */
-const EXPECTED = [UsageError, RunError, FormatError, NoAdapterError, GpuError, CheckError];
+const EXPECTED = [
+  UsageError,
+  RunError,
+  FormatError,
+  WeightsError,
+  NoAdapterError,
+  GpuError,
+  CheckError,
+];
 
 /**
  * Runs the main function of a script. It may return an exit code.

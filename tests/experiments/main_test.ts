@@ -2,6 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { GpuError, NoAdapterError } from "../../engine/errors.ts";
 import { describeError } from "../../experiments/_main.ts";
 import { UsageError } from "../../experiments/_errors.ts";
+import { WeightsError } from "../../nn/io/mod.ts";
 import { FormatError } from "../../nn/format_error.ts";
 import { RunError } from "../../nn/run/mod.ts";
 
@@ -12,6 +13,10 @@ Deno.test("describeError() gives one line for what the user can mend", () => {
     [new UsageError("Unknown flag --x"), "Unknown flag --x"],
     [new RunError("Cannot write a"), "Cannot write a"],
     [new NoAdapterError("No adapter:\n  install a driver\n"), "No adapter: install a driver"],
+    [
+      new WeightsError("Cannot load a into Net:\n  missing x"),
+      "Cannot load a into Net: missing x",
+    ],
     [new GpuError("Out of memory", { label: "matmul" }), "Out of memory"],
     [
       new FormatError("bad magic", { file: "a", offset: 0, expected: "b" }),
