@@ -32,7 +32,7 @@ export class Profiler {
   readonly #device: GPUDevice;
   readonly #queries: GPUQuerySet;
   #pending: Timed[] = [];
-  #batches: { buffer: GPUBuffer; items: Timed[] }[] = [];
+  #batches: { resolved: GPUBuffer; buffer: GPUBuffer; items: Timed[] }[] = [];
 
   constructor(device: GPUDevice) {
     if (!device.features.has("timestamp-query")) {
@@ -80,7 +80,7 @@ export class Profiler {
     });
     encoder.resolveQuerySet(this.#queries, 0, 2 * count, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, buffer, 0, size);
-    this.#batches.push({ buffer, items: this.#pending });
+    this.#batches.push({ resolved, buffer, items: this.#pending });
     this.#pending = [];
   }
 
@@ -88,10 +88,11 @@ export class Profiler {
   async finish(): Promise<DispatchTime[]> {
     const dispatches: DispatchTime[] = [];
     let origin: bigint | undefined;
-    for (const { buffer, items } of this.#batches) {
+    for (const { resolved, buffer, items } of this.#batches) {
       await buffer.mapAsync(MapMode.READ);
       const times = new BigUint64Array(buffer.getMappedRange().slice(0));
       buffer.destroy();
+      resolved.destroy();
       for (const [i, item] of items.entries()) {
         const [begin, end] = [times[2 * i]!, times[2 * i + 1]!];
         origin ??= begin;
