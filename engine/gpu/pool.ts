@@ -99,6 +99,8 @@ export class BufferPool {
       own.held = true;
       return own;
     }
+    // The lowest number first: a step that finds the same buffers free takes them in the same order as
+    // the step before, in whatever order that one gave them back, so that its bind groups fit again.
     const list = this.#free.get(size);
     let at = list ? list.length - 1 : -1;
     if (options.hostWrite) { while (at >= 0 && list![at]!.lastBatch >= this.batch) at--; }
@@ -133,17 +135,13 @@ export class BufferPool {
     if (graph) {
       // Counted as live until the graph is disposed.
       if (graph !== this.capturing || graph.constants.has(pooled)) return;
-      const list = graph.free.get(pooled.bytes);
-      if (list) list.push(pooled);
-      else graph.free.set(pooled.bytes, [pooled]);
+      insert(graph.free, pooled);
       return;
     }
     this.#info.liveBytes -= pooled.bytes;
     this.#info.buffers--;
     this.#info.pooledBytes += pooled.bytes;
-    const list = this.#free.get(pooled.bytes);
-    if (list) list.push(pooled);
-    else this.#free.set(pooled.bytes, [pooled]);
+    insert(this.#free, pooled);
   }
 
   /** Takes the buffers of a disposed graph back; those still held follow when they are given. */
@@ -169,6 +167,22 @@ export class BufferPool {
       else this.#free.delete(size);
     }
   }
+}
+
+/** Puts a buffer among the free ones of its size, which stand in falling order of their numbers. */
+function insert(free: Map<number, PooledBuffer[]>, pooled: PooledBuffer): void {
+  const list = free.get(pooled.bytes);
+  if (!list) {
+    free.set(pooled.bytes, [pooled]);
+    return;
+  }
+  let [low, high] = [0, list.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]!.id > pooled.id) low = middle + 1;
+    else high = middle;
+  }
+  list.splice(low, 0, pooled);
 }
 
 /** `bytes` rounded up to a quarter of its power of two: at most 25 % is wasted. */

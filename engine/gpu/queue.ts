@@ -74,6 +74,8 @@ export interface QueueStats {
 }
 
 const SLAB_BYTES = 1 << 18;
+/** Bind groups kept. Each costs software Vulkan a memory mapping, of which Linux gives 65,530. */
+const MOST_GROUPS = 1 << 14;
 
 /** The command queue of a device. */
 export class CommandQueue {
@@ -117,6 +119,11 @@ export class CommandQueue {
       entries: [{ binding: 0, resource: { buffer: this.#slab, size: 256 } }],
     });
     pool.onDestroy((id) => this.#forget(id));
+  }
+
+  /** Bind groups kept for reuse. */
+  get groups(): number {
+    return this.#groups.size;
   }
 
   /** Commands recorded and not yet submitted. */
@@ -386,6 +393,10 @@ export class CommandQueue {
         },
       })),
     });
+    if (this.#groups.size >= MOST_GROUPS) {
+      this.#groups.clear();
+      this.#groupsOf.clear();
+    }
     this.#groups.set(key, group);
     for (const b of buffers) {
       const id = b.storage.pooled.id;

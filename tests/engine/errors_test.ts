@@ -4,6 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as lathe from "../../engine/mod.ts";
 import { conv2d, linear, maxPool2d } from "../../engine/functions.ts";
 import { crossEntropy } from "../../engine/functions_loss.ts";
+import { gpu } from "../../engine/gpu/device.ts";
 import { ROOT } from "../helpers/source.ts";
 
 const { tensor, zeros, ones, arange, cat, randint } = lathe;
@@ -224,13 +225,26 @@ const CASES: [() => unknown, typeof Error, string][] = [
   ],
 ];
 
-Deno.test("a tensor before init() says what to call", () => {
-  assertThrows(
-    () => zeros([1]),
-    lathe.NoAdapterError,
-    "The GPU is not open: call `await init()` before the first tensor",
-  );
+Deno.test({
+  name: "a tensor before init() says what to call",
+  // Under `deno task test:dawn` the GPU is open before any test.
+  ignore: isOpen(),
+  fn: () => {
+    assertThrows(
+      () => zeros([1]),
+      lathe.NoAdapterError,
+      "The GPU is not open: call `await init()` before the first tensor",
+    );
+  },
 });
+
+function isOpen(): boolean {
+  try {
+    return gpu() !== undefined;
+  } catch {
+    return false;
+  }
+}
 
 Deno.test("errors have their class and their words", async () => {
   await lathe.init();

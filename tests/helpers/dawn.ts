@@ -3,6 +3,11 @@
  * that the test's own `init()` finds it open.
  */
 
-import { init } from "../../engine/gpu/device.ts";
+import { gpu, init } from "../../engine/gpu/device.ts";
 
 await init({ provider: "dawn" });
+
+// Dawn ends the process when a promise of its own is still open as a test file's isolate is taken down.
+Deno.test.afterAll(async () => {
+  await gpu().queue.synchronize().catch(() => {});
+});

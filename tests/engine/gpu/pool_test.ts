@@ -39,6 +39,16 @@ Deno.test("a buffer given back is taken again by its size class alone", () => {
   assertEquals(pool.info().pooledBytes, 0);
 });
 
+Deno.test("free buffers are taken in one order, in whatever order they came back", () => {
+  const pool = newPool();
+  const taken = [0, 1, 2, 3, 4].map((i) => pool.take(256, { label: `${i}` }));
+  const ids = taken.map(({ id }) => id);
+  for (const order of [[4, 3, 2, 1, 0], [0, 1, 2, 3, 4], [2, 0, 4, 1, 3]]) {
+    for (const i of order) pool.give(taken[i]!);
+    assertEquals(ids.map(() => pool.take(256, { label: "again" }).id), ids, `${order}`);
+  }
+});
+
 Deno.test("a host write never gets a buffer that recorded work still uses", () => {
   const pool = newPool();
   const used = pool.take(256, { label: "used" });

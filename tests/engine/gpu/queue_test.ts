@@ -89,6 +89,19 @@ Deno.test("a batch larger than the uniform slab is cut without a change in order
   assertEquals(await x.array(), [launches, launches, launches]);
 });
 
+Deno.test("bind groups do not grow without end, and work whose groups went is right", async () => {
+  const { queue } = gpu();
+  const lanes = 256 / 4;
+  const x = zeros([17_000 * lanes]);
+  // A window of its own for each.
+  noGrad(() => {
+    for (let i = 0; i < 17_000; i++) x.slice(0, i * lanes, i * lanes + 1).add_(i);
+  });
+  assert(queue.groups < 1 << 14, `${queue.groups} groups`);
+  const data = await x.data();
+  for (const i of [0, 1, 5000, 16_383, 16_384, 16_999]) assertEquals(data[i * lanes], i);
+});
+
 Deno.test("launch() checks grid, params and buffers before anything is recorded", () => {
   const { queue } = gpu();
   const y = DeviceArray.empty({ shape: [64], dtype: "f32" });
