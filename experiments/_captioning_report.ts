@@ -1,6 +1,7 @@
 /** @file What the captioning experiment prints and shows. */
 
 import { type ReportData, type ReportPicture, writeReport } from "../nn/run/mod.ts";
+import { closingSections } from "./_report.ts";
 
 /** Numbers of one epoch, losses in nats a word. */
 export interface EpochRow {
@@ -81,19 +82,7 @@ export async function writeCaptioningReport(path: string, report: CaptioningRepo
           wrong: p.right === false,
         })),
       },
-      {
-        kind: "table",
-        title: "Configuration",
-        collapsed: true,
-        rows: Object.entries(report.options).map(([name, value]) => [name, String(value)]),
-      },
-      {
-        kind: "text",
-        title: "Architecture",
-        collapsed: true,
-        preformatted: true,
-        text: report.architecture,
-      },
+      ...closingSections(report.options, report.architecture),
     ],
   };
   await writeReport(path, page);

@@ -2,6 +2,7 @@
 
 import { type nn } from "../mod.ts";
 import { type ReportData, writeReport } from "../nn/run/mod.ts";
+import { closingSections } from "./_report.ts";
 import type { LabeledImages } from "../nn/data/mod.ts";
 
 /** Numbers of one evaluated epoch, fractions in 0..1. */
@@ -86,19 +87,7 @@ export async function writeLettersReport(path: string, report: LettersReport): P
         classes: LETTERS,
         counts,
       },
-      {
-        kind: "table",
-        title: "Configuration",
-        collapsed: true,
-        rows: Object.entries(report.options).map(([name, value]) => [name, String(value)]),
-      },
-      {
-        kind: "text",
-        title: "Architecture",
-        collapsed: true,
-        preformatted: true,
-        text: report.architecture,
-      },
+      ...closingSections(report.options, report.architecture),
     ],
   };
   await writeReport(path, page);

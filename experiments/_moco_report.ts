@@ -2,6 +2,7 @@
 
 import { type nn } from "../mod.ts";
 import { type ReportData, type ReportSection, writeReport } from "../nn/run/mod.ts";
+import { closingSections } from "./_report.ts";
 import type { Cifar10Images } from "../nn/data/mod.ts";
 import type { ProbeTask } from "./_moco_probe.ts";
 
@@ -116,19 +117,7 @@ export async function writeMocoReport(path: string, report: MocoReport): Promise
         ),
       ],
     })),
-    {
-      kind: "table",
-      title: "Configuration",
-      collapsed: true,
-      rows: Object.entries(report.options).map(([name, value]) => [name, String(value)]),
-    },
-    {
-      kind: "text",
-      title: "Architecture",
-      collapsed: true,
-      preformatted: true,
-      text: report.architecture,
-    },
+    ...closingSections(report.options, report.architecture),
   ];
   const page: ReportData = {
     title: "MoCo: features without labels",
