@@ -194,7 +194,10 @@ export const BOARD_CLIENT = `"use strict";
         const section = element("section", {}, element("h2", {}, column), place);
         const chart = { section, place, plot: undefined, key: "" };
         new ResizeObserver(() => {
-          if (place.clientWidth > 0) chart.plot?.setSize({ width: place.clientWidth, height: 240 });
+          // Not at once: the legend may grow by it, which is observed again.
+          requestAnimationFrame(() => {
+            if (place.clientWidth > 0) chart.plot?.setSize({ width: place.clientWidth, height: 240 });
+          });
         }).observe(place);
         state.charts.set(column, chart);
       }
