@@ -18,7 +18,7 @@ import {
 } from "../../experiments/_captioning_vocab.ts";
 import { randomScene, type Scene, sceneCaptions } from "../../experiments/synth/_scene_grammar.ts";
 import { drawnScene, isTrue, parseCaption, writeScenes } from "../../experiments/synth/scenes.ts";
-import { type Outcome, runLetters, startLetters } from "./letters_run.ts";
+import { type Outcome, runLetters, savedTensors, startLetters } from "./letters_run.ts";
 
 const script = new URL("../../experiments/captioning.ts", import.meta.url).href;
 
@@ -27,17 +27,6 @@ const TINY = [
   ...["--scenes", "16", "--size", "32", "--embed-dim", "8", "--hidden-dim", "8"],
   ...["--batch-size", "16", "--epochs", "3", "--max-words", "12"],
 ];
-
-/** Tensors of a checkpoint, as text. */
-function trained(dir: string): Record<string, string> {
-  const { tensors } = nn.io.decodeSafetensors(Deno.readFileSync(`${dir}/checkpoint.safetensors`));
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { data }]) => [
-      name,
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).toHex(),
-    ]),
-  );
-}
 
 Deno.test("captioning: a vocabulary has the notebook's entries", () => {
   const captions = ["A dog, a Cat .", "the dog's lily pad", "Ein Hündchen"];
@@ -205,7 +194,7 @@ Deno.test("captioning: a run writes its folder, and a stopped one resumes to the
     assertEquals(code, 130);
     assertStringIncludes(stdout, `deno task train captioning --resume ${dir}`);
     ended(await runLetters(["--resume", dir], { cwd, script }));
-    assertEquals(trained(dir), trained(whole));
+    assertEquals(savedTensors(dir), savedTensors(whole));
 
     // The run captions any picture.
     const picture = `${cwd}/.cache/scenes-16-42/Images/scene_0.png`;

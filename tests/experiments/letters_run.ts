@@ -1,5 +1,7 @@
 /** @file Runs the letters experiment in a process of its own, as a user does. */
 
+import { decodeSafetensors } from "../../nn/io/safetensors_format.ts";
+
 const SCRIPT = new URL("../../experiments/letters.ts", import.meta.url).href;
 
 /** The smallest run that still has several steps and epochs. */
@@ -82,6 +84,17 @@ export function startLetters(
     kill: (signal) => child.kill(signal),
     outcome,
   };
+}
+
+/** Tensors of a run's checkpoint, as text; not the times beside them. */
+export function savedTensors(dir: string): Record<string, string> {
+  const { tensors } = decodeSafetensors(Deno.readFileSync(`${dir}/checkpoint.safetensors`));
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, { data }]) => [
+      name,
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).toHex(),
+    ]),
+  );
 }
 
 /** Runs the experiment to its end. */

@@ -2,20 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { init, nn } from "../../mod.ts";
 import { equalizeFilters } from "../../experiments/_letters_model.ts";
 import { collate, fitInk } from "../../experiments/_letters_data.ts";
-import { runLetters, startLetters, TINY } from "./letters_run.ts";
-
-const { decodeSafetensors } = nn.io;
-
-/** Tensors of a checkpoint that training changed; not the times beside them. */
-function trained(dir: string): Record<string, string> {
-  const { tensors } = decodeSafetensors(Deno.readFileSync(`${dir}/checkpoint.safetensors`));
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { data }]) => [
-      name,
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).toHex(),
-    ]),
-  );
-}
+import { runLetters, savedTensors, startLetters, TINY } from "./letters_run.ts";
 
 Deno.test("letters: a run writes its folder, and a stopped one resumes to the same bits", async (t) => {
   const cwd = await Deno.makeTempDir();
@@ -67,7 +54,7 @@ Deno.test("letters: a run writes its folder, and a stopped one resumes to the sa
 
       const last = await runLetters(["--resume", dir], { cwd });
       assertEquals([last.code, last.stderr], [0, ""]);
-      assertEquals(trained(dir), trained(whole));
+      assertEquals(savedTensors(dir), savedTensors(whole));
       const best = (d: string) => Deno.readFileSync(`${d}/best.safetensors`);
       assertEquals(best(dir), best(whole));
       const rows = (d: string) =>
@@ -77,11 +64,11 @@ Deno.test("letters: a run writes its folder, and a stopped one resumes to the sa
     });
 
     await t.step("an ended run that is resumed only reports again", async () => {
-      const before = trained(whole);
+      const before = savedTensors(whole);
       const { code, stdout } = await runLetters(["--resume", whole], { cwd });
       assertEquals(code, 0);
       assert(!stdout.includes("Batch 1/"), stdout);
-      assertEquals(trained(whole), before);
+      assertEquals(savedTensors(whole), before);
     });
 
     await t.step("only what leaves the run the same may change", async () => {

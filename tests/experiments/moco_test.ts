@@ -2,7 +2,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/as
 import { init, nn, tensor } from "../../mod.ts";
 import { knnAccuracy, linearProbe } from "../../experiments/_moco_probe.ts";
 import { TEXTURE_CLASSES, textureSample, writeTextures } from "../../experiments/synth/textures.ts";
-import { type Outcome, runLetters, startLetters } from "./letters_run.ts";
+import { type Outcome, runLetters, savedTensors, startLetters } from "./letters_run.ts";
 
 const script = new URL("../../experiments/moco.ts", import.meta.url).href;
 
@@ -11,17 +11,6 @@ const TINY = [
   ...["--images", "64", "--test-images", "20", "--width", "0.25", "--dim", "16"],
   ...["--batch-size", "16", "--queue", "64", "--epochs", "3", "--probe-steps", "5", "--knn", "5"],
 ];
-
-/** Tensors of a checkpoint, as text. */
-function trained(dir: string): Record<string, string> {
-  const { tensors } = nn.io.decodeSafetensors(Deno.readFileSync(`${dir}/checkpoint.safetensors`));
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { data }]) => [
-      name,
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength).toHex(),
-    ]),
-  );
-}
 
 Deno.test("moco: textures are CIFAR-10's files, the same for a seed, each class as often", async () => {
   const dir = await Deno.makeTempDir();
@@ -113,7 +102,7 @@ Deno.test("moco: a run writes its folder, and a stopped one resumes to the same 
     assertEquals(code, 130);
     assertStringIncludes(stdout, `deno task train moco --resume ${dir}`);
     ended(await runLetters(["--resume", dir], { cwd, script }));
-    const [a, b] = [trained(dir), trained(whole)];
+    const [a, b] = [savedTensors(dir), savedTensors(whole)];
     assert("model.queue" in a && "model.queue_ptr" in a, Object.keys(a).join());
     assertEquals(a, b);
   } finally {
