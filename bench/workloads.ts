@@ -69,7 +69,7 @@ function steps(software: boolean): Workload[] {
     ["ToySSD", 256, 32, 1],
     ["MoCo", 32, 512, 64],
     ["MoCo ConvNet", 32, 64, 64],
-    ["captioning", 224, 64, 1],
+    ["captioning", 224, 64, 2],
     ["captioning decoder", 224, 64, 8],
   ];
   const list = rows.map(([model, side, hardware, small]): Workload => ({

@@ -130,9 +130,13 @@ export function grad(
         "on it; allowUnused gives null for it",
     );
   }
-  const results = places.map((place) => {
+  const results = places.map((place, i) => {
     const sum = collector.sums[place];
-    return sum ? new Tensor(ownGradient(sum.alias())) : null;
+    if (!sum) return null;
+    // An input that is given again needs a gradient of its own; the last one takes the sum itself.
+    if (places.includes(place, i + 1)) return new Tensor(ownGradient(sum.alias()));
+    collector.sums[place] = null;
+    return new Tensor(ownGradient(sum));
   });
   for (const sum of collector.sums) sum?.release();
   return results;

@@ -68,6 +68,24 @@ Deno.test("grad() sums over outputs, each from its own start", async () => {
   dx!.dispose();
 });
 
+Deno.test("grad() copies no gradient but for an input that is given twice", async () => {
+  using x = tensor([1, 2, 3], { requiresGrad: true });
+  const dispatches = (inputs: Tensor[]) => {
+    const before = gpu().queue.stats.dispatches;
+    const results = scope(() => grad(x.exp().sum(), inputs));
+    return { results, count: gpu().queue.stats.dispatches - before };
+  };
+  const once = dispatches([x]);
+  const twice = dispatches([x, x]);
+  assertEquals(twice.count, once.count + 1);
+  using first = twice.results[0]!;
+  twice.results[1]!.dispose();
+  assertEquals(await first.array(), await once.results[0]!.array());
+  // exp, sum, the gradient that starts, and the rules of sum and exp.
+  assert(once.count <= 5, `${once.count} dispatches`);
+  once.results[0]!.dispose();
+});
+
 Deno.test("grad() keeps the graph only when it is told to", () => {
   using x = tensor([1, 2], { requiresGrad: true });
   scope(() => {
