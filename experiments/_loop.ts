@@ -107,7 +107,18 @@ export class TrainingLoop<Batch, Row> {
       return code;
     } catch (error) {
       if (!isOutside(error)) throw error;
-      throw new nn.run.RunError(`${error.message}; ${this.#howToGoOn()}`, { cause: error });
+      const message = `${error.message}; ${this.#howToGoOn()}`;
+      this.#recordError(message);
+      throw new nn.run.RunError(message, { cause: error });
+    }
+  }
+
+  /** Leaves a word in the log, unless the disk is what failed. */
+  #recordError(message: string): void {
+    try {
+      this.#parts.start.folder.record(`error: ${message}`);
+    } catch (error) {
+      if (!(error instanceof nn.run.RunError)) throw error;
     }
   }
 

@@ -25,6 +25,7 @@ Deno.test("a run whose GPU or disk fails says what is saved and how to go on", a
         "error: The GPU device was lost: a test took it; nothing was saved yet: go on with " +
           "deno task train tiny --resume a\n",
       );
+      assert(Deno.readTextFileSync(`${cwd}/a/log.txt`).endsWith(stderr));
       const again = await run("--resume", "a", "--gpu-fails-at", "99");
       assertEquals([again.code, again.stderr], [0, ""]);
       assertMatch(again.stdout, /a has no checkpoint yet: the run starts at the beginning/);
