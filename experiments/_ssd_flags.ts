@@ -65,7 +65,7 @@ export const FLAGS = defineFlags({
   magnitude: { type: "number", default: 2, above: 0, help: "Magnitude of MXNet's Xavier start" },
   weights: {
     type: "path",
-    help: "Weights to start from: MXNet's .params or .safetensors of this shape",
+    help: "Weights to start from: MXNet's .params, a run folder, .safetensors …",
   },
 
   alpha: { group: "Loss", type: "number", default: 0.25, above: 0, help: "Focal loss: factor" },

@@ -1,20 +1,21 @@
-/** @file Weights for the detector from files: MXNet's, or safetensors. */
+/** @file Weights for the detector from files: MXNet's under its own names, or any that `nn.io` reads. */
 
 import { nn, type Tensor } from "../mod.ts";
 import { FormatError } from "../nn/format_error.ts";
 
 /**
- * The state of a detector of this shape from a file: `.params` of MXNet, or `.safetensors` as a run keeps.
+ * Loads the weights of a file into a detector of this shape: `.params` of MXNet, a run folder, or what
+ * `nn.io.loadWeights` reads.
  *
- * @throws {FormatError} The file is neither, or its arrays do not fit.
+ * @throws {FormatError} MXNet's arrays are not those of such a detector, or the file is damaged.
+ * @throws {WeightsError} Names or shapes of another file do not fit.
  */
-export async function loadWeights(
-  path: string,
-  model: nn.models.ToySsd,
-): Promise<Record<string, Tensor>> {
-  const loaded = path.endsWith(".params")
-    ? fromMxnet(await nn.io.loadMxnetParams(path, { stripPrefix: ["arg:", "aux:"] }))
-    : await nn.io.loadSafetensors(path);
+export async function loadDetector(model: nn.models.ToySsd, path: string): Promise<void> {
+  if (!path.endsWith(".params")) {
+    await nn.io.loadWeights(model, path);
+    return;
+  }
+  const loaded = fromMxnet(await nn.io.loadMxnetParams(path, { stripPrefix: ["arg:", "aux:"] }));
   const fault = (found: string, expected: string) =>
     new FormatError(found, { file: path, offset: 0, expected });
   if (loaded === undefined) {
@@ -29,7 +30,7 @@ export async function loadWeights(
     const what = given ? `[${given.join(", ")}]` : "nothing";
     throw fault(`${what} for ${name}`, `[${shape.join(", ")}] (flags --width, --classes)`);
   }
-  return loaded;
+  model.loadStateDict(loaded);
 }
 
 /** What MXNet calls the parts of a batch norm. */

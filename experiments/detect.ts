@@ -12,12 +12,12 @@ import { detect, type Detection, rowsOf } from "./_ssd_detect.ts";
 import { detectorOptions, FLAGS as TRAINING, type SsdOptions } from "./_ssd_flags.ts";
 import { outputLines } from "./_ssd_log.ts";
 import { type DetectorOptions, makeDetector } from "./_ssd_model.ts";
-import { loadWeights } from "./_ssd_weights.ts";
+import { loadDetector } from "./_ssd_weights.ts";
 
 const FLAGS = defineFlags({
   weights: {
     type: "path",
-    help: "Run folder, or weights: MXNet's .params, or .safetensors",
+    help: "Run folder, or weights: MXNet's .params, .safetensors, .pth …",
   },
   out: { type: "path", help: "PNG to write; PICTURE's name with -detected.png by default" },
   threshold: {
@@ -112,8 +112,7 @@ async function openModel(weights: string, classes: string | undefined): Promise<
   }
   const detector = detectorOptions({ ...options, classes: classes ?? options.classes });
   const model = makeDetector(detector);
-  const file = isFolder ? `${weights}/best.safetensors` : weights;
-  model.loadStateDict(await loadWeights(file, model));
+  await loadDetector(model, weights);
   model.eval();
   return { model, detector, size: options.size };
 }

@@ -35,7 +35,7 @@ import {
 } from "./_ssd_log.ts";
 import { detectionLoss, initXavier, makeDetector } from "./_ssd_model.ts";
 import { writeSsdReport } from "./_ssd_report.ts";
-import { loadWeights } from "./_ssd_weights.ts";
+import { loadDetector } from "./_ssd_weights.ts";
 
 const BEST = "best.safetensors";
 /** Streams of random crops, apart from those that draw scenes. */
@@ -64,7 +64,7 @@ export async function main(args: readonly string[]): Promise<number> {
   );
   const training = new Training(start, sets);
   if (options.weights !== undefined && !start.resumed) {
-    training.model.loadStateDict(await loadWeights(options.weights, training.model));
+    await loadDetector(training.model, options.weights);
     run.log(`Weights: ${options.weights}`);
   }
   return await training.run();
