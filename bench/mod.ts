@@ -10,7 +10,7 @@
  */
 
 import { type DeviceInfo, init, manualSeed, measureRoofline, type Roofline } from "../mod.ts";
-import { defineFlags, runMain, UsageError } from "../experiments/_args.ts";
+import { defineFlags, GPU_FLAG, runMain, UsageError } from "../experiments/_args.ts";
 import { measure, type Result } from "./measure.ts";
 import { type Column, formatResult, header } from "./table.ts";
 import { flopsOf, nameOf } from "./work.ts";
@@ -25,6 +25,7 @@ const FLAGS = defineFlags({
     default: false,
     help: "Run what takes too long on a software adapter, too",
   },
+  gpu: GPU_FLAG,
   json: { type: "path", help: "Write the results to this file" },
   compare: { type: "path", help: "Print ratios to the results in this file" },
   merge: { type: "path", help: "Print ratios to PyTorch's times in this file" },
@@ -107,7 +108,7 @@ function matching(list: readonly Workload[], filter: string | undefined): Worklo
 async function main(): Promise<void> {
   const { options } = FLAGS.parse(Deno.args);
   const columns = await columnsOf(options);
-  const info = await init();
+  const info = await init({ provider: options.gpu as "native" | "dawn" });
   const { software } = info;
   const batch = options.batch ?? (software ? 4 : 64);
   manualSeed(1);
