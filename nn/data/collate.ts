@@ -4,7 +4,10 @@ import type { Picture } from "./picture.ts";
 
 /** Pictures of one size and kind, one after the other. */
 export interface PictureBatch {
-  /** Values 0 to 255, `[count, height, width, channels]` in row-major order. */
+  /**
+   * Values 0 to 255, `[count, height, width, channels]` in row-major order; the pictures' own memory if
+   * they lie in it one after the other, as those that a worker sends do.
+   */
   images: Uint8Array<ArrayBuffer>;
   /** Class of each picture, 0 where it has none. */
   labels: Int32Array<ArrayBuffer>;
@@ -36,7 +39,8 @@ export interface PictureBatch {
 export function stackPictures(pictures: readonly (Picture & { label?: number })[]): PictureBatch {
   const { height = 0, width = 0, channels = 0 } = pictures[0] ?? {};
   const size = height * width * channels, count = pictures.length;
-  const images = new Uint8Array(count * size), labels = new Int32Array(count);
+  const labels = new Int32Array(count), adjacent = view(pictures, size);
+  const images = adjacent ?? new Uint8Array(count * size);
   for (const [i, picture] of pictures.entries()) {
     const { data, label = 0 } = picture;
     if (picture.height !== height || picture.width !== width || picture.channels !== channels) {
@@ -45,8 +49,19 @@ export function stackPictures(pictures: readonly (Picture & { label?: number })[
           `${height}x${width}x${channels}: pictures of a batch must have one size and one kind`,
       );
     }
-    images.set(data, i * size);
+    if (!adjacent) images.set(data, i * size);
     labels[i] = label;
   }
   return { images, labels, count, height, width, channels };
+}
+
+/** The pictures' memory if they lie in it one after the other, each of `size` bytes. */
+function view(pictures: readonly Picture[], size: number): Uint8Array<ArrayBuffer> | undefined {
+  const [first] = pictures;
+  if (!first) return undefined;
+  const { buffer, byteOffset } = first.data;
+  const adjacent = pictures.every(({ data }, i) =>
+    data.buffer === buffer && data.byteOffset === byteOffset + i * size && data.length === size
+  );
+  return adjacent ? new Uint8Array(buffer, byteOffset, pictures.length * size) : undefined;
 }

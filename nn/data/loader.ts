@@ -48,7 +48,10 @@ export interface DataLoaderOptions<S, B> {
    * number. Default 0.
    */
   workers?: number;
-  /** Batches that are loaded ahead of the consumer. Default 1, with workers 2. */
+  /**
+   * Batches that are loaded ahead of the consumer, each by one thread: at least as many as there are
+   * workers keep them busy. Default 1, with workers two for each.
+   */
   prefetch?: number;
   /**
    * Whether the workers stay from one epoch to the next, until `close`; a program that does not close
@@ -133,7 +136,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
   constructor(dataset: Dataset<S>, options: DataLoaderOptions<S, B> = {}) {
     const { batchSize = 1, shuffle = false, dropLast = false, seed = 0, collate, sampler } =
       options;
-    const { workers = 0, prefetch = workers > 0 ? 2 : 1, persistentWorkers = false } = options;
+    const { workers = 0, prefetch = Math.max(1, 2 * workers), persistentWorkers = false } = options;
     checkCount(batchSize, 1, "batches of $ samples: batchSize");
     checkCount(workers, 0, "with $ workers: workers");
     checkCount(prefetch, 0, "$ batches ahead: prefetch");
@@ -289,10 +292,10 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     const start = batch * this.batchSize;
     const end = Math.min(start + this.batchSize, this.#sampler.length);
     const indices = Array.from({ length: end - start }, (_, i) => order[start + i]!);
-    return this.#collate(await this.#samples(indices));
+    return this.#collate([...await this.#samples(indices)]);
   }
 
-  async #samples(indices: readonly number[]): Promise<S[]> {
+  async #samples(indices: readonly number[]): Promise<readonly S[]> {
     if (this.#workers === 0) return await loadHere(this.dataset, indices);
     const { source, positions } = resolve(this.dataset, indices);
     this.#pool ??= startWorkers(source, this.#workers);

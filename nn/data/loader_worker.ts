@@ -60,19 +60,17 @@ async function answer(
 ): Promise<void> {
   const { id, indices } = message;
   const results = await Promise.allSettled(indices.map(async (index) => await dataset.get(index)));
-  const samples: unknown[] = [], buffers: ArrayBuffer[] = [];
-  try {
-    for (const result of results) {
-      if (result.status === "rejected") throw result.reason;
-      samples.push(detach(result.value, buffers));
-    }
-  } catch (error) {
-    return scope.postMessage({ id, at: samples.length, error: packError(error) });
+  const failed = results.findIndex(({ status }) => status === "rejected");
+  if (failed >= 0) {
+    const { reason } = results[failed] as PromiseRejectedResult;
+    return scope.postMessage({ id, at: failed, error: packError(reason) });
   }
+  const loaded = results.map((result) => "value" in result && result.value);
+  const { samples, buffer } = pack(loaded);
   try {
-    scope.postMessage({ id, samples }, buffers);
+    scope.postMessage({ id, samples }, [buffer]);
   } catch (error) {
-    const at = Math.max(0, samples.findIndex((sample) => !isData(sample)));
+    const at = Math.max(0, loaded.findIndex((sample) => !isData(sample)));
     scope.postMessage({ id, at, error: packError(error) });
   }
 }
@@ -87,21 +85,70 @@ function isData(value: unknown): boolean {
   }
 }
 
+/** Any typed array. */
+type Elements = ArrayBufferView & { readonly BYTES_PER_ELEMENT: number; readonly length: number };
+
 /**
- * A sample whose arrays have memory of their own, which is moved to the other thread. The data set may
- * keep the arrays it gave, so they are copied here, where it costs the consumer nothing.
+ * Samples whose arrays lie in one buffer, which is moved to the other thread. The data set may keep the
+ * arrays it gave, so they are copied here, where it costs the consumer nothing. The first arrays of all
+ * samples come one after the other, then the second ones, ...: pictures make a batch as they lie.
  */
-function detach(value: unknown, buffers: ArrayBuffer[]): unknown {
-  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
-    const copy = (value as Uint8Array).slice();
-    buffers.push(copy.buffer as ArrayBuffer);
-    return copy;
+function pack(samples: readonly unknown[]): { samples: unknown[]; buffer: ArrayBuffer } {
+  const arrays = samples.map((sample) => collect(sample, []));
+  const offsets = arrays.map((): number[] => []);
+  let size = 0;
+  for (let field = 0; arrays.some(({ length }) => length > field); field++) {
+    for (const [i, { [field]: array }] of arrays.entries()) {
+      if (!array) continue;
+      offsets[i]![field] = Math.ceil(size / array.BYTES_PER_ELEMENT) * array.BYTES_PER_ELEMENT;
+      size = offsets[i]![field]! + array.byteLength;
+    }
   }
-  if (Array.isArray(value)) return value.map((entry) => detach(entry, buffers));
-  if (typeof value !== "object" || value === null) return value;
+  const buffer = new ArrayBuffer(size);
+  const packed = samples.map((sample, i) => {
+    const views = arrays[i]!.map((array, field) => copyTo(buffer, offsets[i]![field]!, array));
+    return replace(sample, views.values());
+  });
+  return { samples: packed, buffer };
+}
+
+/** A copy of an array at a place of a buffer. */
+function copyTo(buffer: ArrayBuffer, offset: number, array: Elements): unknown {
+  const from = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+  new Uint8Array(buffer, offset, array.byteLength).set(from);
+  // The name of the type, also of a class that extends it.
+  const name = (array as unknown as Uint8Array)[Symbol.toStringTag];
+  const Type = globalThis[name as "Uint8Array"];
+  return new Type(buffer, offset, array.length);
+}
+
+function isElements(value: unknown): value is Elements {
+  return ArrayBuffer.isView(value) && !(value instanceof DataView);
+}
+
+/** Whether a value is an object that was written as `{}`. */
+function isPlain(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null) return false;
   const prototype = Object.getPrototypeOf(value);
-  if (prototype !== Object.prototype && prototype !== null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, v]) => [key, detach(v, buffers)]));
+  return prototype === Object.prototype || prototype === null;
+}
+
+/** Appends the typed arrays in a value. */
+function collect(value: unknown, found: Elements[]): Elements[] {
+  if (isElements(value)) found.push(value);
+  else if (Array.isArray(value)) { for (const entry of value) collect(entry, found); }
+  else if (isPlain(value)) { for (const entry of Object.values(value)) collect(entry, found); }
+  return found;
+}
+
+/** The value with other typed arrays, in the order that `collect` finds them. */
+function replace(value: unknown, arrays: Iterator<unknown>): unknown {
+  if (isElements(value)) return arrays.next().value;
+  if (Array.isArray(value)) return value.map((entry) => replace(entry, arrays));
+  if (!isPlain(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, entry]) => [key, replace(entry, arrays)]),
+  );
 }
 
 /** A worker that ends without a word would leave the consumer waiting. */

@@ -44,8 +44,8 @@ interface Task {
 /** Samples of a data set by several threads. The workers start at once and run until `close`. */
 export class WorkerPool<S> {
   readonly #workers: LoadingWorker[];
-  /** The worker that gets the first part of the next batch. */
-  #first = 0;
+  /** The worker that gets the next batch. */
+  #next = 0;
 
   /**
    * @param dataset The data set of samples `S`.
@@ -62,24 +62,14 @@ export class WorkerPool<S> {
   }
 
   /**
-   * The samples at `indices`, in their order. Each worker loads a part of neighbours.
+   * The samples at `indices`, in their order, by one worker; the next call goes to the next one.
    *
    * @throws {LoadError} For the first sample in the order of `indices` that cannot be loaded.
    */
-  async load(indices: readonly number[]): Promise<S[]> {
-    const count = this.#workers.length;
-    const size = Math.max(1, Math.ceil(indices.length / count));
-    const parts: Promise<readonly unknown[]>[] = [];
-    for (let start = 0; start < indices.length; start += size) {
-      const worker = this.#workers[(this.#first + parts.length) % count]!;
-      parts.push(worker.load(indices.slice(start, start + size)));
-    }
-    this.#first = (this.#first + parts.length) % count;
-    const results = await Promise.allSettled(parts); // the first error by position, not by time
-    return results.flatMap((result) => {
-      if (result.status === "rejected") throw result.reason;
-      return result.value as readonly S[];
-    });
+  async load(indices: readonly number[]): Promise<readonly S[]> {
+    const worker = this.#workers[this.#next]!;
+    this.#next = (this.#next + 1) % this.#workers.length;
+    return await worker.load(indices) as readonly S[];
   }
 
   /** Ends the workers. What they have not answered is rejected. */

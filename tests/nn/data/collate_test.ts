@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { init } from "../../../engine/mod.ts";
 import { stackPictures } from "../../../nn/data/collate.ts";
 import { imagesToTensor, resize } from "../../../nn/vision/mod.ts";
@@ -22,6 +22,20 @@ Deno.test("stackPictures() puts pictures and labels one after the other", () => 
   const other = { data: new Uint8Array(6), width: 1, height: 2, channels: 3 };
   assertThrows(() => stackPictures([picture(0), other]), TypeError, "Cannot stack 2x1x3 on 2x2x3");
   assertEquals(stackPictures([]).count, 0);
+});
+
+Deno.test("stackPictures() copies no pictures that lie one after the other", () => {
+  const bytes = Uint8Array.from({ length: 40 }, (_, i) => i);
+  const at = (start: number, length = 4) => {
+    return { data: bytes.subarray(start, start + length), width: 2, height: 2, channels: 1 };
+  };
+  const whole = stackPictures([at(8), at(12), at(16)]).images;
+  assertEquals([whole, whole.buffer === bytes.buffer], [bytes.slice(8, 20), true]);
+  for (const starts of [[8, 16], [12, 8], [8, 8]]) {
+    const { images } = stackPictures(starts.map((start) => at(start)));
+    assertEquals([...images], starts.flatMap((start) => [start, start + 1, start + 2, start + 3]));
+    assert(images.buffer !== bytes.buffer);
+  }
 });
 
 Deno.test("imagesToTensor() unpacks and permutes bytes on the GPU", async () => {

@@ -37,6 +37,20 @@ Deno.test("DataLoader's workers may keep the arrays that they give", async () =>
   }
 });
 
+Deno.test("DataLoader's workers send arrays of every type at their place", async () => {
+  const loader = loaderOf({ length: 4, values: 3 }, { batchSize: 4, workers: 1 });
+  const [batch] = await epochOf(loader);
+  for (const [index, { values, nested: [first] }] of batch!.entries()) {
+    assertEquals(values, Float32Array.of(index, index + 1 / 8, index + 2 / 8));
+    assertEquals(first, { bytes: Uint8Array.of(2, 3, 4), none: null, ids: [BigInt(index)] });
+    assertEquals([values.buffer === batch![0]!.values.buffer, values.byteOffset], [
+      true,
+      12 * index,
+    ]);
+    assertEquals(first!.bytes.byteOffset, 48 + 3 * index);
+  }
+});
+
 Deno.test("DataLoader resumes with workers at every batch", async () => {
   const make = (workers: number) => loaderOf({ length: 12 }, { shuffle: true, seed: 5, workers });
   const whole = make(0), log: { indices: number[]; state: { epoch: number; batch: number } }[] = [];
@@ -200,13 +214,13 @@ Deno.test("DataLoader ends all its workers when one ends while the consumer work
       async () => {
         for await (const [first] of loader) {
           seen.push(first!.index);
-          for (let wait = 0; wait < 10; wait++) await pause(); // the second batch's worker ends
+          for (let wait = 0; wait < 10; wait++) await pause(); // the second worker ends
         }
       },
       LoadError,
       "thrown from a timer",
     );
-    assert(seen.length <= 2 && loader.state().batch === seen.length);
+    assert(seen.length <= 3 && loader.state().batch === seen.length);
   }
 });
 
