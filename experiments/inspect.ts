@@ -10,6 +10,7 @@
 import { nn } from "../mod.ts";
 import { printable } from "../nn/format_error.ts";
 import { FileRange } from "../nn/io/byte_range.ts";
+import { isSafetensors } from "../nn/io/safetensors_format.ts";
 import { isZip, readZip } from "../nn/io/zip.ts";
 import { decodeMetrics } from "../nn/run/metrics_csv.ts";
 import { defineFlags, runMain, userPath } from "./_args.ts";
@@ -51,13 +52,12 @@ export async function main(args: readonly string[]): Promise<number> {
 
 /** The tensors of a file, by its header where the format has one. */
 async function list(path: string, key: string | undefined): Promise<Listing> {
-  const head = await readHead(path);
-  if (head[8] === 0x7b) {
+  if (kindOf(path) === "safetensors") {
     using file = nn.io.openSafetensors(path);
     const isCheckpoint = file.metadata["lathe.checkpoint"] !== undefined;
     return { format: isCheckpoint ? "checkpoint" : "safetensors", ...infos(file) };
   }
-  if (isZip(head) && isTorch(path)) {
+  if (kindOf(path) === "torch") {
     using file = await nn.io.openTorch(path, { key });
     return { format: "torch", ...infos(file) };
   }
@@ -75,15 +75,13 @@ function infos(file: nn.io.WeightFile): Pick<Listing, "tensors" | "metadata"> {
   };
 }
 
-async function readHead(path: string): Promise<Uint8Array> {
-  const head = new Uint8Array(16);
-  using file = await Deno.open(path);
-  return head.subarray(0, await file.read(head) ?? 0);
-}
-
-function isTorch(path: string): boolean {
+/** Which of the formats with a header a file has. */
+function kindOf(path: string): "safetensors" | "torch" | undefined {
   using range = new FileRange(path);
-  return [...readZip(range, { file: path }).keys()].some((name) => name.endsWith("/data.pkl"));
+  if (isSafetensors(range)) return "safetensors";
+  if (!isZip(range.subarray(0, 4))) return undefined;
+  const names = [...readZip(range, { file: path }).keys()];
+  return names.some((name) => name.endsWith("/data.pkl")) ? "torch" : undefined;
 }
 
 /** The lines for a file of weights. */
@@ -95,7 +93,11 @@ function describe(path: string, { format, tensors, metadata }: Listing, part: st
     `[${info.shape.join(", ")}]`,
     grouped(info.byteLength),
   ]);
-  const learned = tensors.filter(([name]) => !isStatistic(name));
+  // A checkpoint has the optimizer's tensors as well.
+  const own = format === "checkpoint"
+    ? tensors.filter(([name]) => name.startsWith("model."))
+    : tensors;
+  const learned = own.filter(([name]) => !isStatistic(name));
   const numbers = learned.reduce((sum, [, { shape }]) => sum + count(shape), 0);
   const dtypes = [...new Set(tensors.map(([, { dtype }]) => dtype))].join(", ");
   return [
@@ -105,7 +107,7 @@ function describe(path: string, { format, tensors, metadata }: Listing, part: st
     "",
     `${tensors.length} tensors of ${dtypes || "nothing"}, ${formatBytes(total)}`,
     `${grouped(numbers)} parameters` +
-    (learned.length < tensors.length ? ", statistics of normalisations aside" : ""),
+    (learned.length < own.length ? ", statistics of normalisations aside" : ""),
     ...Object.entries(metadata).map(([key, value]) => `${printable(key)}: ${printable(value)}`),
   ];
 }

@@ -5,7 +5,7 @@ import type { HostArray } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
 import { decodeMxnetParams } from "./mxnet.ts";
 import { decodeNpy, decodeNpz } from "./npy.ts";
-import { decodeSafetensors } from "./safetensors_format.ts";
+import { decodeSafetensors, isSafetensors } from "./safetensors_format.ts";
 import { type ByteSource, readSource } from "./source.ts";
 import { decodeTorch, selectTensors } from "./torch.ts";
 import { isZip, readZip } from "./zip.ts";
@@ -65,6 +65,7 @@ export async function readWeights(
 ): Promise<HostWeights> {
   const path = source instanceof Uint8Array ? source : await weightPath(source);
   const { bytes, file } = await readSource(path, options.file);
+  if (isSafetensors(bytes)) return readSafetensors(bytes, file);
   if (isZip(bytes)) return await readArchive(bytes, { ...options, file });
   const magic = bytes.subarray(0, 8);
   if (magic[0] === 0x93) {
@@ -76,13 +77,14 @@ export async function readWeights(
     const arrays = decodeMxnetParams(bytes, { file, stripPrefix });
     return { format: "mxnet", file, arrays, metadata: {} };
   }
-  if (bytes[8] !== 0x7b) {
-    throw new FormatError("no weights of a known format", {
-      file,
-      offset: 0,
-      expected: "safetensors, PyTorch's .pth, .npz, .npy or MXNet's .params",
-    });
-  }
+  throw new FormatError("no weights of a known format", {
+    file,
+    offset: 0,
+    expected: "safetensors, PyTorch's .pth, .npz, .npy or MXNet's .params",
+  });
+}
+
+function readSafetensors(bytes: Uint8Array, file: string): HostWeights {
   const { tensors, metadata } = decodeSafetensors(bytes, { file });
   if (metadata[CHECKPOINT_KEY] === undefined) {
     return { format: "safetensors", file, arrays: tensors, metadata };

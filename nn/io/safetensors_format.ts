@@ -129,6 +129,17 @@ function checkedMetadata(metadata: Record<string, string>): Record<string, strin
 }
 
 /**
+ * True if a file begins as a safetensors file does: with the length of a header that fits in it, and the
+ * header's brace. The length alone may look like the magic number of another format.
+ */
+export function isSafetensors(bytes: ByteRange): boolean {
+  const head = bytes.subarray(0, 9);
+  if (head.length < 9 || head[8] !== 0x7b) return false;
+  const length = new DataView(head.buffer, head.byteOffset).getBigUint64(0, true);
+  return length <= bytes.length - 8;
+}
+
+/**
  * Reads the bytes of a safetensors file. The arrays are views into `bytes` where their alignment
  * allows, copies elsewhere.
  *

@@ -117,6 +117,16 @@ Deno.test("deno task inspect lists tensors of every format", () =>
     assertStringIncludes(await printed(() => inspect([`${dir}/c`])), "\\u001b[2J");
   }));
 
+Deno.test("deno task inspect counts a checkpoint's parameters without the optimizer's numbers", () =>
+  inFolder(async (dir) => {
+    const state = { model: { weight: DATA }, optimizer: { moment: DATA.slice() }, epoch: 3 };
+    await nn.io.saveCheckpoint(`${dir}/a`, state);
+    const text = await printed(() => inspect([`${dir}/a`]));
+    assertStringIncludes(text, "a: checkpoint, ");
+    assertStringIncludes(text, "\n2 tensors of F32, 48 bytes\n6 parameters\n");
+    assertStringIncludes(text, '"epoch":3');
+  }));
+
 Deno.test("deno task inspect tells of a run folder", () =>
   inFolder(async (dir) => {
     const terminal = { isTerminal: false, columns: () => 80, write: () => {} };

@@ -202,6 +202,18 @@ Deno.test("loadWeights() names ten of what hundreds lack", async () => {
   assertEquals(error.message.endsWith(" and 92 more"), true);
 });
 
+Deno.test("readWeights() knows safetensors by the header, whatever its length looks like", async () => {
+  const array: HostArray = { dtype: "F32", shape: [1], data: Float32Array.of(7) };
+  // As PyTorch's stream (0x80), npy (0x93 is never a multiple of 8), MXNet (0x112 neither) and zip (PK).
+  for (const length of [0x80, 0x180, 0x4b50]) {
+    const plain = encodeSafetensors({ x: array }, { a: "" }).length - 4 - 8;
+    const bytes = encodeSafetensors({ x: array }, { a: "y".repeat(length - plain) });
+    assertEquals(new DataView(bytes.buffer).getUint32(0, true), length);
+    const { format, arrays } = await readWeights(bytes);
+    assertEquals([format, arrays], ["safetensors", { x: array }]);
+  }
+});
+
 Deno.test("readWeights() refuses what is no file of weights", async () => {
   for (const text of ["", "P", "hello, hello, hello", "\u001f\u008b"]) {
     const bytes = new TextEncoder().encode(text);
