@@ -74,13 +74,14 @@ export interface InitOptions {
   /**
    * A device the caller opened, for instance to share it with a renderer. The engine uses what it was
    * opened with: ask for the adapter's limits and for `shader-f16`, `subgroups` and `timestamp-query`.
-   * It stays the caller's to destroy.
+   * It stays the caller's to destroy; one of Dawn's lives no longer than the `GPU` it came from.
    */
   device?: GPUDevice;
   /**
    * Whose WebGPU to use; `"native"` by default. `"dawn"` loads Dawn from `npm:webgpu@0.6.2` (132 MB, the
-   * first time only; Deno only; needs `--allow-ffi`). It reads back in 0.2 ms what Deno's own takes 11 ms
-   * for, may leave out bounds checks, and reaches the matrix units of a GPU.
+   * first time only; Deno only; needs `--allow-ffi`). It reads back in 0.1 ms what Deno's own takes 11 ms
+   * for, and may leave out bounds checks. Where a worker ends itself, await `synchronize()` first: Dawn
+   * stops the process when a promise of its own is still open then.
    */
   provider?: Provider;
   /**
