@@ -171,7 +171,10 @@ export function normalized(images: Tensor): Tensor {
 
 /** A batch on the host: pictures and padded captions, the longest first. */
 export interface CaptionBatch {
+  /** The pictures, each once. */
   readonly pictures: readonly number[];
+  /** Which of them each caption is about, [B]. */
+  readonly rows: Int32Array<ArrayBuffer>;
   /** [B, T] ids; `pad` after `endofseq`. */
   readonly ids: Int32Array<ArrayBuffer>;
   readonly length: number;
@@ -189,12 +192,36 @@ export function collate(pairs: readonly Pair[]): CaptionBatch {
   const length = Math.ceil(sorted[0]!.ids.length / LENGTH_STEP) * LENGTH_STEP;
   const ids = new Int32Array(sorted.length * length).fill(PAD);
   sorted.forEach((pair, i) => ids.set(pair.ids, i * length));
-  return { pictures: sorted.map((pair) => pair.picture), ids, length };
+  const pictures = [...new Set(sorted.map((pair) => pair.picture))];
+  const place = new Map(pictures.map((picture, i) => [picture, i]));
+  const rows = Int32Array.from(sorted, (pair) => place.get(pair.picture)!);
+  return { pictures, rows, ids, length };
 }
 
-/** The ids of a batch on the GPU, i32 [B, T]. */
-export function uploadIds({ ids, length }: CaptionBatch): Tensor {
-  return tensor(ids, { shape: [ids.length / length, length] });
+/** A batch's captions on the GPU: ids i32 [B, T], and which picture each is about, i32 [B]. */
+export function uploadCaptions({ ids, rows, length }: CaptionBatch): { ids: Tensor; rows: Tensor } {
+  return { ids: tensor(ids, { shape: [rows.length, length] }), rows: tensor(rows) };
+}
+
+/**
+ * An order of pairs that keeps the captions of a picture together, the pictures shuffled anew each
+ * epoch: a batch then has few pictures, each of which is encoded once.
+ */
+export function byPicture(pairs: readonly Pair[], seed: number): nn.data.Sampler {
+  const groups = new Map<number, number[]>();
+  pairs.forEach(({ picture }, i) => {
+    const group = groups.get(picture);
+    if (group) group.push(i);
+    else groups.set(picture, [i]);
+  });
+  return {
+    length: pairs.length,
+    indices(epoch) {
+      const order = [...groups.values()];
+      new data.HostRandom(seed, epoch).shuffle(order);
+      return order.flat();
+    },
+  };
 }
 
 /**

@@ -29,6 +29,7 @@ import {
 } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
 import {
+  byPicture,
   type CaptionBatch,
   type CaptionSets,
   collate,
@@ -36,7 +37,7 @@ import {
   loadCaptions,
   type Pair,
   Pictures,
-  uploadIds,
+  uploadCaptions,
 } from "./_captioning_data.ts";
 import { generate } from "./_captioning_decode.ts";
 import { type CaptioningOptions, FLAGS, QUICK_WITH_DATA } from "./_captioning_flags.ts";
@@ -142,8 +143,9 @@ class Training {
       start,
       loader: new nn.data.DataLoader(indices, {
         batchSize: options.batchSize,
-        shuffle: true,
-        seed: options.seed,
+        ...options.byPicture
+          ? { sampler: byPicture(sets.train, options.seed) }
+          : { shuffle: true, seed: options.seed },
         collate: (chosen: number[]) => collate(chosen.map((i) => sets.train[i]!)),
       }),
       state: {
@@ -158,7 +160,10 @@ class Training {
         },
       },
       totals: this.#totals,
-      step: (batch) => this.#step(this.#seen(batch.pictures), uploadIds(batch)),
+      step: (batch) => {
+        const { ids, rows } = uploadCaptions(batch);
+        this.#step(this.#seen(batch.pictures), ids, rows);
+      },
       beginEpoch: () => {
         this.#epochStart = performance.now();
         this.#model.train();
@@ -200,9 +205,9 @@ class Training {
   }
 
   /** One step of training; recorded at first for each length of captions, then replayed. */
-  readonly #step = capture((seen: Tensor, ids: Tensor) => {
+  readonly #step = capture((seen: Tensor, ids: Tensor, rows: Tensor) => {
     this.#optimizer.zeroGrad();
-    const { sum, words } = this.#loss(seen, ids);
+    const { sum, words } = this.#loss(seen, { ids, rows });
     const loss = sum.div(words);
     loss.backward();
     this.#optimizer.step();
@@ -213,10 +218,15 @@ class Training {
     });
   });
 
-  /** Sum of the losses of words 1 … of captions [B, T], and their number. */
-  #loss(seen: Tensor, ids: Tensor): { sum: Tensor; words: Tensor } {
+  /** Sum of the losses of words 1 … of captions [B, T] about some rows of what is seen, and their number. */
+  #loss(
+    seen: Tensor,
+    { ids, rows }: { ids: Tensor; rows: Tensor },
+  ): { sum: Tensor; words: Tensor } {
     const [, T] = ids.shape as [number, number];
-    const logits = this.#model.forward(seen, ids).narrow(1, 1, T - 1);
+    const { encoder, decoder } = this.#model;
+    const vectors = encoder.forward(seen).indexSelect(0, rows);
+    const logits = decoder.forward(vectors, ids).narrow(1, 1, T - 1);
     const targets = ids.narrow(1, 1, T - 1).reshape(-1);
     const sum = crossEntropy(logits.reshape(-1, logits.shape[2]!), targets, {
       ignoreIndex: PAD,
@@ -238,7 +248,10 @@ class Training {
     for await (const batch of loader) {
       scope(() =>
         noGrad(() => {
-          const { sum, words } = this.#loss(this.#seen(batch.pictures), uploadIds(batch));
+          const { sum, words } = this.#loss(
+            this.#seen(batch.pictures),
+            uploadCaptions(batch),
+          );
           totals.add_(stack([sum, words]));
         })
       );

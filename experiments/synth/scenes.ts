@@ -26,7 +26,7 @@ export interface WriteScenesOptions {
 
 const SIDE = 64;
 /** To be raised with every change of what is drawn, so that old folders are drawn again. */
-const GENERATOR = 1;
+const GENERATOR = 2;
 const NAME = /^scene_(\d+)\.png$/;
 
 /**
@@ -129,10 +129,10 @@ function place(
 ): Thing[] {
   const [cx, cy] = CENTRES[side];
   const across = side === "top" || side === "bottom";
-  const [dx, dy] = [random.uniform(-3, 3), random.uniform(-3, 3)];
+  const [dx, dy] = [random.uniform(-2, 2), random.uniform(-2, 2)];
   return Array.from({ length: count }, (_, i) => {
-    const along = (i - (count - 1) / 2) * 19;
-    const radius = random.uniform(6, 8);
+    const along = (i - (count - 1) / 2) * 20;
+    const radius = random.uniform(8, 9.5);
     const rgb = COLOURS[colour]!.map((v) => v + random.uniform(-20, 20));
     const wobble = () => random.uniform(-1, 1);
     return {

@@ -6,7 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { init, manualSeed, nn, noGrad, randn } from "../../mod.ts";
-import { collate } from "../../experiments/_captioning_data.ts";
+import { byPicture, collate } from "../../experiments/_captioning_data.ts";
 import { generate } from "../../experiments/_captioning_decode.ts";
 import {
   END,
@@ -49,12 +49,27 @@ Deno.test("captioning: the unigram entropy is that of the words to predict", () 
 });
 
 Deno.test("captioning: a batch is sorted by length and padded", () => {
-  const { pictures, ids, length } = collate([
+  const { pictures, rows, ids, length } = collate([
     { picture: 7, ids: [1, 5, 2] },
     { picture: 3, ids: [1, 4, 4, 4, 2] },
+    { picture: 7, ids: [1, 2] },
   ]);
-  assertEquals([pictures, length], [[3, 7], 8]);
-  assertEquals([...ids], [1, 4, 4, 4, 2, 0, 0, 0, 1, 5, 2, 0, 0, 0, 0, 0]);
+  assertEquals([pictures, [...rows], length], [[3, 7], [0, 1, 1], 8]);
+  assertEquals([...ids.subarray(0, 16)], [1, 4, 4, 4, 2, 0, 0, 0, 1, 5, 2, 0, 0, 0, 0, 0]);
+});
+
+Deno.test("captioning: an order by picture keeps its captions together, another one each epoch", () => {
+  const pairs = [0, 1, 0, 2, 1, 2].map((picture) => ({ picture, ids: [1, 2] }));
+  const sampler = byPicture(pairs, 1);
+  const orders = [0, 1, 2, 3, 4, 5].map((epoch) => Array.from(sampler.indices(epoch)));
+  for (const order of orders) {
+    assertEquals(order.toSorted(), [0, 1, 2, 3, 4, 5]);
+    for (const i of [0, 2, 4]) {
+      assertEquals(pairs[order[i]!]!.picture, pairs[order[i + 1]!]!.picture);
+    }
+  }
+  assert(new Set(orders.map(String)).size > 1, "always the same order");
+  assertEquals(Array.from(byPicture(pairs, 1).indices(3)), orders[3]);
 });
 
 Deno.test("captioning: captions of a scene are grammatical and true, of another one false", () => {
