@@ -24,8 +24,8 @@ const FLAGS = defineFlags({
 
 /** Inputs of a turn; then it is the next reader's. */
 const TURN = 500;
-/** A turn without an end for so long hangs, in milliseconds. */
-const PATIENCE = 120_000;
+/** A reader that is at one input for so long hangs, in milliseconds. */
+const PATIENCE = 60_000;
 
 /** A turn that a worker is asked for. */
 export interface Turn {
@@ -74,7 +74,7 @@ async function main(): Promise<number> {
       } else {
         findings++;
         const number = Atomics.load(at, 0);
-        const what = answer?.fault ?? `hangs: no end after ${PATIENCE} ms`;
+        const what = answer?.fault ?? `hangs: no end after ${PATIENCE} ms or more`;
         await report({ name, seed, number, what, folder: options.out ?? "." });
         total.next = number + 1;
         worker.terminate();
@@ -92,17 +92,25 @@ function startWorker(): Worker {
   return new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
 }
 
-/** The answer to a turn; undefined if there is none in time. */
+/** The answer to a turn; undefined if the worker hangs. */
 function ask(worker: Worker, turn: Turn): Promise<Answer | undefined> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(undefined), PATIENCE);
+    let last = -1;
+    const timer = setInterval(() => {
+      const number = Atomics.load(turn.at, 0);
+      if (number !== last) last = number;
+      else {
+        clearInterval(timer);
+        resolve(undefined);
+      }
+    }, PATIENCE);
     worker.onmessage = ({ data }) => {
-      clearTimeout(timer);
+      clearInterval(timer);
       resolve(data as Answer);
     };
     worker.onerror = (event) => {
       event.preventDefault();
-      clearTimeout(timer);
+      clearInterval(timer);
       resolve({ fault: `the worker ended: ${event.message}` });
     };
     worker.postMessage(turn);
