@@ -35,6 +35,7 @@ export async function writeSsdReport(path: string, report: SsdReport): Promise<v
   const { history, scores, val, classes } = report;
   const x = { label: "Epoch", values: history.map((h) => h.epoch) };
   const percent = (v: number | null) => v === null ? null : 100 * v;
+  const scored = history.filter((h) => h.map50 !== null);
   const objects = val.scenes.map((scene) => scene.objects);
   const page: ReportData = {
     title: "Detection: ToySSD",
@@ -59,11 +60,11 @@ export async function writeSsdReport(path: string, report: SsdReport): Promise<v
         kind: "curves",
         title: "Average precision",
         note: "On the validation pictures, as COCO defines it.",
-        x,
+        x: { label: "Epoch", values: scored.map((h) => h.epoch) },
         y: { label: "mAP", unit: "%" },
         series: [
-          { name: "mAP@0.5", values: history.map((h) => percent(h.map50)) },
-          { name: "mAP@[.5:.95]", values: history.map((h) => percent(h.map)) },
+          { name: "mAP@0.5", values: scored.map((h) => percent(h.map50)) },
+          { name: "mAP@[.5:.95]", values: scored.map((h) => percent(h.map)) },
         ],
       },
       {
