@@ -288,7 +288,8 @@ Deno.test("a training step with normalisation leaves memory where it found it", 
     await synchronize();
     sizes.push(memory().liveBytes);
   }
-  assertEquals(sizes.slice(1), [sizes[1], sizes[1], sizes[1]]);
+  // Less if garbage of other tests was collected meanwhile.
+  for (const size of sizes.slice(2)) assert(size <= sizes[1]!, `${sizes}`);
 });
 
 Deno.test("LATHE_CHECK=1 finds nothing in the normalisations and convolutions", async () => {
