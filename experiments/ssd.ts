@@ -24,7 +24,7 @@ import {
   upload,
 } from "./_ssd_data.ts";
 import { evaluate, type Evaluation } from "./_ssd_detect.ts";
-import { detectorOptions, FLAGS, type SsdOptions } from "./_ssd_flags.ts";
+import { detectorOptions, FLAGS, QUICK_WITH_DATA, type SsdOptions } from "./_ssd_flags.ts";
 import {
   COLUMNS,
   epochLines,
@@ -49,6 +49,8 @@ export async function main(args: readonly string[]): Promise<number> {
     args,
     columns: COLUMNS,
     resumable: ["logInterval"],
+    base: ({ preset, options }) =>
+      preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
     check: (options) => void detectorOptions(options),
   });
   using run = start.folder;
