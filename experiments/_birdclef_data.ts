@@ -1,7 +1,7 @@
 /** @file Data of the birdclef experiment: spectrograms in memory, folds, views on the GPU. */
 
 import { nn, noGrad, oneHot, rand, type Tensor, tensor, where } from "../mod.ts";
-import { recordingWindows } from "./_birdclef_audio.ts";
+import { readRecording, recordingWindows } from "./_birdclef_audio.ts";
 import { readResized } from "./_pictures.ts";
 import { writeSongs } from "./synth/songs.ts";
 
@@ -78,6 +78,15 @@ export async function loadBirds(
   };
 }
 
+/** The folds that the data of a run has, in order; those of `train.csv` where there is one. */
+export async function foldsOf(
+  source: Pick<BirdSource, "data" | "folds">,
+): Promise<number[]> {
+  if (source.data === undefined) return Array.from({ length: source.folds }, (_, fold) => fold);
+  const { entries } = await readTable(source.data);
+  return [...new Set(entries.map((e) => e.fold))].sort((a, b) => a - b);
+}
+
 /** The rows of `train.csv`. */
 async function readTable(dir: string): Promise<{ entries: Entry[]; classes: string[] }> {
   const file = `${dir}/train.csv`;
@@ -132,8 +141,8 @@ async function readRecordings(
   for (const { path, species } of files) {
     const n = turn.get(species) ?? 0;
     turn.set(species, n + 1);
-    const { windows } = await recordingWindows(`${dir}/${path}`);
-    for (const { start, picture } of windows) {
+    const recording = await readRecording(`${dir}/${path}`);
+    for (const { start, picture } of recordingWindows(recording)) {
       entries.push({
         source: picture,
         name: `${path} at ${start.toFixed(1)} s`,
@@ -207,10 +216,12 @@ export function augment(
     if (holes > 0) {
       // One of the two, each half as often; both are drawn and one is taken.
       const draw = rand([x.shape[0]!, 1, 1, 1]);
-      const [H, W] = x.shape.slice(2) as [number, number];
-      const size = (most: number, side: number) => Math.min(most, Math.floor(side / 2));
-      const cut = vision.cutout(x, { maxHSize: size(10, H), maxWSize: size(16, W), p: 1 });
-      const coarse = vision.coarseDropout(x, { maxHoles: 4, p: 1 });
+      // Pixels of the notebook's 128, as large a part of a picture of another size.
+      const part = Math.min(...x.shape.slice(2)) / 128;
+      const size = (most: number) => Math.max(1, Math.round(most * part));
+      const cut = vision.cutout(x, { maxHSize: size(10), maxWSize: size(16), p: 1 });
+      const [maxHeight, maxWidth] = [size(8), size(8)];
+      const coarse = vision.coarseDropout(x, { maxHoles: 4, maxHeight, maxWidth, p: 1 });
       x = where(draw.lt(holes / 2), cut, where(draw.lt(holes), coarse, x));
     }
     if (shift > 0) {

@@ -144,13 +144,14 @@ export const FLAGS = defineFlags({
     "`deno task birdclef-folds` trains all folds; `deno task birdsong RECORDING.wav` uses a run.",
   presets: {
     quick: {
-      size: 48,
+      size: 32,
       floor: 1,
       batchSize: 16,
-      epochs: 8,
-      lr: 0.002,
+      epochs: 30,
+      lr: 0.0015,
       lrSchedule: "cosine",
       dropPath: 0,
+      initScale: 1024,
       growthInterval: 100,
       keepEpochs: false,
     },
@@ -159,7 +160,7 @@ export const FLAGS = defineFlags({
 });
 
 /** What the quick preset changes for spectrograms of your own: there are fewer of them. */
-export const QUICK_WITH_DATA: Partial<BirdclefOptions> = { epochs: 20, size: 64 };
+export const QUICK_WITH_DATA: Partial<BirdclefOptions> = { epochs: 15 };
 
 /** The options of a run. */
 export type BirdclefOptions = ReturnType<typeof FLAGS.parse>["options"];

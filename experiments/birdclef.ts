@@ -54,10 +54,8 @@ import { type StartedRun, startRun } from "./_run.ts";
 /** Names of the species, beside the weights. */
 export const CLASSES = "classes.json";
 
-/** The file of the best weights of a fold. */
-export function bestFile(fold: number): string {
-  return `cv${fold}_best.safetensors`;
-}
+/** The file of the best weights. */
+export const BEST = "best.safetensors";
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
@@ -122,18 +120,20 @@ function splitFold(set: BirdSet, options: BirdclefOptions): Parts {
   return { train: chosen.map((i) => others[i]!), val };
 }
 
-/** A new net as the options say. */
+/** A new net as the options say. Its classifier is the notebook's: a fresh `Linear`, with that one's start. */
 export function makeModel(options: BirdclefOptions, numClasses: number): nn.models.EfficientNet {
-  return nn.models.efficientnetB0({
+  const model = nn.models.efficientnetB0({
     numClasses,
     dropRate: options.dropOut,
     dropPathRate: options.dropPath,
     gradCheckpoint: options.gradientCheckpoint,
   });
+  model.classifier = new nn.Linear(1280, numClasses);
+  return model;
 }
 
 /** The loss of logits [B, C] and soft labels [B, C]: a mean. */
-function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Tensor): Tensor {
+export function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Tensor): Tensor {
   switch (name) {
     case "cross-entropy":
       return crossEntropy(logits, labels, { labelSmoothing: 0.25 });
@@ -225,7 +225,11 @@ class Training {
   async prepare(): Promise<void> {
     const { weights } = this.#start.options;
     if (weights === undefined) return;
-    const { loaded } = await nn.io.loadWeights(this.#model, weights, { except: "classifier" });
+    const { loaded } = await nn.io.loadWeights(this.#model, weights, {
+      except: "classifier",
+      // The notebook wraps timm's net into one more module.
+      stripPrefix: ["module.", "_orig_mod.", "model."],
+    });
     this.#start.folder.log(`load_model: ${weights} (${loaded.length} tensors)`);
     if (!loaded.includes("classifier.weight")) {
       this.#start.folder.log(`The classifier is new: ${this.#set.classes.length} classes`);
@@ -337,11 +341,11 @@ class Training {
     const metadata = { epoch: String(epoch), cmap: String(scores.cmap) };
     if (scores.cmap >= this.#best.cmap) {
       this.#best = { cmap: scores.cmap, epoch };
-      await nn.io.saveSafetensors(folder.path(bestFile(options.fold)), state, metadata);
+      await nn.io.saveSafetensors(folder.path(BEST), state, metadata);
       folder.log(`model save at score: ${scores.cmap.toFixed(5)}`);
     }
     if (options.keepEpochs) {
-      const name = `cv${options.fold}_ep${epoch}.safetensors`;
+      const name = `epoch${epoch}.safetensors`;
       await nn.io.saveSafetensors(folder.path(name), state, metadata);
     }
     this.#scheduler.step();
@@ -371,7 +375,7 @@ class Training {
   async #finish(): Promise<void> {
     const { folder, options, preset, adapter } = this.#start;
     const { seconds, history } = this.#loop;
-    await nn.io.loadWeights(this.#model, folder.path(bestFile(options.fold)));
+    await nn.io.loadWeights(this.#model, folder.path(BEST));
     const { probabilities } = await this.#validate();
     const scores = scoresOf(probabilities, this.#labels());
     const baseline = await nearestNeighbour(this.#set, this.#parts);

@@ -7,6 +7,7 @@ const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   captioning: () => import("./captioning.ts"),
   moco: () => import("./moco.ts"),
   ssd: () => import("./ssd.ts"),
+  birdclef: () => import("./birdclef.ts"),
 };
 
 interface Experiment {

@@ -6,7 +6,7 @@
 import { writePng } from "../../nn/data/png_write.ts";
 import { HostRandom } from "../../nn/data/rng.ts";
 import { writeWav } from "../../nn/data/wav_write.ts";
-import { spectrogramOf, type SpectrogramOptions } from "../_birdclef_audio.ts";
+import { type SoundView, spectrogramOf } from "../_birdclef_audio.ts";
 import { drawFolder } from "./_folder.ts";
 
 /** The species, by label. */
@@ -34,15 +34,16 @@ export interface WriteSongsOptions {
 /** Frames a second. */
 export const SAMPLE_RATE = 16_000;
 const SECONDS = 1;
-/** What a spectrogram of the built-in songs is: 64 bands of 64 frames. */
-export const SONG_SPECTROGRAM: SpectrogramOptions = {
-  sampleRate: SAMPLE_RATE,
-  nFft: 512,
-  hop: 252,
+/** What a spectrogram of the built-in songs is: 64 bands of 64 columns. */
+export const SONG_WINDOWS: SoundView = {
+  seconds: SECONDS,
+  step: SECONDS / 2,
+  look: 32,
+  hop: 15.75,
   mels: 64,
 };
 /** To be raised with every change of what is sung, so that old folders are made again. */
-const GENERATOR = 1;
+const GENERATOR = 2;
 
 /**
  * Writes `audio/SPECIES_0.wav` …, `train_images/SPECIES_0.png` … and `train.csv` with the columns
@@ -71,7 +72,7 @@ export async function writeSongs(dir: string, options: WriteSongsOptions): Promi
         const samples = song(i, seed);
         const wav = writeWav({ samples, sampleRate: SAMPLE_RATE, channels: 1 });
         await Deno.writeFile(`${into}/audio/${name}.wav`, wav);
-        const picture = spectrogramOf(samples, SONG_SPECTROGRAM);
+        const picture = spectrogramOf(samples, { ...SONG_WINDOWS, sampleRate: SAMPLE_RATE });
         await Deno.writeFile(`${into}/train_images/${name}.png`, await writePng(picture));
         const label = i % SPECIES.length;
         const fold = Math.floor(i / SPECIES.length) % folds;
@@ -92,14 +93,20 @@ export function song(index: number, seed: number): Float32Array<ArrayBuffer> {
   const samples = new Float32Array(SAMPLE_RATE * SECONDS);
   const sing = new Singer(samples, random);
   SONGS[index % SONGS.length]!(sing, random);
-  const noise = random.uniform(0.01, 0.08);
-  let last = 0;
+  addWind(samples, random);
+  return samples;
+}
+
+/** Gusts of noise, of another loudness and colour in each recording. */
+function addWind(samples: Float32Array, random: HostRandom): void {
+  const loudness = Math.exp(random.uniform(Math.log(0.003), Math.log(0.03)));
+  const colour = random.uniform(0.2, 0.95), gusts = random.uniform(0.5, 2.5);
+  let phase = random.uniform(0, 2 * Math.PI), last = 0;
   for (let i = 0; i < samples.length; i++) {
-    // Wind: noise with more of the low frequencies.
-    last = 0.7 * last + random.normal(0, noise);
+    phase += 2 * Math.PI * gusts / SAMPLE_RATE;
+    last = colour * last + random.normal(0, loudness * (1.2 + Math.sin(phase)));
     samples[i] = Math.min(1, Math.max(-1, samples[i]! + last));
   }
-  return samples;
 }
 
 /** Puts notes into a recording. */
@@ -120,11 +127,11 @@ class Singer {
     length: number,
     { frequency, harmonics = 1 }: { frequency: (t: number) => number; harmonics?: number },
   ): void {
-    const first = Math.max(0, Math.round(start * SAMPLE_RATE));
-    const count = Math.round(length * SAMPLE_RATE);
+    const first = Math.round(start * SAMPLE_RATE), count = Math.round(length * SAMPLE_RATE);
     let phase = this.#random.uniform(0, 2 * Math.PI);
-    for (let i = 0; i < count && first + i < this.#samples.length; i++) {
+    for (let i = 0; i < count; i++) {
       const t = i / count;
+      if (first + i < 0 || first + i >= this.#samples.length) continue;
       phase += (2 * Math.PI * frequency(t)) / SAMPLE_RATE;
       // Soft ends of a tenth each.
       const envelope = Math.min(1, 10 * t, 10 * (1 - t));
@@ -138,63 +145,63 @@ class Singer {
 /** What each species sings; no two recordings are the same. */
 const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
   (sing, random) => {
-    const low = random.uniform(1500, 2500), high = low + random.uniform(1200, 2500);
+    const low = random.uniform(1200, 3000), high = low + random.uniform(1200, 2500);
     repeat(
       random,
-      { length: 0.22, gap: 0.12 },
+      { length: 0.24, gap: 0.12 },
       (at, length) => sing.note(at, length, { frequency: (t) => low + (high - low) * t }),
     );
   },
   (sing, random) => {
-    const low = random.uniform(1500, 2500), high = low + random.uniform(1200, 2500);
+    const low = random.uniform(1200, 3000), high = low + random.uniform(1200, 2500);
     repeat(
       random,
-      { length: 0.22, gap: 0.12 },
+      { length: 0.24, gap: 0.12 },
       (at, length) => sing.note(at, length, { frequency: (t) => high - (high - low) * t }),
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(2500, 5000);
+    const pitch = random.uniform(3000, 6500);
     repeat(
       random,
-      { length: 0.03, gap: 0.025 },
+      { length: 0.05, gap: 0.06 },
       (at, length) => sing.note(at, length, { frequency: () => pitch }),
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(1800, 4500);
+    const pitch = random.uniform(1500, 5000);
     repeat(
       random,
-      { length: 0.5, gap: 0.15 },
+      { length: 0.6, gap: 0.2 },
       (at, length) => sing.note(at, length, { frequency: () => pitch }),
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(2200, 4000), depth = random.uniform(300, 700);
-    const rate = random.uniform(8, 13);
-    repeat(random, { length: 0.7, gap: 0.1 }, (at, length) =>
+    const pitch = random.uniform(2200, 5000), depth = random.uniform(500, 1000);
+    const rate = random.uniform(4, 7);
+    repeat(random, { length: 0.8, gap: 0.1 }, (at, length) =>
       sing.note(at, length, {
         frequency: (t) => pitch + depth * Math.sin(2 * Math.PI * rate * t * length),
       }));
   },
   (sing, random) => {
-    const pitch = random.uniform(700, 1300);
+    const pitch = random.uniform(600, 1500);
     repeat(
       random,
-      { length: 0.18, gap: 0.12 },
+      { length: 0.2, gap: 0.15 },
       (at, length) => sing.note(at, length, { frequency: () => pitch, harmonics: 6 }),
     );
   },
   (sing, random) => {
-    repeat(random, { length: 0.012, gap: 0.11 }, (at, length) => {
-      const pitch = random.uniform(2500, 3500);
+    const pitch = random.uniform(1500, 3500);
+    repeat(random, { length: 0.015, gap: 0.13 }, (at, length) => {
       sing.note(at, length, { frequency: (t) => pitch * (1 + t), harmonics: 3 });
     });
   },
   (sing, random) => {
-    const low = random.uniform(1500, 2600), high = low * random.uniform(1.35, 1.8);
+    const low = random.uniform(1300, 3200), high = low * random.uniform(1.5, 2);
     let upper = random.uniform() < 0.5;
-    repeat(random, { length: 0.16, gap: 0.03 }, (at, length) => {
+    repeat(random, { length: 0.18, gap: 0.03 }, (at, length) => {
       upper = !upper;
       const pitch = upper ? high : low;
       sing.note(at, length, { frequency: () => pitch });
@@ -202,14 +209,17 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
   },
 ];
 
-/** Calls `note` for one note after the other, with lengths and gaps of about those given, in seconds. */
+/**
+ * Calls `note` for one note after the other, with lengths and gaps of about those given, in seconds. The
+ * recording may begin within a note.
+ */
 function repeat(
   random: HostRandom,
   { length, gap }: { length: number; gap: number },
   note: (at: number, length: number) => void,
 ): void {
-  const pace = random.uniform(0.85, 1.2);
-  for (let at = random.uniform(0, 0.15); at < SECONDS - 0.02;) {
+  const pace = random.uniform(0.8, 1.25);
+  for (let at = -random.uniform(0, pace * (length + gap)); at < SECONDS;) {
     const lasts = pace * length * random.uniform(0.95, 1.05);
     note(at, lasts);
     at += lasts + pace * gap;
