@@ -41,8 +41,13 @@ export interface ConvSpec {
   readonly padded: boolean;
   /** Adds bias[o] (forward), or bias[c] (dX as a transposed convolution). */
   readonly bias?: boolean;
-  /** True when K is cut into shares that are stored apart (dW). */
-  readonly shares?: boolean;
+  /** True for kernels of one element, stride 1 and no padding: positions of X and Y are the same. */
+  readonly pointwise?: boolean;
+  /** Whether A (the weight, or dY) and B (X, or dY) are read four neighbours at a time. */
+  readonly aFours?: boolean;
+  readonly bFours?: boolean;
+  /** Whether four columns are stored at a time. */
+  readonly wide?: boolean;
 }
 
 /** Three nested counters (outer, mid, inner) over sizes given as WGSL, seeked to `k_begin`. */
@@ -52,21 +57,48 @@ function counters(outer: string, mid: string, inner: string, midSize: string, in
   var ${mid} = (k_begin / ${innerSize}) % ${midSize};
   var ${outer} = k_begin / (${innerSize} * ${midSize});`,
     step: `    ${inner} += 1u;
-    if (${inner} == ${innerSize}) {
-      ${inner} = 0u; ${mid} += 1u;
-      if (${mid} == ${midSize}) { ${mid} = 0u; ${outer} += 1u; }
-    }`,
+    let row_ends = ${inner} == ${innerSize};
+    ${inner} = select(${inner}, 0u, row_ends);
+    ${mid} += select(0u, 1u, row_ends);
+    let plane_ends = ${mid} == ${midSize};
+    ${mid} = select(${mid}, 0u, plane_ends);
+    ${outer} += select(0u, 1u, plane_ends);`,
   };
+}
+
+/** What a kernel's name tells of its variant. */
+function nameOf(name: string, spec: ConvSpec): string {
+  return [
+    name,
+    spec.pointwise && "pointwise",
+    spec.padded && "padded",
+    spec.bias && "bias",
+    spec.aFours && "a4",
+    spec.bFours && "b4",
+    spec.wide && "wide",
+  ].filter(Boolean).join("_");
+}
+
+/** WGSL element type of a buffer that is read or stored by fours, or one by one. */
+function typeOf(dtype: "f32" | "f16", fours = false): string {
+  return fours ? `vec4<${dtype}>` : dtype;
+}
+
+/** WGSL of four neighbours of `buffer` from index `at` on, as f32. */
+function foursAt(buffer: string, at: string, { dtype }: ConvSpec): string {
+  const value = `${buffer}[(${at}) >> 2u]`;
+  return dtype === "f32" ? value : `vec4<f32>(${value})`;
+}
+
+/** WGSL that stores `value` at index `at`: a number, or four where the spec is wide. */
+function storeAt(buffer: string, at: string, value: string, { dtype, wide }: ConvSpec): string {
+  const stored = dtype === "f32" ? value : `${typeOf(dtype, wide)}(${value})`;
+  return wide ? `${buffer}[(${at}) >> 2u] = ${stored};` : `${buffer}[${at}] = ${stored};`;
 }
 
 /** WGSL of an element as f32. */
 function asF32(value: string, { dtype }: ConvSpec): string {
   return dtype === "f32" ? value : `f32(${value})`;
-}
-
-/** WGSL of an f32 value as it is stored. */
-function stored(value: string, { dtype }: ConvSpec): string {
-  return dtype === "f32" ? value : `f16(${value})`;
 }
 
 /** WGSL that reads X for column j at base row/column plus the walk's offsets. */
@@ -79,7 +111,7 @@ function readX(spec: ConvSpec): string {
   if (!spec.padded) return "";
   return `
 fn read_x(h: i32, w: i32, at: i32) -> f32 {
-  let inside = u32(h) < p.H && u32(w) < p.W;
+  let inside = (u32(h) < p.H) & (u32(w) < p.W);
   return select(0.0, ${asF32("x[u32(select(0, at, inside))]", spec)}, inside);
 }`;
 }
@@ -92,16 +124,16 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   const offsets = `k_h = i32(kh * p.dil_h); k_w = i32(kw * p.dil_w);
     k_off = i32(kc * p.H * p.W) + k_h * i32(p.W) + k_w;`;
   const problem: GemmProblem = {
-    name: ["conv2d", spec.padded && "padded", spec.bias && "bias"].filter(Boolean).join("_"),
+    name: nameOf("conv2d", spec),
     buffers: [
-      { name: "x", access: "read", type: spec.dtype },
-      { name: "w", access: "read", type: spec.dtype },
+      { name: "x", access: "read", type: typeOf(spec.dtype, spec.bFours) },
+      { name: "w", access: "read", type: typeOf(spec.dtype, spec.aFours) },
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
-      { name: "y", access: "write", type: spec.dtype },
+      { name: "y", access: "write", type: typeOf(spec.dtype, spec.wide) },
     ],
     params: PARAMS,
     module: readX(spec),
-    walk: {
+    walk: spec.pointwise ? POINTWISE : {
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32;
     ${offsets}`,
@@ -111,6 +143,9 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
     a: {
       prepare: (i, m) => `  let w_row${i} = (batch * p.O + ${m}) * p.K;`,
       load: (i) => asF32(`w[w_row${i} + k]`, spec),
+      fours: spec.aFours
+        ? { along: "k", load: (i) => foursAt("w", `w_row${i} + k`, spec) }
+        : undefined,
     },
     b: {
       prepare: (j, n) =>
@@ -121,16 +156,26 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   let x_w${j} = i32((q_${j} % p.OW) * p.stride_w) - p.pad_w;
   let x_base${j} = i32((b_${j} * p.groups + batch) * p.C * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
       load: (j) => readInput(j, spec),
+      fours: spec.bFours
+        ? { along: "side", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`, spec) }
+        : undefined,
     },
+    wide: spec.wide,
     prepareStore: (j) =>
       `    let y_base${j} = (b_${j} * p.groups + batch) * p.O * p.OH * p.OW + q_${j};`,
     store: ({ j, m, value }) => {
       const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec)}` : "";
-      return `y[y_base${j} + ${m} * p.OH * p.OW] = ${stored(value + bias, spec)};`;
+      return storeAt("y", `y_base${j} + ${m} * p.OH * p.OW`, value + bias, spec);
     },
   };
   return gemmKernel(problem, tile);
 }
+
+/** The walk over the channels of X where every kernel has one element. */
+const POINTWISE = {
+  start: "  var k_off = i32(k_begin * p.H * p.W);",
+  step: "    k_off += i32(p.H * p.W);",
+};
 
 /** Params of the input's gradient; a phase is one residue of the position modulo the stride. */
 const PHASE: Readonly<Record<string, Param["type"]>> = {
@@ -179,27 +224,32 @@ function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
     k_off = i32(ko * p.OH * p.OW);
     k_row = (ko * p.C * p.KH + p.kh0 + th * p.kh_step) * p.KW + p.kw0 + tw * p.kw_step;`;
   return gemmKernel({
-    name: spec.bias ? "conv2d_dx_bias" : "conv2d_dx",
+    name: nameOf("conv2d_dx", { ...spec, padded: false }),
     buffers: [
-      { name: "dy", access: "read", type: spec.dtype },
+      { name: "dy", access: "read", type: typeOf(spec.dtype, spec.bFours) },
       { name: "w", access: "read", type: spec.dtype },
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
-      { name: "dx", access: "write", type: spec.dtype },
+      { name: "dx", access: "write", type: typeOf(spec.dtype, spec.wide) },
     ],
     params: PHASE,
-    module: `
+    module: spec.pointwise ? "" : `
 fn read_dy(h: i32, w: i32, base: i32) -> f32 {
-  let inside = u32(h) < p.OH && u32(w) < p.OW;
+  let inside = (u32(h) < p.OH) & (u32(w) < p.OW);
   let v = ${asF32("dy[u32(select(0, base + h * i32(p.OW) + w, inside))]", spec)};
   return select(0.0, v, inside);
 }`,
-    walk: {
-      start: `${walk.start}
+    walk: spec.pointwise
+      ? {
+        start: "  var k_off = i32(k_begin * p.OH * p.OW);\n  var k_row = k_begin * p.C;",
+        step: "    k_off += i32(p.OH * p.OW);\n    k_row += p.C;",
+      }
+      : {
+        start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32; var k_row: u32;
     ${offsets}`,
-      step: `${walk.step}
+        step: `${walk.step}
     ${offsets}`,
-    },
+      },
     a: {
       prepare: (i, m) => `  let w_row${i} = (batch * p.O * p.C + ${m}) * p.KH * p.KW;`,
       load: (i) => asF32(`w[w_row${i} + k_row]`, spec),
@@ -214,14 +264,21 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
   let y_h${j} = i32(i_${j}) + p.oh0;
   let y_w${j} = i32(j_${j}) + p.ow0;
   let y_base${j} = i32((b_${j} * p.groups + batch) * p.O * p.OH * p.OW);`,
-      load: (j) => `read_dy(y_h${j} - k_h, y_w${j} - k_w, y_base${j} + k_off)`,
+      load: (j) =>
+        spec.pointwise
+          ? asF32(`dy[u32(y_base${j} + k_off) + q_${j}]`, spec)
+          : `read_dy(y_h${j} - k_h, y_w${j} - k_w, y_base${j} + k_off)`,
+      fours: spec.bFours
+        ? { along: "side", load: (j) => foursAt("dy", `u32(y_base${j} + k_off) + q_${j}`, spec) }
+        : undefined,
     },
+    wide: spec.wide,
     prepareStore: (j) =>
       `    let x_base${j} = ((b_${j} * p.groups + batch) * p.C * p.H + p.h0 + i_${j} * p.stride_h) * p.W +
       p.w0 + j_${j} * p.stride_w;`,
     store: ({ j, m, value }) => {
       const bias = spec.bias ? ` + ${asF32(`bias[batch * p.C + ${m}]`, spec)}` : "";
-      return `dx[x_base${j} + ${m} * p.H * p.W] = ${stored(value + bias, spec)};`;
+      return storeAt("dx", `x_base${j} + ${m} * p.H * p.W`, value + bias, spec);
     },
   }, tile);
 }
@@ -237,11 +294,11 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
     k_off = i32(kb * p.groups * p.C * p.H * p.W) + k_h * i32(p.W) + k_w;
     k_row = kb * p.groups * p.O * p.OH * p.OW + koh * p.OW + kow;`;
   return gemmKernel({
-    name: spec.padded ? "conv2d_dw_padded" : "conv2d_dw",
+    name: nameOf("conv2d_dw", spec),
     buffers: [
-      { name: "dy", access: "read", type: spec.dtype },
-      { name: "x", access: "read", type: spec.dtype },
-      { name: "dw", access: "write", type: "f32" },
+      { name: "dy", access: "read", type: typeOf(spec.dtype, spec.aFours) },
+      { name: "x", access: "read", type: typeOf(spec.dtype, spec.bFours) },
+      { name: "dw", access: "write", type: typeOf("f32", spec.wide) },
     ],
     params: PARAMS,
     module: readX(spec),
@@ -255,6 +312,9 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
     a: {
       prepare: (i, m) => `  let y_row${i} = (batch * p.O + ${m}) * p.OH * p.OW;`,
       load: (i) => asF32(`dy[y_row${i} + k_row]`, spec),
+      fours: spec.aFours
+        ? { along: "k", load: (i) => foursAt("dy", `y_row${i} + k_row`, spec) }
+        : undefined,
     },
     b: {
       prepare: (j, n) =>
@@ -264,8 +324,14 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
   let x_w${j} = i32((q_${j} % p.KW) * p.dil_w) - p.pad_w;
   let x_base${j} = i32((batch * p.C + n_${j} / (p.KH * p.KW)) * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
       load: (j) => readInput(j, spec),
+      fours: spec.bFours
+        ? { along: "k", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`, spec) }
+        : undefined,
     },
-    store: ({ m, n, value }) =>
-      `dw[((split * p.groups + batch) * p.O + ${m}) * p.N + ${n}] = ${value};`,
+    wide: spec.wide,
+    store: ({ m, n, value }) => {
+      const at = `((split * p.groups + batch) * p.O + ${m}) * p.N + ${n}`;
+      return storeAt("dw", at, value, { ...spec, dtype: "f32" });
+    },
   }, tile);
 }

@@ -22,20 +22,28 @@ export interface MatmulSpec {
   readonly bias?: DType;
   /** Adds to C instead of overwriting it. */
   readonly accumulate?: boolean;
+  /** Along what A, and B, are read four at a time. */
+  readonly aFours?: "k" | "side";
+  readonly bFours?: "k" | "side";
+  /** Writes C four columns at a time. */
+  readonly wide?: boolean;
 }
 
 /** Builds the kernel. */
 export const matmulKernel: (spec: MatmulSpec, tile: Tile) => Kernel = memoized(buildMatmul);
 
 function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
-  const read = (name: string, dtype: DType, at: string) =>
-    DTYPES[dtype].storage === "f32" ? `${name}[${at}]` : `f32(${name}[${at}])`;
+  const { aFours, bFours, wide = false } = spec;
+  const stored = (dtype: DType, four: boolean) =>
+    four ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
+  const asFloats = (value: string, dtype: DType, four = false) =>
+    DTYPES[dtype].storage === "f32" ? value : `${four ? "vec4<f32>" : "f32"}(${value})`;
+  const out = stored(spec.c, wide);
   const buffers: BufferDecl[] = [
-    { name: "a", access: "read", type: DTYPES[spec.a].storage },
-    { name: "b", access: "read", type: DTYPES[spec.b].storage },
+    { name: "a", access: "read", type: stored(spec.a, aFours !== undefined) },
+    { name: "b", access: "read", type: stored(spec.b, bFours !== undefined) },
   ];
   if (spec.bias) buffers.push({ name: "bias", access: "read", type: DTYPES[spec.bias].storage });
-  const out = DTYPES[spec.c].storage;
   buffers.push({ name: "c", access: "write", type: out });
   const params: Record<string, Param["type"]> = {
     a_m: "u32",
@@ -53,7 +61,18 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
     spec.bias && "bias",
     spec.accumulate && "acc",
     spec.c !== "f32" && spec.c,
+    aFours && `a4${aFours}`,
+    bFours && `b4${bFours}`,
+    wide && "wide",
   ];
+  /** How the core reads `buffer` at index `at`. */
+  const side = (buffer: "a" | "b", at: (i: number) => string, along?: "k" | "side") => ({
+    load: (i: number) => asFloats(`${buffer}[${at(i)}]`, spec[buffer]),
+    fours: along && {
+      along,
+      load: (i: number) => asFloats(`${buffer}[(${at(i)}) >> 2u]`, spec[buffer], true),
+    },
+  });
   return gemmKernel({
     name: name.filter(Boolean).join("_"),
     buffers,
@@ -66,20 +85,27 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
     },
     a: {
       prepare: (i, m) => `  let ra${i} = a_at + ${m} * p.a_m;`,
-      load: (i) => read("a", spec.a, `ra${i} + ka`),
+      ...side("a", (i) => `ra${i} + ka`, aFours),
     },
     b: {
       prepare: (j, n) => `  let cb${j} = b_at + ${n} * p.b_n;`,
-      load: (j) => read("b", spec.b, `cb${j} + kb`),
+      ...side("b", (j) => `cb${j} + kb`, bFours),
     },
+    wide,
     prepareStore: spec.bias
-      ? (j, n) => `    let bias${j} = ${read("bias", spec.bias!, `p.bias_off + ${n}`)};`
+      ? (j, n) => {
+        const bias = (s: number) => asFloats(`bias[p.bias_off + ${n} + ${s}u]`, spec.bias!);
+        return `    let bias${j} = ${
+          wide ? `vec4(${[0, 1, 2, 3].map(bias).join(", ")})` : bias(0)
+        };`;
+      }
       : undefined,
     store({ j, m, n, value }) {
       const sum = [value, spec.bias && `bias${j}`].filter(Boolean).join(" + ");
-      const at = `c[c_at + ${m} * p.c_m + ${n}]`;
-      const result = spec.accumulate ? `f32(${at}) + ${sum}` : sum;
-      return `${at} = ${out === "f32" ? result : `${out}(${result})`};`;
+      const index = `c_at + ${m} * p.c_m + ${n}`;
+      const at = `c[${wide ? `(${index}) >> 2u` : index}]`;
+      const result = spec.accumulate ? `${asFloats(at, spec.c, wide)} + ${sum}` : sum;
+      return `${at} = ${DTYPES[spec.c].storage === "f32" ? result : `${out}(${result})`};`;
     },
   }, tile);
 }

@@ -201,6 +201,12 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     sample([1, 2, 9, 9], [2, 1, 3, 3], { groups: 2, dilation: [2, 3], stride: [3, 2] }),
     sample([2, 2, 9, 15], [2, 1, 3, 3], { groups: 2, padding: [0, 1], paddingEnd: [1, 2] }),
     sample([0, 2, 4, 4], [2, 1, 3, 3], { groups: 2 }),
+    // More than the rows and columns of Y that one thread owns, and their ends.
+    sample([2, 2, 6, 7], [2, 1, 3, 3], { groups: 2, padding: [1, 1] }),
+    sample([1, 2, 9, 6], [2, 1, 5, 5], { groups: 2, padding: [2, 2] }),
+    sample([1, 2, 8, 13], [2, 1, 5, 5], { groups: 2, padding: [1, 2], stride: [2, 2] }),
+    sample([1, 2, 7, 11], [2, 1, 3, 3], { groups: 2, padding: [0, 3], stride: [2, 2] }),
+    withoutBias(sample([1, 2, 5, 5], [2, 1, 3, 3], { groups: 2, padding: [1, 2] })),
     sample([3, 9, 4, 4], [10, 9, 1, 1], {}),
     // More than the 8 rows of the smallest tile, padded and not.
     sample([1, 2, 7, 7], [9, 2, 3, 3], { padding: [1, 1] }),
@@ -210,6 +216,12 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     sample([1, 4, 4, 4], [9, 4, 3, 3], {}),
     sample([1, 1, 4, 4], [9, 1, 2, 2], {}),
     sample([0, 2, 4, 4], [3, 2, 3, 3], {}),
+    // Whole fours of neighbours: positions, weights, both, and neither, with tails of every tile.
+    sample([2, 3, 4, 6], [9, 3, 1, 1], {}),
+    sample([2, 4, 4, 10], [17, 4, 1, 1], {}),
+    sample([1, 4, 3, 3], [9, 4, 1, 1], {}),
+    withoutBias(sample([1, 4, 6, 6], [17, 4, 3, 3], { padding: [1, 1] })),
+    sample([1, 4, 6, 6], [8, 4, 3, 3], { padding: [1, 1], stride: [2, 2] }),
     withoutBias(sample([1, 2, 7, 7], [9, 2, 3, 3], { padding: [1, 1] })),
     withoutBias(sample([1, 2, 7, 8], [9, 2, 2, 2], {})),
     withoutBias(sample([1, 2, 3, 3], [9, 2, 2, 2], {})),

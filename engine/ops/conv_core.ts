@@ -3,7 +3,7 @@
  * is a group of its own, by kernels for that. Convolution and its transpose are made of them.
  */
 
-import { DeviceArray, operand, type Spec } from "../array.ts";
+import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import {
   convForwardKernel,
@@ -17,12 +17,20 @@ import {
   depthwiseInputGradKernel,
   depthwiseWeightGradKernel,
 } from "../kernels/depthwise.ts";
+import {
+  depthwiseRowsKernel,
+  type DepthwiseRowsSpec,
+  depthwiseRowsWeightGradKernel,
+  ROWS_COLUMNS,
+  rowsOf,
+} from "../kernels/depthwise_rows.ts";
 import type { Tile } from "../kernels/gemm.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { type GemmPlan, type GemmSize, launchGemm, planGemm } from "./gemm_plan.ts";
+import { floatOf } from "./gemm_tiles.ts";
+import { type GemmPlan, type GemmSize, launchGemm, planGemm, whole } from "./gemm_plan.ts";
 import { sum } from "./reduce.ts";
 
 /** How a window slides, as pairs [height, width]. */
@@ -100,9 +108,10 @@ function isPadded(s: Sizes, { stride, padding, dilation }: Window): boolean {
     (s.OW - 1) * stride[1] + (s.KW - 1) * dilation[1] >= s.W;
 }
 
-/** The dtype of a checked input. */
-function floatOf({ dtype }: Spec): "f32" | "f16" {
-  return dtype === "f16" ? "f16" : "f32";
+/** True if the window is one element that visits every position. */
+function isPointwise(s: Sizes, { stride, padding }: Window): boolean {
+  return s.KH === 1 && s.KW === 1 && stride[0] === 1 && stride[1] === 1 &&
+    padding[0] === 0 && padding[1] === 0 && s.OH === s.H && s.OW === s.W;
 }
 
 /**
@@ -111,6 +120,52 @@ function floatOf({ dtype }: Spec): "f32" | "f16" {
  */
 function isDepthwise(s: Sizes): boolean {
   return forced === "auto" && s.C === 1 && s.O < 8;
+}
+
+/** Whether neighbours, so many in a row, can be read four at a time along K. */
+function readsFours({ tile }: GemmPlan, row: number): boolean {
+  return tile.lanes === true && whole(row);
+}
+
+/** Whether columns, so many in a row, can be stored four at a time. */
+function storesFours({ tile }: GemmPlan, row: number): boolean {
+  return tile.lanes === true && tile.tn % 4 === 0 && whole(row);
+}
+
+/** Whether the kernels of depthwise_rows.ts can do a depthwise convolution, and the adapter wants them. */
+function isByRows(s: Sizes, { stride, dilation }: Window): boolean {
+  return gpu().info.software && s.O === 1 && s.KH === s.KW && (s.KH === 3 || s.KH === 5) &&
+    stride[0] === stride[1] && stride[0] <= 2 && dilation[0] === 1 && dilation[1] === 1;
+}
+
+/** Y, or dX of stride 1 with dY in the place of X; the last array is the output. */
+function launchRows(
+  spec: DepthwiseRowsSpec,
+  arrays: readonly DeviceArray[],
+  padding: readonly [number, number],
+): void {
+  const [x, y] = [arrays[0]!, arrays.at(-1)!];
+  const [B, C, H, W] = x.shape as [number, number, number, number];
+  const [OH, OW] = y.shape.slice(2) as [number, number];
+  const across = Math.ceil(OW / ROWS_COLUMNS);
+  const down = Math.ceil(OH / rowsOf(spec.stride));
+  launchDepthwise(depthwiseRowsKernel(spec), arrays, {
+    count: B * C * down * across,
+    params: {
+      B,
+      C,
+      H,
+      W,
+      OH,
+      OW,
+      KH: spec.size,
+      pad_h: padding[0],
+      pad_w: padding[1],
+      across,
+      down,
+    },
+    flops: 2 * Math.min(x.size, y.size) * spec.size ** 2,
+  });
 }
 
 interface Product {
@@ -165,6 +220,11 @@ export function convForward(
   if (s.C === 0) return fill({ shape, dtype }, 0);
   const y = DeviceArray.empty({ shape, dtype }, "conv2d");
   const arrays = [x, w, ...(bias ? [bias] : []), y];
+  if (isDepthwise(s) && isByRows(s, at)) {
+    const spec = { dtype, size: s.KH, stride: at.stride[0], bias: bias !== undefined };
+    launchRows(spec, arrays, at.padding);
+    return y;
+  }
   if (isDepthwise(s)) {
     const across = Math.ceil(s.OW / DEPTHWISE_COLUMNS);
     launchDepthwise(depthwiseForwardKernel({ dtype, bias: bias !== undefined }), arrays, {
@@ -175,10 +235,21 @@ export function convForward(
     return y;
   }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
+  const plan = { ...planGemm(size, { kind: "conv", dtype }), splits: 1 };
+  const pointwise = isPointwise(s, at);
+  const wide = storesFours(plan, s.OH * s.OW);
   onCore(convForwardKernel, {
     size,
-    plan: { ...planGemm(size), splits: 1 },
-    spec: { dtype, padded: isPadded(s, at), bias: bias !== undefined },
+    plan,
+    spec: {
+      dtype,
+      padded: isPadded(s, at),
+      bias: bias !== undefined,
+      pointwise,
+      aFours: readsFours(plan, size.K),
+      bFours: pointwise && wide,
+      wide,
+    },
     arrays,
     params: windowParams(s, at),
   });
@@ -245,6 +316,11 @@ export function convInputGrad(
   const dtype = floatOf(dy);
   const dx = DeviceArray.empty({ shape, dtype }, "conv2d dx");
   const arrays = [dy, w, ...(bias ? [bias] : []), dx];
+  if (isDepthwise(s) && isByRows(s, at) && at.stride[0] === 1) {
+    const spec = { dtype, size: s.KH, stride: 1, bias: bias !== undefined, turned: true };
+    launchRows(spec, arrays, [s.KH - 1 - at.padding[0], s.KW - 1 - at.padding[1]]);
+    return dx;
+  }
   if (isDepthwise(s)) {
     const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
     const columns = DEPTHWISE_COLUMNS * at.stride[1];
@@ -279,10 +355,21 @@ export function convInputGrad(
         K: s.O * h.taps * v.taps,
         batch: at.groups,
       };
+      const plan = { ...planGemm(size, { kind: "dx", dtype }), splits: 1 };
+      const dense = h.positions === s.H && v.positions === s.W;
+      const wide = dense && storesFours(plan, s.H * s.W);
+      const pointwise = isPointwise(s, at);
       onCore(convInputGradKernel, {
         size,
-        plan: { ...planGemm(size), splits: 1 },
-        spec: { dtype, padded: true, bias: bias !== undefined },
+        plan,
+        spec: {
+          dtype,
+          padded: true,
+          bias: bias !== undefined,
+          pointwise,
+          bFours: pointwise && wide,
+          wide,
+        },
         arrays,
         params: {
           C: s.C,
@@ -321,6 +408,9 @@ export function convInputGrad(
 const DEPTHWISE_THREADS = 4096;
 const LEAST_SHARE = 64;
 
+/** Threads of a weight gradient by rows. */
+const ROWS_THREADS = 512;
+
 /** dW of the shape `shape`; dy and x are plain. */
 export function convWeightGrad(
   { dy, x }: { dy: DeviceArray; x: DeviceArray },
@@ -328,6 +418,7 @@ export function convWeightGrad(
   shape: readonly number[],
 ): DeviceArray {
   const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
+  if (isDepthwise(s) && isByRows(s, at)) return rowsWeightGrad({ dy, x }, at, shape);
   if (isDepthwise(s)) {
     const weights = s.O * at.groups * s.KH * s.KW;
     const positions = s.OH * s.OW;
@@ -349,17 +440,49 @@ export function convWeightGrad(
       : run(sum, [shares], { dim: shape.length });
   }
   const size = { M: s.O, N: s.C * s.KH * s.KW, K: s.B * s.OH * s.OW, batch: at.groups };
-  const plan = planGemm(size);
+  const plan = planGemm(size, { kind: "dw", dtype: floatOf(x) });
   const { splits } = plan;
+  const pointwise = isPointwise(s, at);
+  const aFours = readsFours(plan, s.OH * s.OW);
   const shares = DeviceArray.empty({ shape: [splits, ...shape], dtype: "f32" }, "conv2d dw");
   onCore(convWeightGradKernel, {
     size,
     plan,
-    spec: { dtype: floatOf(x), padded: isPadded(s, at), shares: true },
+    spec: {
+      dtype: floatOf(x),
+      padded: isPadded(s, at),
+      pointwise,
+      aFours,
+      bFours: pointwise && aFours,
+      wide: storesFours(plan, size.N),
+    },
     arrays: [dy, x, shares],
     params: windowParams(s, at),
   });
   return splits === 1
     ? shares.view(shape, contiguousStrides(shape))
     : run(sum, [shares], { dim: 0 });
+}
+
+/** dW by the kernels of depthwise_rows.ts. */
+function rowsWeightGrad(
+  { dy, x }: { dy: DeviceArray; x: DeviceArray },
+  at: Window,
+  shape: readonly number[],
+): DeviceArray {
+  const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
+  const across = Math.ceil(s.OW / ROWS_COLUMNS);
+  const splits = Math.max(1, Math.min(Math.ceil(ROWS_THREADS / at.groups), s.B * across));
+  const shares = DeviceArray.empty({ shape: [...shape, splits], dtype: "f32" }, "conv2d dw");
+  const spec = { dtype: floatOf(x), size: s.KH, stride: at.stride[0] };
+  const { OH, OW, H, W, B, KH } = s;
+  const [pad_h, pad_w] = at.padding;
+  launchDepthwise(depthwiseRowsWeightGradKernel(spec), [dy, x, shares], {
+    count: at.groups * splits,
+    params: { B, C: at.groups, H, W, OH, OW, KH, pad_h, pad_w, across, splits },
+    flops: 2 * dy.size * s.KH * s.KW,
+  });
+  return splits === 1
+    ? shares.view(shape, contiguousStrides(shape))
+    : run(sum, [shares], { dim: shape.length });
 }

@@ -10,7 +10,8 @@ import { type BackwardContext, defineOp, type HostArray, type Op, run } from "..
 import { hostAt, hostFrom } from "../reference.ts";
 import { broadcastShapes, broadcastStrides, collapse, contiguousStrides, show } from "../shape.ts";
 import { fill } from "./fill.ts";
-import { launchGemm, planGemm } from "./gemm_plan.ts";
+import { foursOf, launchGemm, planGemm, whole } from "./gemm_plan.ts";
+import { floatOf, type GemmKind } from "./gemm_tiles.ts";
 import { copyOf } from "./launch_pointwise.ts";
 import { copyInto, permuted, reshaped } from "./movement.ts";
 import { sum } from "./reduce.ts";
@@ -52,12 +53,18 @@ export function gemmInto(
   const size = { M, N, K, batch: batch.reduce((n, s) => n * s, 1) };
   // Shares of K are summed by a second pass, which has no epilogue.
   const simple = !options.bias && !options.accumulate && c.contiguous;
-  const plan = simple ? planGemm(size) : { ...planGemm(size), splits: 1 };
+  const planned = planGemm(size, { kind: kindOf(a, b), dtype: floatOf(a) });
+  const plan = simple ? planned : { ...planned, splits: 1 };
   const target = plan.splits === 1
     ? c
     : DeviceArray.empty({ shape: [size.batch, plan.splits, M, N], dtype: "f32" }, "matmul shares");
   const [oa, ob, oc] = [operand(a), operand(b), operand(target)];
   const bias = options.bias && operand(options.bias);
+  const steps = flat.strides.map((s) => s.filter((_, d) => flat.shape[d]! > 1));
+  const { tile } = plan;
+  const wide = tile.lanes && tile.tn % 4 === 0 && whole(N, oc.offset, target.strides.at(-2)!);
+  const aLayout = { size: M, stride: a.strides.at(-2)!, k: a.strides.at(-1)! };
+  const bLayout = { size: N, stride: b.strides.at(-1)!, k: b.strides.at(-2)! };
   const kernel = matmulKernel({
     a: a.dtype,
     b: b.dtype,
@@ -65,7 +72,14 @@ export function gemmInto(
     batchRank: flat.shape.length,
     bias: options.bias?.dtype,
     accumulate: options.accumulate,
-  }, plan.tile);
+    aFours: foursOf({ ...aLayout, fixed: [oa.offset, ...steps[0]!] }, { K, tile, rows: tile.tm }),
+    bFours: foursOf({ ...bLayout, fixed: [ob.offset, ...steps[1]!] }, {
+      K,
+      tile,
+      rows: wide ? 32 : 1,
+    }),
+    wide,
+  }, tile);
   launchGemm(kernel, {
     size,
     plan,
@@ -90,6 +104,12 @@ export function gemmInto(
     const shares = run(sum, [target], { dim: 1 });
     copyInto(shares.view(c.shape, contiguousStrides(c.shape)), c);
   }
+}
+
+/** Which of two matrices lie column by column. */
+function kindOf(a: DeviceArray, b: DeviceArray): GemmKind {
+  const turned = (x: DeviceArray) => x.strides.at(-1) !== 1 && x.strides.at(-2) === 1;
+  return turned(b) ? "nt" : turned(a) ? "tn" : "nn";
 }
 
 /** Does a product in two parts if a window on an operand is over what one binding can hold. */
@@ -233,6 +253,10 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     [[3, 0], [0, 2]],
     [[9, 4], [4, 10]],
     [[9, 8], [8, 8]],
+    // Whole fours of K, of columns, of both; and more than one turn of the loop over K.
+    [[9, 12], [12, 36]],
+    [[2, 17, 4], [2, 4, 40]],
+    [[36, 9], [9, 12]],
   ].map(([a, b]) => ({
     inputs: [{ shape: a! }, { shape: b! }],
     attrs: {},

@@ -1,0 +1,112 @@
+/** The tiles that products can have, and which one a product on the open adapter gets. */
+
+import type { DType } from "../dtype.ts";
+import { gpu } from "../gpu/device.ts";
+import type { Tile } from "../kernels/gemm.ts";
+import { adapterKey, TUNED } from "./tuned/mod.ts";
+
+// Software Vulkan (lavapipe, Mesa 25.0.7, two cores, Deno 2.9.6, 2026-11): a subgroup has 8 lanes, and a
+// load of 8 lanes costs 8 bounds checks, so that rows of A handed from lane to lane pay. 32 rows are up
+// to 10 % faster than 16, and take three times as long to compile.
+const SOFTWARE: Tile = { tm: 8, tn: 4, wx: 8, wy: 1 };
+const SOFTWARE_THIN: Tile = { tm: 8, tn: 1, wx: 8, wy: 1 };
+const LANES_8: Tile = { ...SOFTWARE, lanes: true };
+const LANES_16: Tile = { ...LANES_8, tm: 16 };
+const LANES_32: Tile = { ...LANES_8, tm: 32 };
+const LANES_THIN: Tile = { ...SOFTWARE_THIN, lanes: true };
+// A discrete GPU: tiles in workgroup memory, 128 x 128, 64 x 64 or 32 x 32 outputs a workgroup. Results are
+// tested on software; no discrete GPU has been at hand to measure them on.
+const DISCRETE_LARGE: Tile = { tm: 8, tn: 8, wx: 16, wy: 16, staged: 8 };
+const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
+const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
+/** For adapters with little workgroup memory or few threads. */
+const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
+/** Every tile that a plan can have. */
+export const TILES: readonly Tile[] = [
+  SOFTWARE,
+  SOFTWARE_THIN,
+  LANES_8,
+  LANES_16,
+  LANES_32,
+  LANES_THIN,
+  DISCRETE_LARGE,
+  DISCRETE,
+  DISCRETE_THIN,
+  DISCRETE_DIRECT,
+];
+
+/** Rows, columns and kind of a tile, as tables and kernels name it. */
+export function tileName({ tm, tn, wx, wy, lanes, staged }: Tile): string {
+  return `${wy * tm}x${wx * tn}${lanes ? "_lanes" : staged ? `_staged${staged}` : ""}`;
+}
+
+const BY_NAME: ReadonlyMap<string, Tile> = new Map(TILES.map((t) => [tileName(t), t]));
+
+/**
+ * What a product is of: matrices, of which both, the first or the second lie row by row (`nn`, `nt`,
+ * `tn`), or a convolution's output, input's gradient or weight's gradient.
+ */
+export type GemmKind = "nn" | "nt" | "tn" | "conv" | "dx" | "dw";
+
+/** Kind and type of a product, by which tiles are measured and chosen. */
+export interface GemmUse {
+  readonly kind: GemmKind;
+  readonly dtype: "f32" | "f16";
+}
+
+/** The dtype of a checked float. */
+export function floatOf({ dtype }: { dtype: DType }): "f32" | "f16" {
+  return dtype === "f16" ? "f16" : "f32";
+}
+
+/** Rows and columns up to which products are one class; larger ones are the last. */
+export const CLASS_SIZES = { M: [8, 16], N: [8] } as const;
+
+/** The class of a product in a table. */
+export function classOf({ kind, dtype }: GemmUse, size: { M: number; N: number }): string {
+  const within = (value: number, limits: readonly number[]) =>
+    limits.find((limit) => value <= limit) ?? "more";
+  return `${kind} ${dtype} ${within(size.M, CLASS_SIZES.M)}x${within(size.N, CLASS_SIZES.N)}`;
+}
+
+let forced: Tile | null = null;
+
+/** Makes every product inside `fn` use one tile, for measurements. */
+export function onTile<T>(tile: Tile, fn: () => T): T {
+  const before = forced;
+  forced = tile;
+  try {
+    return fn();
+  } finally {
+    forced = before;
+  }
+}
+
+/** Whether the open adapter can run a tile. */
+export function fits({ tm, tn, wx, wy, lanes, staged = 0 }: Tile): boolean {
+  const { limits, subgroupSize } = gpu().info;
+  return (!lanes || subgroupSize === wx) &&
+    4 * staged * (wy * tm + wx * tn) <= limits.maxComputeWorkgroupStorageSize &&
+    wx * wy <= limits.maxComputeInvocationsPerWorkgroup;
+}
+
+/** The tile of a product: the one measured to be fastest, or what suits the kind of adapter. */
+export function tileFor(size: { M: number; N: number; batch: number }, use: GemmUse): Tile {
+  if (forced) return forced;
+  const { adapter } = gpu().info;
+  const table = TUNED.find((t) => t.adapter === adapterKey(adapter));
+  const tuned = BY_NAME.get(table?.tiles[classOf(use, size)] ?? "");
+  return tuned && fits(tuned) ? tuned : defaultTile(size);
+}
+
+/** The tile that suits the kind of adapter. */
+export function defaultTile({ M, N, batch }: { M: number; N: number; batch: number }): Tile {
+  if (gpu().info.software) {
+    if (!fits(LANES_16)) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
+    return N <= 8 ? LANES_THIN : M <= 8 ? LANES_8 : LANES_16;
+  }
+  const outputs = M * N * batch;
+  if (outputs >= 1 << 22 && M >= 256 && N >= 256 && fits(DISCRETE_LARGE)) return DISCRETE_LARGE;
+  const tile = outputs >= 1 << 18 ? DISCRETE : DISCRETE_THIN;
+  return fits(tile) ? tile : DISCRETE_DIRECT;
+}

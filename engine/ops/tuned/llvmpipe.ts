@@ -1,0 +1,11 @@
+/** Written by `deno task tune`. */
+
+import type { TunedTable } from "./mod.ts";
+
+/** Tiles for llvmpipe. */
+export const LLVMPIPE: TunedTable = {
+  "adapter": "llvmpipe",
+  "date": "2026-11-22",
+  "deno": "2.9.6",
+  "tiles": {},
+};

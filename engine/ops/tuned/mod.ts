@@ -1,0 +1,23 @@
+/** The tables that `deno task tune` measured, by adapter. */
+
+import { LLVMPIPE } from "./llvmpipe.ts";
+
+/** Tiles that were measured to be faster than the planner's own choice. */
+export interface TunedTable {
+  /** Name of the adapter without what stands in brackets. */
+  readonly adapter: string;
+  /** Day of the measurement. */
+  readonly date: string;
+  /** Deno it ran on. */
+  readonly deno: string;
+  /** Names of tiles by class of products; classes that are absent keep the planner's choice. */
+  readonly tiles: Readonly<Record<string, string>>;
+}
+
+/** An adapter's name without its version, driver and width, which stand in brackets. */
+export function adapterKey(adapter: string): string {
+  return adapter.replace(/\s*\(.*$/, "").trim();
+}
+
+/** Every table. */
+export const TUNED: readonly TunedTable[] = [LLVMPIPE];
