@@ -2,7 +2,8 @@
  * Dawn, Chrome's WebGPU, as a second provider of devices for Deno: `npm:webgpu`, a native library.
  *
  * It is imported only when asked for, and by a computed name: Deno would download a literal one, 132 MB
- * with the binaries of every platform, for everybody who imports this library.
+ * with the binaries of every platform, for everybody who imports this library. For the same reason it
+ * must not stand in deno.lock: the tasks that use it run with `--no-lock`.
  */
 
 import { NoAdapterError } from "../errors.ts";

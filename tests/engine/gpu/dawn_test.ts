@@ -66,6 +66,11 @@ Deno.test("the package is pinned, as its computed name escapes the rule on impor
   assertMatch(DAWN_PACKAGE, /^npm:webgpu@\d+\.\d+\.\d+$/);
 });
 
+Deno.test("the lock file is without the package, which it would download for everybody", () => {
+  const lock = Deno.readTextFileSync(new URL("deno.lock", ROOT));
+  assert(!lock.includes("webgpu@"), "deno.lock names webgpu: take it out, and run with --no-lock");
+});
+
 Deno.test("dawnSwitches() leaves bounds checks out only when told", () => {
   assert(!dawnSwitches({ robustness: true }).join().includes("disable_robustness"));
   assert(dawnSwitches({ robustness: false }).join().includes("disable_robustness"));
