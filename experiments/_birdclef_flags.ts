@@ -16,7 +16,7 @@ export const FLAGS = defineFlags({
     type: "path",
     help: "Folder of WAV recordings instead: a subfolder a species, or names as Barnowl_1.wav",
   },
-  clips: { type: "integer", default: 480, min: 20, help: "Built-in recordings" },
+  clips: { type: "integer", default: 960, min: 20, help: "Built-in recordings" },
   fold: { type: "integer", default: 0, min: 0, help: "Fold that validates; the others train" },
   folds: {
     type: "integer",
@@ -102,6 +102,12 @@ export const FLAGS = defineFlags({
     min: 1,
     help: "Steps whose gradients are added up before the weights move",
   },
+  dropLast: {
+    type: "boolean",
+    default: false,
+    help:
+      "Leaves out the last batch of an epoch unless it is full: few samples are poor statistics",
+  },
   epochs: { type: "integer", default: 30, min: 1, help: "Epochs" },
   lr: {
     type: "number",
@@ -146,8 +152,11 @@ export const FLAGS = defineFlags({
     quick: {
       size: 32,
       floor: 1,
+      noise: 0.1,
+      holes: 0,
+      shift: 0.3,
       batchSize: 16,
-      epochs: 30,
+      epochs: 15,
       lr: 0.0015,
       lrSchedule: "cosine",
       dropPath: 0,
@@ -159,8 +168,8 @@ export const FLAGS = defineFlags({
   },
 });
 
-/** What the quick preset changes for spectrograms of your own: there are fewer of them. */
-export const QUICK_WITH_DATA: Partial<BirdclefOptions> = { epochs: 15 };
+/** What the quick preset changes for spectrograms of your own, of which there may be few. */
+export const QUICK_WITH_DATA: Partial<BirdclefOptions> = { noise: 0.3, holes: 0.5, shift: 0.7 };
 
 /** The options of a run. */
 export type BirdclefOptions = ReturnType<typeof FLAGS.parse>["options"];

@@ -78,7 +78,9 @@ export async function writeBirdclefReport(path: string, report: BirdclefReport):
   const predictions = probabilities.map(argmax);
   const all = val.map((_, i) => i);
   const wrong = all.filter((i) => predictions[i] !== labels[i]).slice(0, GRID / 2);
-  const right = all.filter((i) => predictions[i] === labels[i]).slice(0, GRID - wrong.length);
+  const others = all.filter((i) => predictions[i] === labels[i]), room = GRID - wrong.length;
+  // Evenly from all: neighbours are of one species.
+  const right = others.filter((_, i) => i * room % Math.max(others.length, 1) < room);
   const precisions = classPrecisions(probabilities, labels);
   const page: ReportData = {
     title: "BirdCLEF: birds by their songs",
@@ -162,6 +164,15 @@ export async function writeBirdclefReport(path: string, report: BirdclefReport):
   await writeReport(path, page);
 }
 
+/** Fewest pixels of a spectrogram's width on the page. */
+const WIDE = 96;
+
+/** A spectrogram, small ones enlarged a whole number of times. */
 function pictureOf({ pictures, width, height }: BirdSet, index: number): ReportPicture {
-  return { width, height, channels: 1, data: pictures[index]! };
+  const k = Math.max(1, Math.ceil(WIDE / width)), W = k * width;
+  const data = Uint8Array.from({ length: W * k * height }, (_, at) => {
+    const [x, y] = [Math.floor(at % W / k), Math.floor(at / W / k)];
+    return pictures[index]![y * width + x]!;
+  });
+  return { width: W, height: k * height, channels: 1, data };
 }

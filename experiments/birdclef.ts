@@ -146,6 +146,29 @@ export function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Te
   }
 }
 
+/**
+ * Adds up gradients over a batch that is worked off in parts of at most `batchSize`, each loss weighted by
+ * its share of the samples: the gradients are those of the mean over the whole batch, but for layers that
+ * look at several samples, as batch statistics do. Gives that mean, detached.
+ */
+export function accumulate(
+  { count, batchSize }: { count: number; batchSize: number },
+  options: {
+    scaler: nn.optim.GradScaler;
+    /** Mean loss of `size` samples from the one at `first`. */
+    lossOf: (first: number, size: number) => Tensor;
+  },
+): Tensor {
+  const losses: Tensor[] = [];
+  for (let first = 0; first < count; first += batchSize) {
+    const size = Math.min(batchSize, count - first);
+    const loss = options.lossOf(first, size).mul(size / count);
+    options.scaler.scale(loss).backward();
+    losses.push(loss.detach());
+  }
+  return noGrad(() => stack(losses).sum());
+}
+
 /** Everything one run holds. */
 class Training {
   readonly #start: StartedRun<BirdclefOptions>;
@@ -244,26 +267,21 @@ class Training {
     const { amp, batchSize, loss: name } = this.#start.options;
     const count = images.shape[0]!;
     this.#optimizer.zeroGrad();
-    const losses: Tensor[] = [];
-    for (let first = 0; first < count; first += batchSize) {
-      const part = Math.min(batchSize, count - first);
-      const view = augment(
-        images.narrow(0, first, part),
-        labels.narrow(0, first, part),
-        this.#start.options,
-      );
-      const loss = autocast(
-        { enabled: amp },
-        () => lossOf(name, this.#model.forward(asRgb(view.images)), view.labels),
-      ).mul(part / count);
-      this.#scaler.scale(loss).backward();
-      losses.push(loss.detach());
-    }
+    const loss = accumulate({ count, batchSize }, {
+      scaler: this.#scaler,
+      lossOf: (first, size) => {
+        const part = images.narrow(0, first, size);
+        const view = augment(part, labels.narrow(0, first, size), this.#start.options);
+        return autocast(
+          { enabled: amp },
+          () => lossOf(name, this.#model.forward(asRgb(view.images)), view.labels),
+        );
+      },
+    });
     const before = noGrad(() => this.#scaler.scale(tensor(1)).reshape(1));
     this.#scaler.step(this.#optimizer);
     this.#scaler.update();
     noGrad(() => {
-      const loss = stack(losses).sum();
       const sums = this.#totals.narrow(0, 0, 2).add(stack([loss.mul(count), tensor(count)]));
       this.#totals.narrow(0, 0, 2).copy_(sums);
       this.#totals.narrow(0, 2, 1).copy_(loss.reshape(1));

@@ -6,6 +6,7 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import {
+  autocast,
   crossEntropy,
   init,
   manualSeed,
@@ -18,13 +19,19 @@ import {
   scope,
   tensor,
 } from "../../mod.ts";
-import { recordingWindows, WINDOWS } from "../../experiments/_birdclef_audio.ts";
-import { augment, foldsOf, loadBirds } from "../../experiments/_birdclef_data.ts";
+import { recordingWindows, spectrogramOf, WINDOWS } from "../../experiments/_birdclef_audio.ts";
+import { asRgb, augment, foldsOf, loadBirds } from "../../experiments/_birdclef_data.ts";
 import { FLAGS } from "../../experiments/_birdclef_flags.ts";
 import { classPrecisions, nearestNeighbour, scoresOf } from "../../experiments/_birdclef_scores.ts";
 import { drawTimeline, stretches, timelineOf } from "../../experiments/_birdclef_timeline.ts";
-import { lossOf, makeModel } from "../../experiments/birdclef.ts";
-import { song, SPECIES, writeSongs } from "../../experiments/synth/songs.ts";
+import { accumulate, lossOf, makeModel } from "../../experiments/birdclef.ts";
+import {
+  SAMPLE_RATE,
+  song,
+  SONG_WINDOWS,
+  SPECIES,
+  writeSongs,
+} from "../../experiments/synth/songs.ts";
 import { type Outcome, runLetters, startLetters } from "./letters_run.ts";
 
 const { features } = await init();
@@ -203,6 +210,89 @@ Deno.test("birdclef: every loss is finite, and lower for right logits", async ()
     const [a, b] = await readAll([right, wrong].map((x) => lossOf(name, x, labels).reshape(1)));
     assert(Number.isFinite(a![0]) && a![0]! < b![0]!, `${name}: ${a![0]} and ${b![0]}`);
   }
+});
+
+Deno.test({
+  name: "birdclef: mixed precision trains as f32 does, within the noise of rounded weights",
+  ignore: !f16,
+  async fn() {
+    const B = 16, S = 32;
+    const pixels = Array.from(
+      { length: B },
+      (_, i) =>
+        spectrogramOf(song(i, 1), { ...SONG_WINDOWS, mels: S, hop: 32, sampleRate: SAMPLE_RATE }),
+    );
+    assertEquals([pixels[0]!.width, pixels[0]!.height], [S, S]);
+    const values = pixels.flatMap(({ data }) => Array.from(data, (v) => v / 255));
+    const images = tensor(Float32Array.from(values), { shape: [B, 1, S, S] });
+    const labels = tensor(Int32Array.from({ length: B }, (_, i) => i % 8));
+    const { options } = FLAGS.parse(["--drop-out", "0"]);
+    /** Losses of the first steps; `noise` moves every weight by that share of itself, about. */
+    const losses = async ({ amp, noise = 0, seed = 0 }: {
+      amp: boolean;
+      noise?: number;
+      seed?: number;
+    }) => {
+      manualSeed(11);
+      const model = makeModel(options, 8);
+      manualSeed(seed);
+      if (noise > 0) {
+        noGrad(() => {
+          for (const p of model.parameters()) p.mul_(randn(p.shape).mul(noise).add(1));
+        });
+      }
+      model.train();
+      const optimizer = new nn.optim.AdamW(model.parameters(), { lr: 1e-3 });
+      const scaler = new nn.optim.GradScaler({ enabled: amp, initScale: 256 });
+      const all = Array.from({ length: 4 }, () =>
+        scope(() => {
+          optimizer.zeroGrad();
+          const loss = autocast(
+            { enabled: amp },
+            () => crossEntropy(model.forward(asRgb(images)), labels),
+          );
+          scaler.scale(loss).backward();
+          scaler.step(optimizer);
+          scaler.update();
+          return loss.detach().reshape(1);
+        }));
+      const scale = await scaler.getScale();
+      assertEquals(scale, amp ? 256 : 1, "no step was skipped");
+      return (await readAll(all)).map((v) => v[0]! as number);
+    };
+    const exact = await losses({ amp: false });
+    const distance = (a: number[]) => Math.hypot(...a.map((v, i) => v - exact[i]!));
+    // f16 rounds by up to 2^-11 of a number. Weights, inputs and outputs of each convolution are
+    // rounded, and their gradients: six times where the noise moves only the weights. Twice that, since
+    // two draws of noise are few.
+    const noisy = [
+      distance(await losses({ amp: false, noise: 2 ** -11, seed: 1 })),
+      distance(await losses({ amp: false, noise: 2 ** -11, seed: 2 })),
+    ];
+    const half = distance(await losses({ amp: true }));
+    assert(half > 0, "f16 is used");
+    assert(half <= 2 * Math.sqrt(6) * Math.max(...noisy), `${half}, with noisy weights ${noisy}`);
+    assert(exact[3]! < exact[0]!, `it learns: ${exact}`);
+  },
+});
+
+Deno.test("birdclef: parts of a batch add up to its gradients", async () => {
+  manualSeed(3);
+  const model = new nn.Linear(6, 3);
+  const x = randn([10, 6]), labels = tensor(Int32Array.from({ length: 10 }, (_, i) => i % 3));
+  const gradients = async (batchSize: number) => {
+    for (const p of model.parameters()) p.grad = null;
+    const loss = accumulate({ count: 10, batchSize }, {
+      scaler: new nn.optim.GradScaler({ enabled: false }),
+      lossOf: (first, size) =>
+        crossEntropy(model.forward(x.narrow(0, first, size)), labels.narrow(0, first, size)),
+    });
+    const grads = model.parameters().map((p) => p.grad!);
+    return (await readAll([loss.reshape(1), ...grads])).flatMap((v) => [...v as Float32Array]);
+  };
+  const whole = await gradients(10), parts = await gradients(4);
+  // Sums of ten terms below 3 in size in another order: 4 eps sqrt(10) of them.
+  whole.forEach((v, i) => assertAlmostEquals(parts[i]!, v, 3 * 4 * 2 ** -24 * Math.sqrt(10)));
 });
 
 Deno.test("birdclef: gradient checkpointing gives the same gradients with less memory", async () => {
