@@ -16,7 +16,7 @@ export const FLAGS = defineFlags({
     type: "path",
     help: "Folder of WAV recordings instead: a subfolder a species, or names as Barnowl_1.wav",
   },
-  clips: { type: "integer", default: 960, min: 20, help: "Built-in recordings" },
+  clips: { type: "integer", default: 1280, min: 20, help: "Built-in recordings" },
   fold: { type: "integer", default: 0, min: 0, help: "Fold that validates; the others train" },
   folds: {
     type: "integer",
@@ -122,6 +122,13 @@ export const FLAGS = defineFlags({
     default: "constant",
     help: "Learning rate over the epochs: as it is, or to 0 by a cosine",
   },
+  warmup: {
+    type: "integer",
+    unit: "epochs",
+    default: 0,
+    min: 0,
+    help: "Epochs at first in which the learning rate rises evenly to its value",
+  },
   loss: {
     type: "choice",
     choices: ["cross-entropy", "focal-cosine", "soft-cross-entropy", "bi-tempered"],
@@ -150,16 +157,18 @@ export const FLAGS = defineFlags({
     "`deno task birdclef-folds` trains all folds; `deno task birdsong RECORDING.wav` uses a run.",
   presets: {
     quick: {
-      size: 32,
+      size: 40,
       floor: 1,
       noise: 0.1,
       holes: 0,
-      shift: 0.3,
-      batchSize: 16,
-      epochs: 15,
-      lr: 0.0015,
-      lrSchedule: "cosine",
+      shift: 0,
+      dropOut: 0.1,
       dropPath: 0,
+      batchSize: 16,
+      epochs: 12,
+      lr: 0.002,
+      lrSchedule: "cosine",
+      warmup: 2,
       initScale: 1024,
       growthInterval: 100,
       keepEpochs: false,
@@ -169,7 +178,16 @@ export const FLAGS = defineFlags({
 });
 
 /** What the quick preset changes for spectrograms of your own, of which there may be few. */
-export const QUICK_WITH_DATA: Partial<BirdclefOptions> = { noise: 0.3, holes: 0.5, shift: 0.7 };
+export const QUICK_WITH_DATA: Partial<BirdclefOptions> = {
+  size: 32,
+  noise: 0.3,
+  holes: 0.5,
+  shift: 0.7,
+  dropOut: 0.3,
+  epochs: 15,
+  lr: 0.0015,
+  warmup: 0,
+};
 
 /** The options of a run. */
 export type BirdclefOptions = ReturnType<typeof FLAGS.parse>["options"];

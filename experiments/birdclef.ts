@@ -146,6 +146,19 @@ export function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Te
   }
 }
 
+/** The learning rate over the epochs. */
+function schedulerOf(
+  optimizer: nn.optim.AdamW,
+  { lrSchedule, epochs, warmup }: BirdclefOptions,
+): nn.optim.LRScheduler {
+  const lrLambda = (epoch: number) => {
+    if (epoch < warmup) return (epoch + 1) / (warmup + 1);
+    if (lrSchedule === "constant") return 1;
+    return (1 + Math.cos(Math.PI * (epoch - warmup) / Math.max(1, epochs - warmup))) / 2;
+  };
+  return new nn.optim.LambdaLR(optimizer, { lrLambda });
+}
+
 /**
  * Adds up gradients over a batch that is worked off in parts of at most `batchSize`, each loss weighted by
  * its share of the samples: the gradients are those of the mean over the whole batch, but for layers that
@@ -201,9 +214,7 @@ class Training {
       initScale: options.initScale,
       growthInterval: options.growthInterval,
     });
-    this.#scheduler = options.lrSchedule === "cosine"
-      ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
-      : new nn.optim.LambdaLR(this.#optimizer, { lrLambda: () => 1 });
+    this.#scheduler = schedulerOf(this.#optimizer, options);
     const indices = { length: parts.train.length, get: (i: number) => parts.train[i]! };
     this.#loop = new TrainingLoop({
       start,

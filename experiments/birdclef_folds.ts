@@ -106,8 +106,8 @@ const SCORES = [
 /** A row a fold, their mean and their standard deviation (n - 1); the nearest neighbour beside the net. */
 function table(folds: readonly number[], metrics: readonly Metrics[]): string[] {
   const row = (name: string, cells: readonly string[]) =>
-    name.padEnd(10) +
-    cells.map((cell, i) => cell.padStart(Math.max(SCORES[i]![0].length, 8) + 3)).join("");
+    [name.padEnd(10), ...cells.map((c, i) => c.padStart(Math.max(SCORES[i]![0].length, 8) + 3))]
+      .join("").trimEnd();
   const shown = (value: number | undefined) => {
     return value === undefined || Number.isNaN(value) ? "" : percent(value);
   };

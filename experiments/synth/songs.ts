@@ -43,7 +43,7 @@ export const SONG_WINDOWS: SoundView = {
   mels: 64,
 };
 /** To be raised with every change of what is sung, so that old folders are made again. */
-const GENERATOR = 3;
+const GENERATOR = 5;
 
 /**
  * Writes `audio/SPECIES_0.wav` …, `train_images/SPECIES_0.png` … and `train.csv` with the columns
@@ -99,7 +99,7 @@ export function song(index: number, seed: number): Float32Array<ArrayBuffer> {
 
 /** Gusts of noise, of another loudness and colour in each recording. */
 function addWind(samples: Float32Array, random: HostRandom): void {
-  const loudness = Math.exp(random.uniform(Math.log(0.003), Math.log(0.03)));
+  const loudness = Math.exp(random.uniform(Math.log(0.003), Math.log(0.02)));
   const colour = random.uniform(0.2, 0.95), gusts = random.uniform(0.5, 2.5);
   let phase = random.uniform(0, 2 * Math.PI), last = 0;
   for (let i = 0; i < samples.length; i++) {
@@ -169,16 +169,16 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(1500, 5000);
+    const pitch = random.uniform(1800, 3600);
     repeat(
       random,
-      { length: 0.6, gap: 0.2 },
-      (at, length) => sing.note(at, length, { frequency: () => pitch }),
+      { length: 0.6, gap: 0.15 },
+      (at, length) => sing.note(at, length, { frequency: () => pitch, harmonics: 2 }),
     );
   },
   (sing, random) => {
     const pitch = random.uniform(2200, 5000), depth = random.uniform(500, 1000);
-    const rate = random.uniform(4, 7);
+    const rate = random.uniform(7, 10);
     repeat(random, { length: 0.8, gap: 0.1 }, (at, length) =>
       sing.note(at, length, {
         frequency: (t) => pitch + depth * Math.sin(2 * Math.PI * rate * t * length),

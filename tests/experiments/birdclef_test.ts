@@ -410,10 +410,17 @@ Deno.test({
     const cwd = await Deno.makeTempDir();
     const out = `${cwd}/run`;
     try {
-      const args = [...TINY, "--epochs", "16", "--init-scale", "1e10", "--growth-interval", "3"];
-      ended(
-        await runLetters([...removeFirst(args, "--epochs"), "--out", out], { cwd, script }),
-      );
+      // Weights as the notebook saves them: timm's names in one more module, and another classifier.
+      const weights = `${cwd}/bird_pretrained.safetensors`;
+      using other = makeModel(FLAGS.parse([]).options, 5);
+      const state = Object.entries(other.stateDict()).map(([name, t]) => [`model.${name}`, t]);
+      await nn.io.saveSafetensors(weights, Object.fromEntries(state));
+      const args = ["--init-scale", "1e10", "--growth-interval", "3", "--weights", weights];
+      const long = TINY.toSpliced(TINY.indexOf("--epochs"), 2, "--epochs", "16");
+      const run = await runLetters([...long, ...args, "--out", out], { cwd, script });
+      ended(run);
+      assertStringIncludes(run.stdout, `load_model: ${weights}`);
+      assertStringIncludes(run.stdout, "The classifier is new: 8 classes");
       const skipped = column(out, "skipped_steps"), scale = column(out, "loss_scale");
       // No gradient of f16 is finite at 1e10 times what it is: both steps of the first epoch are skipped.
       assertEquals([skipped[0], scale[0]], [2, 1e10 / 4]);
@@ -426,10 +433,33 @@ Deno.test({
   },
 });
 
-/** Arguments without the first of two uses of a flag. */
-function removeFirst(args: readonly string[], flag: string): string[] {
-  return args.toSpliced(args.indexOf(flag), 2);
-}
+Deno.test("birdclef-folds: finished folds are not trained again; the table has means and deviations", async () => {
+  const cwd = await Deno.makeTempDir();
+  try {
+    const rows = [3, 7].map((fold) => `a.png,0,owl,a,${fold}\n`).join("");
+    const head = "image_path,label,label_name,group,fold\n";
+    await Deno.writeTextFile(`${cwd}/train.csv`, head + rows);
+    for (const [fold, accuracy] of [[3, 0.5], [7, 0.75]] as const) {
+      await Deno.mkdir(`${cwd}/all/fold-${fold}`, { recursive: true });
+      const metrics = { accuracy, meanRecall: 0.25, cmap: 1, nearestAccuracy: 0.125 };
+      const summary = { experiment: "birdclef", metrics };
+      await Deno.writeTextFile(`${cwd}/all/fold-${fold}/summary.json`, JSON.stringify(summary));
+    }
+    const run = await runLetters(["--data", cwd, "--out", `${cwd}/all`], { cwd, script: folds });
+    ended(run);
+    const cells = Deno.readTextFileSync(`${cwd}/all/folds.txt`).trim().split("\n").slice(1)
+      .map((line) => line.split(/ {2,}/));
+    // The deviation of 50 and 75 is 25 / sqrt(2).
+    assertEquals(cells, [
+      ["fold 3", "50.00 %", "25.00 %", "100.00 %", "12.50 %"],
+      ["fold 7", "75.00 %", "25.00 %", "100.00 %", "12.50 %"],
+      ["mean", "62.50 %", "25.00 %", "100.00 %", "12.50 %"],
+      ["deviation", "17.68 %", "0.00 %", "0.00 %", "0.00 %"],
+    ]);
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+});
 
 Deno.test("birdclef: each wrong input is one line that says what would be right", async (t) => {
   const cwd = await Deno.makeTempDir();
