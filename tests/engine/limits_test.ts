@@ -221,6 +221,10 @@ Deno.test("the largest tiles agree with the smallest", async () => {
 });
 
 Deno.test("shares of K are summed in a fixed order", async () => {
+  const product = (K: number) => (): Results => {
+    const [a, b] = [rand([3, K]), rand([K, 7])];
+    return { a, b, c: a.matmul(b) };
+  };
   const work = (software: boolean) => (): Results => {
     Object.assign(gpu().info, { software });
     const [a, b] = [rand([3, 5000]), rand([5000, 7])];
@@ -228,20 +232,37 @@ Deno.test("shares of K are summed in a fixed order", async () => {
     const w = rand([3, 2, 3, 3], { requiresGrad: true });
     conv2d(image, w).sum().backward();
     return {
+      a,
+      b,
       c: a.matmul(b),
       again: a.matmul(b),
       batch: a.expand(6, 3, 5000).matmul(b),
       dw: w.grad!.detach(),
     };
   };
-  const one = await under({}, work(true));
-  const shared = await under({}, work(false));
-  assert(shared.seen.launches > one.seen.launches, "K was not shared out");
-  for (const [name, want] of Object.entries(one.values)) {
-    const tolerance = 16 * 2 ** -24 * Math.sqrt(5776) * Math.max(...want);
-    assertClose(name, shared.values[name]!, { want, tolerance });
+  const short = await under({}, product(8)), long = await under({}, product(5000));
+  assert(long.seen.launches > short.seen.launches, "K was not shared out");
+  // Sums of 5,000 or 5,776 products in float32.
+  const tolerance = (want: Float64Array, terms: number) =>
+    16 * 2 ** -24 * Math.sqrt(terms) * Math.max(...want);
+  const found = [await under({}, work(true)), await under({}, work(false))];
+  for (const { values } of found) {
+    const { a, b } = values;
+    const want = Float64Array.from({ length: 21 }, (_, i) => {
+      const [m, n] = [Math.floor(i / 7), i % 7];
+      let sum = 0;
+      for (let k = 0; k < 5000; k++) sum += a![m * 5000 + k]! * b![k * 7 + n]!;
+      return sum;
+    });
+    assertClose("c", values.c!, { want, tolerance: tolerance(want, 5000) });
+    assertEquals(values.c, values.again);
+    for (let n = 0; n < 6; n++) {
+      const one = values.batch!.slice(n * 21, (n + 1) * 21);
+      assertClose(`batch ${n}`, one, { want, tolerance: tolerance(want, 5000) });
+    }
   }
-  assertEquals(shared.values.c, shared.values.again);
+  const [one, other] = found.map(({ values }) => values.dw!);
+  assertClose("dw", other!, { want: one!, tolerance: tolerance(one!, 5776) });
 });
 
 Deno.test("the engine runs on a device it is given, with WebGPU's default limits", async () => {

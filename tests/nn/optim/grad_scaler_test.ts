@@ -108,6 +108,7 @@ Deno.test({
     assertEquals(losses[0], losses[1], "a skipped step changes nothing");
     assert(losses.every(Number.isFinite), `losses ${losses}`);
     assert(losses.at(-1)! < 0.2 * losses[0]!, `from ${losses[0]} to ${losses.at(-1)}`);
-    assertEquals(memory().liveBytes, live);
+    // Less, where what earlier tests left behind is collected meanwhile.
+    assert(memory().liveBytes <= live, `${memory().liveBytes} bytes, ${live} before`);
   },
 });
