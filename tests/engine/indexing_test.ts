@@ -119,6 +119,34 @@ Deno.test("a bad index gives NaN and is thrown at the next read, once", async ()
   assertEquals(await whole.array(), [0, 6]);
 });
 
+Deno.test("a bad index is thrown whatever the dtype", async () => {
+  const bad = ids([0, 2]);
+  const f16 = gpu().info.features.has("shader-f16") ? ["f16"] as const : [];
+  for (const dtype of ["f32", "i32", "u32", "bool", ...f16] as const) {
+    const x = zeros([2, 3], { dtype });
+    const index = bad.reshape(2, 1);
+    for (
+      const [name, run] of Object.entries({
+        gather: () => x.gather(0, index),
+        indexSelect: () => x.indexSelect(0, bad),
+        scatter: () => x.scatter(0, index, x.narrow(1, 0, 1)),
+        oneHot: () => oneHot(bad, 2, { dtype }),
+      })
+    ) {
+      await assertRejects(() => run().data(), RangeError, `Cannot ${name} with index 2`, dtype);
+      await synchronize();
+    }
+    if (dtype !== "f32" && dtype !== "f16") continue;
+    await assertRejects(
+      () => x.scatterAdd(0, index, x.narrow(1, 0, 1)).data(),
+      RangeError,
+      "Cannot scatterAdd with index 2",
+      dtype,
+    );
+    await assertRejects(() => embedding(bad, x).data(), RangeError, "index 2", dtype);
+  }
+});
+
 Deno.test("indexing throws for shapes and dtypes before it computes", () => {
   const x = zeros([2, 3]);
   assertThrows(
