@@ -16,7 +16,7 @@ export const FLAGS = defineFlags({
     type: "path",
     help: "Folder of WAV recordings instead: a subfolder a species, or names as Barnowl_1.wav",
   },
-  clips: { type: "integer", default: 1280, min: 20, help: "Built-in recordings" },
+  clips: { type: "integer", default: 640, min: 20, help: "Built-in recordings" },
   fold: { type: "integer", default: 0, min: 0, help: "Fold that validates; the others train" },
   folds: {
     type: "integer",
@@ -168,7 +168,7 @@ export const FLAGS = defineFlags({
       epochs: 12,
       lr: 0.002,
       lrSchedule: "cosine",
-      warmup: 2,
+      warmup: 1,
       initScale: 1024,
       growthInterval: 100,
       keepEpochs: false,

@@ -43,7 +43,7 @@ export const SONG_WINDOWS: SoundView = {
   mels: 64,
 };
 /** To be raised with every change of what is sung, so that old folders are made again. */
-const GENERATOR = 5;
+const GENERATOR = 6;
 
 /**
  * Writes `audio/SPECIES_0.wav` …, `train_images/SPECIES_0.png` … and `train.csv` with the columns
@@ -99,7 +99,7 @@ export function song(index: number, seed: number): Float32Array<ArrayBuffer> {
 
 /** Gusts of noise, of another loudness and colour in each recording. */
 function addWind(samples: Float32Array, random: HostRandom): void {
-  const loudness = Math.exp(random.uniform(Math.log(0.003), Math.log(0.02)));
+  const loudness = Math.exp(random.uniform(Math.log(0.003), Math.log(0.03)));
   const colour = random.uniform(0.2, 0.95), gusts = random.uniform(0.5, 2.5);
   let phase = random.uniform(0, 2 * Math.PI), last = 0;
   for (let i = 0; i < samples.length; i++) {
@@ -145,7 +145,7 @@ class Singer {
 /** What each species sings; no two recordings are the same. */
 const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
   (sing, random) => {
-    const low = random.uniform(1200, 3000), high = low + random.uniform(1200, 2500);
+    const low = random.uniform(1000, 1800), high = low + random.uniform(900, 1800);
     repeat(
       random,
       { length: 0.24, gap: 0.12 },
@@ -153,7 +153,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     );
   },
   (sing, random) => {
-    const low = random.uniform(1200, 3000), high = low + random.uniform(1200, 2500);
+    const low = random.uniform(3000, 4200), high = low + random.uniform(1500, 3000);
     repeat(
       random,
       { length: 0.24, gap: 0.12 },
@@ -161,7 +161,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(3000, 6500);
+    const pitch = random.uniform(3500, 5000);
     repeat(
       random,
       { length: 0.05, gap: 0.06 },
@@ -169,7 +169,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(1800, 3600);
+    const pitch = random.uniform(900, 1800);
     repeat(
       random,
       { length: 0.6, gap: 0.15 },
@@ -177,7 +177,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     );
   },
   (sing, random) => {
-    const pitch = random.uniform(2200, 5000), depth = random.uniform(500, 1000);
+    const pitch = random.uniform(2500, 4000), depth = random.uniform(500, 1000);
     const rate = random.uniform(7, 10);
     repeat(random, { length: 0.8, gap: 0.1 }, (at, length) =>
       sing.note(at, length, {
@@ -185,7 +185,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
       }));
   },
   (sing, random) => {
-    const pitch = random.uniform(600, 1500);
+    const pitch = random.uniform(400, 800);
     repeat(
       random,
       { length: 0.2, gap: 0.15 },
@@ -199,7 +199,7 @@ const SONGS: readonly ((sing: Singer, random: HostRandom) => void)[] = [
     });
   },
   (sing, random) => {
-    const low = random.uniform(1300, 3200), high = low * random.uniform(1.5, 2);
+    const low = random.uniform(1800, 2600), high = low * random.uniform(1.5, 2);
     let upper = random.uniform() < 0.5;
     repeat(random, { length: 0.18, gap: 0.03 }, (at, length) => {
       upper = !upper;
