@@ -25,6 +25,7 @@ import {
   zeros,
 } from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 await init();
 
@@ -153,7 +154,7 @@ Deno.test("grad() says what it cannot do", async () => {
     );
     assertEquals(grad(x.sum(), [other], { allowUnused: true }), [null]);
   });
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });
 
 Deno.test("enableGrad() records inside noGrad()", () => {
@@ -286,7 +287,7 @@ Deno.test("checkpoint() leaves no bytes behind and draws fresh numbers afterward
   assert(a!.some((v, i) => v !== g![i]));
   for (const t of [first!, second!]) t.dispose();
   x.grad = null;
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });
 
 Deno.test("checkpoint() says what it cannot do", () => {

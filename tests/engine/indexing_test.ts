@@ -17,6 +17,7 @@ import {
   zeros,
 } from "../../engine/mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 await init();
 
@@ -260,7 +261,7 @@ Deno.test("nonzero() finds what was there when it was called, and leaves nothing
   const found = await pending;
   assertEquals(await found.array(), [[1], [2]]);
   found.dispose();
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });
 
 Deno.test("randperm() is a permutation, every order about equally often, by seed", async () => {

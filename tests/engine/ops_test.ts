@@ -3,12 +3,13 @@
  * compared and derives the tolerances.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert } from "@std/assert";
 import { init } from "../../engine/gpu/device.ts";
 import { allOps } from "../../engine/op.ts";
 import { memory, synchronize } from "../../engine/read.ts";
 import { checkOp, type Counts } from "../helpers/check_op.ts";
 import { ROOT } from "../helpers/source.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 // A record registers itself when its file is loaded, so a new file is picked up by itself.
 for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
@@ -30,7 +31,7 @@ for (const op of allOps().values()) {
     for (const key of Object.keys(total) as (keyof Counts)[]) total[key] += counts[key];
     const shown = problems.slice(0, 8).map((p) => `  ${p}`).join("\n");
     assert(problems.length === 0, `${problems.length} arrays differ in ${op.name}:\n${shown}`);
-    assertEquals(memory().liveBytes, before, "bytes left behind");
+    assertNothingLeft(before, "bytes left behind");
   });
 }
 

@@ -14,6 +14,7 @@ import {
 } from "../../mod.ts";
 import { assertClose } from "../helpers/close.ts";
 import { Draw } from "../helpers/draw.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 await init();
 
@@ -337,8 +338,8 @@ Deno.test("a forward and backward pass in a scope leaves only gradients behind",
     pass();
   }
   await synchronize();
-  assertEquals(memory().liveBytes, live);
+  assertNothingLeft(live);
   const before = memory().liveBytes;
   scope((): Tensor => net.forward(x)).dispose();
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });

@@ -1,5 +1,6 @@
 import { assertAlmostEquals, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { init, memory, nn, randn, readAll, scope, tensor } from "../../mod.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 await init();
 
@@ -42,7 +43,7 @@ Deno.test("metrics add up over batches on the GPU and leave nothing behind", asy
   for (let i = 0; i < 3; i++) {
     scope(() => total.add_(nn.metrics.topkAccuracy(logits, target, { k: 2, reduction: "sum" })));
   }
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
   assertEquals(await total.item(), 9);
 });
 

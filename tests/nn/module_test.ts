@@ -15,6 +15,7 @@ import {
   tensor,
   zeros,
 } from "../../mod.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
 
 await init();
 
@@ -115,7 +116,7 @@ Deno.test("a parameter outlives the scope it is made in, and takes its data over
   parameter.dispose();
   inner.dispose();
   await synchronize();
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });
 
 Deno.test("a parameter from a view has memory of its own", async () => {
@@ -248,7 +249,7 @@ Deno.test("to() converts floats, shared ones once, and frees the old ones", asyn
   assertThrows(() => net.to("i32"), TypeError, "must be f32 or f16");
   net.dispose();
   await synchronize();
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
 });
 
 Deno.test("toString() prints as PyTorch does", () => {
@@ -308,7 +309,7 @@ Estimated Total Size (MB): 0.01
 ----------------------------------------------------------------`,
   );
   assertEquals(rngState().calls, 0);
-  assertEquals(memory().liveBytes, before);
+  assertNothingLeft(before);
   assertEquals(net.modules().map((m) => m.training), [
     ...[true, true, true, true, true, true],
     ...[false, true],

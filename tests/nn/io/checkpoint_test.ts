@@ -5,6 +5,7 @@ import { loadCheckpoint, saveCheckpoint } from "../../../nn/io/checkpoint.ts";
 import { crc32 } from "../../../nn/io/gzip.ts";
 import { decodeSafetensors, encodeSafetensors } from "../../../nn/io/safetensors_format.ts";
 import { bitFlips, edits, readAll, truncations } from "../../helpers/fuzz.ts";
+import { assertNothingLeft } from "../../helpers/memory.ts";
 
 await init();
 
@@ -214,7 +215,7 @@ Deno.test("loadCheckpoint() refuses a state that does not fit its file, and make
     const error = await refused(checkpoint(state), message);
     assert(error.message.length < 400);
   }
-  assertEquals(memory().liveBytes, liveBytes);
+  assertNothingLeft(liveBytes);
   const back = await loadCheckpoint(checkpoint('{"x":{"$tensor":"a"},"n":1}'));
   assertEquals(back["n"], 1);
   disposeAll(back);

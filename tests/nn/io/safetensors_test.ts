@@ -4,6 +4,7 @@ import { FormatError } from "../../../nn/format_error.ts";
 import type { HostArray, HostDtype } from "../../../nn/io/host_array.ts";
 import { loadSafetensors, saveSafetensors } from "../../../nn/io/safetensors.ts";
 import { decodeSafetensors, encodeSafetensors } from "../../../nn/io/safetensors_format.ts";
+import { assertNothingLeft } from "../../helpers/memory.ts";
 
 await init();
 
@@ -153,7 +154,7 @@ Deno.test("loadSafetensors() makes no tensor from a bad file", async () => {
     z: { dtype: "C64", shape: [1], data: new Float32Array(2) },
   });
   await assertRejects(() => loadSafetensors(bytes), FormatError, 'tensor "z"');
-  assertEquals(memory().liveBytes, liveBytes);
+  assertNothingLeft(liveBytes);
 });
 
 Deno.test("loadSafetensors() names the file", async () => {
@@ -178,6 +179,6 @@ Deno.test("saveSafetensors() leaves no GPU memory behind", async () => {
     await saveSafetensors(`${dir}/w`, { x });
     const { liveBytes } = memory();
     for (let i = 0; i < 3; i++) await saveSafetensors(`${dir}/w`, { x });
-    assertEquals(memory().liveBytes, liveBytes);
+    assertNothingLeft(liveBytes);
   });
 });

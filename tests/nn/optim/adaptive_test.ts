@@ -15,6 +15,7 @@ import {
 import { assertClose } from "../../helpers/close.ts";
 import { Draw } from "../../helpers/draw.ts";
 import { TRAJECTORIES } from "./trajectories.ts";
+import { assertNothingLeft } from "../../helpers/memory.ts";
 
 await init();
 
@@ -256,7 +257,7 @@ Deno.test("ten steps of each optimizer leave live bytes where they were after th
       });
       if (step === 2) live = memory().liveBytes;
     }
-    assertEquals(memory().liveBytes, live, name);
+    assertNothingLeft(live, name);
     await readAll(net.parameters());
     for (const value of [optimizer, net, x]) value.dispose();
   }

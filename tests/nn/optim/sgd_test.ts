@@ -16,6 +16,7 @@ import {
 } from "../../../mod.ts";
 import { assertClose } from "../../helpers/close.ts";
 import { Draw } from "../../helpers/draw.ts";
+import { assertNothingLeft } from "../../helpers/memory.ts";
 
 await init();
 
@@ -406,6 +407,6 @@ Deno.test("fifty training steps leave live bytes where they were after the secon
       total.zero_();
     }
   }
-  assertEquals(memory().liveBytes, live);
+  assertNothingLeft(live);
   assert(losses[1]! < losses[0]! / 2, `the loss did not fall: ${losses}`);
 });
