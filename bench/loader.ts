@@ -15,6 +15,8 @@ import type { DecodeAnswer, DecodeMessage } from "./decode_worker.ts";
 
 const BATCH = 32;
 const THREADS = [1, 2];
+/** Times that an epoch has each file: in a short one the workers' unequal number of batches would show. */
+const REPEATS = 4;
 
 /** Threads that decode files from memory. */
 class Decoders {
@@ -68,9 +70,10 @@ function median(values: readonly number[]): number {
 async function main([dir, rounds = "7"]: readonly string[]): Promise<void> {
   if (dir === undefined) throw new TypeError("Cannot run without a folder of JPEG files: give DIR");
   const names = [...Deno.readDirSync(dir)].map(({ name }) => name).sort();
-  const paths = names.filter((name) => /\.jpe?g$/i.test(name)).map((name) => `${dir}/${name}`);
+  const found = names.filter((name) => /\.jpe?g$/i.test(name)).map((name) => `${dir}/${name}`);
+  const paths = Array.from({ length: REPEATS }, () => found).flat();
   const files = paths.map((path) => ({ path, label: 0 }));
-  console.log(`${paths.length} files of ${dir}, ${navigator.hardwareConcurrency} cores`);
+  console.log(`${found.length} files of ${dir}, ${navigator.hardwareConcurrency} cores`);
   for (const workers of THREADS) {
     const decoders = new Decoders(paths, workers);
     using loader = new DataLoader(new ImageFolder({ classes: [dir], files }), {
