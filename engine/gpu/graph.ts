@@ -11,6 +11,8 @@ import type { Storage } from "./storage.ts";
 export interface Used {
   readonly uniforms: ArrayBuffer;
   readonly storages: readonly Storage[];
+  /** What of the storages' buffers it saw. */
+  readonly windows: readonly GPUBufferBinding[];
 }
 
 /** Takes down the dispatches of one step. */
@@ -18,7 +20,7 @@ export class GraphRecorder {
   readonly memory = new PrivatePool();
   readonly #queue: CommandQueue;
   readonly #pool: BufferPool;
-  readonly #steps: { command: Command; uniforms: ArrayBuffer }[] = [];
+  readonly #steps: (Used & { command: Command })[] = [];
   /** Storages made before the recording, kept alive by the graph. */
   readonly #outside = new Set<Storage>();
 
@@ -51,7 +53,7 @@ export class GraphRecorder {
 
   /** Called by the queue for every dispatch. */
   add(command: Command, used: Used): void {
-    this.#steps.push({ command, uniforms: used.uniforms });
+    this.#steps.push({ command, ...used });
     for (const storage of used.storages) {
       if (storage.pooled.graph === this.memory || this.#outside.has(storage)) continue;
       this.#outside.add(storage.retain());
@@ -70,15 +72,18 @@ export class GraphRecorder {
     const data = new Uint8Array(size);
     this.#steps.forEach(({ uniforms }, i) => data.set(new Uint8Array(uniforms), offsets[i]!));
     const slab = this.#queue.makeSlab(data.buffer);
-    const commands = this.#steps.map(({ command }, i) => ({
-      ...command,
-      slabGroup: slab.group,
-      slabOffset: offsets[i]!,
-    }));
+    // Dispatches that shared a group do so with these uniforms.
+    const groups = new Map<GPUBindGroup, GPUBindGroup>();
+    const commands = this.#steps.map(({ command, windows }, i) => {
+      let group = groups.get(command.group);
+      group ??= this.#queue.makeGroup(command.pipeline, slab, windows);
+      groups.set(command.group, group);
+      return { ...command, group, slabOffset: offsets[i]! };
+    });
     return new Graph(commands, {
       memory: this.memory,
       outside: [...this.#outside],
-      slab: slab.buffer,
+      slab,
       pool: this.#pool,
     });
   }

@@ -1,7 +1,8 @@
 /**
  * Compiled kernels and their layouts. The key is the full shader text, so it cannot go stale.
  *
- * Group 0 holds the uniform slab with a dynamic offset, group 1 the storage buffers.
+ * Group 0 holds the uniform slab with a dynamic offset, then the storage buffers: one bind group a
+ * dispatch, as every one costs the host time.
  */
 
 import { GpuError } from "../errors.ts";
@@ -14,21 +15,19 @@ import type { Limits } from "./device.ts";
 export interface Pipeline {
   readonly kernel: Kernel;
   readonly pipeline: GPUComputePipeline;
-  readonly buffers: GPUBindGroupLayout;
+  readonly bindings: GPUBindGroupLayout;
   /** Number for bind-group cache keys. */
   readonly layoutId: number;
 }
 
 interface Layout {
   readonly id: number;
-  readonly buffers: GPUBindGroupLayout;
+  readonly bindings: GPUBindGroupLayout;
   readonly pipeline: GPUPipelineLayout;
 }
 
 /** Compiles each kernel once. */
 export class PipelineCache {
-  /** Layout of group 0: the uniform slab. */
-  readonly uniformLayout: GPUBindGroupLayout;
   /** Milliseconds spent compiling so far. */
   compileMs = 0;
   /** Gives the text to compile for a kernel in place of its own, for tests that plant faults. */
@@ -46,14 +45,6 @@ export class PipelineCache {
     this.#device = device;
     this.#mostBuffers = options.limits.maxStorageBuffersPerShaderStage;
     this.#enableSubgroups = options.enableSubgroups;
-    this.uniformLayout = device.createBindGroupLayout({
-      label: "uniforms",
-      entries: [{
-        binding: 0,
-        visibility: ShaderStage.COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true },
-      }],
-    });
   }
 
   /** Number of compiled kernels. */
@@ -104,7 +95,7 @@ export class PipelineCache {
     else if (debug().level >= 1) {
       debug().write(`[lathe] compiled ${kernel.name} in ${ms.toFixed(1)} ms`);
     }
-    const entry = { kernel, pipeline, buffers: layout.buffers, layoutId: layout.id };
+    const entry = { kernel, pipeline, bindings: layout.bindings, layoutId: layout.id };
     this.#byText.set(kernel.code, entry);
     this.#byKernel.set(kernel, entry);
     return entry;
@@ -121,20 +112,24 @@ export class PipelineCache {
     const key = access.map((a) => a === "read" ? "r" : "w").join("");
     const known = this.#layouts.get(key);
     if (known) return known;
-    const buffers = this.#device.createBindGroupLayout({
-      label: `storage ${key}`,
-      entries: access.map((a, binding) => ({
-        binding,
-        visibility: ShaderStage.COMPUTE,
-        buffer: { type: a === "read" ? "read-only-storage" as const : "storage" as const },
-      })),
+    const { COMPUTE: visibility } = ShaderStage;
+    const bindings = this.#device.createBindGroupLayout({
+      label: `uniforms, storage ${key}`,
+      entries: [
+        { binding: 0, visibility, buffer: { type: "uniform", hasDynamicOffset: true } },
+        ...access.map((a, i) => ({
+          binding: i + 1,
+          visibility,
+          buffer: { type: a === "read" ? "read-only-storage" as const : "storage" as const },
+        })),
+      ],
     });
     const layout = {
       id: this.#layouts.size,
-      buffers,
+      bindings,
       pipeline: this.#device.createPipelineLayout({
         label: `layout ${key}`,
-        bindGroupLayouts: [this.uniformLayout, buffers],
+        bindGroupLayouts: [bindings],
       }),
     };
     this.#layouts.set(key, layout);

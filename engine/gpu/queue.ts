@@ -50,9 +50,9 @@ export interface Cost {
 /** A dispatch, ready to be encoded. */
 export interface Command {
   readonly pipeline: Pipeline;
+  /** Uniforms and buffers. */
   readonly group: GPUBindGroup;
-  /** Uniforms: whose slab, and where in it. */
-  readonly slabGroup: GPUBindGroup;
+  /** First byte of the uniforms in their slab. */
   readonly slabOffset: number;
   readonly grid: readonly [number, number, number];
   readonly cost: Cost;
@@ -92,9 +92,11 @@ export class CommandQueue {
   readonly #pipelines: PipelineCache;
   readonly #limits: Limits;
   readonly #slab: GPUBuffer;
+  /** What the slab holds, with the uniforms that are not sent yet. */
   readonly #slabHost = new ArrayBuffer(SLAB_BYTES);
   readonly #slabView = new DataView(this.#slabHost);
-  readonly #slabGroup: GPUBindGroup;
+  /** Bytes of the host's copy that may differ from the slab. */
+  #changed = { from: SLAB_BYTES, to: 0 };
   readonly #slabAlign: number;
   readonly #groups = new Map<string, GPUBindGroup>();
   readonly #groupsOf = new Map<number, string[]>();
@@ -112,11 +114,6 @@ export class CommandQueue {
       label: "uniform slab",
       size: SLAB_BYTES,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
-    });
-    this.#slabGroup = device.createBindGroup({
-      label: "uniform slab",
-      layout: pipelines.uniformLayout,
-      entries: [{ binding: 0, resource: { buffer: this.#slab, size: 256 } }],
     });
     pool.onDestroy((id) => this.#forget(id));
   }
@@ -153,7 +150,6 @@ export class CommandQueue {
     const command = {
       pipeline,
       group,
-      slabGroup: this.#slabGroup,
       slabOffset,
       grid,
       cost: run.cost,
@@ -163,6 +159,7 @@ export class CommandQueue {
     this.recorder?.add(command, {
       uniforms: this.#slabHost.slice(slabOffset, slabOffset + kernel.params.length * 4),
       storages: run.buffers.map((b) => b.storage),
+      windows: run.buffers.map((b) => this.#window(b)),
     });
     this.stats.dispatches++;
     if (debug().level >= 2) this.#print(run);
@@ -173,9 +170,7 @@ export class CommandQueue {
     if (this.#commands.length === 0) return;
     this.#device.pushErrorScope("out-of-memory");
     this.#device.pushErrorScope("validation");
-    if (this.#slabUsed > 0) {
-      this.#device.queue.writeBuffer(this.#slab, 0, this.#slabHost, 0, this.#slabUsed);
-    }
+    this.#writeSlab();
     const encoder = this.#device.createCommandEncoder({ label: `batch ${this.#pool.batch}` });
     if (this.profiler) this.#encodeTimed(encoder, this.profiler);
     else {
@@ -194,6 +189,15 @@ export class CommandQueue {
     if (this.#pool.batch % 64 === 0) this.#pool.trim();
   }
 
+  /** Sends what has changed: nothing in a loop whose steps launch the same. Each write costs ~100 µs. */
+  #writeSlab(): void {
+    const { from, to } = this.#changed;
+    if (from < to) {
+      this.#device.queue.writeBuffer(this.#slab, from, this.#slabHost, from, to - from);
+    }
+    this.#changed = { from: SLAB_BYTES, to: 0 };
+  }
+
   /** Records the dispatches of a captured graph again, as they are. */
   replay(commands: readonly Command[], buffers: Iterable<PooledBuffer>): void {
     for (const command of commands) this.#commands.push(command);
@@ -201,20 +205,15 @@ export class CommandQueue {
     this.stats.dispatches += commands.length;
   }
 
-  /** A uniform buffer of a graph's own with its bind group. */
-  makeSlab(data: ArrayBuffer): { buffer: GPUBuffer; group: GPUBindGroup } {
+  /** A uniform buffer of a graph's own. */
+  makeSlab(data: ArrayBuffer): GPUBuffer {
     const buffer = this.#device.createBuffer({
       label: "graph uniforms",
       size: data.byteLength + 256,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     });
     this.#device.queue.writeBuffer(buffer, 0, data);
-    const group = this.#device.createBindGroup({
-      label: "graph uniforms",
-      layout: this.#pipelines.uniformLayout,
-      entries: [{ binding: 0, resource: { buffer, size: 256 } }],
-    });
-    return { buffer, group };
+    return buffer;
   }
 
   /** Alignment of an offset into uniforms, bytes. */
@@ -231,8 +230,7 @@ export class CommandQueue {
         pass.setPipeline(bound);
       }
       offsets[0] = command.slabOffset;
-      pass.setBindGroup(0, command.slabGroup, offsets, 0, 1);
-      pass.setBindGroup(1, command.group);
+      pass.setBindGroup(0, command.group, offsets, 0, 1);
       pass.dispatchWorkgroups(command.grid[0], command.grid[1], command.grid[2]);
     }
   }
@@ -345,8 +343,12 @@ export class CommandQueue {
         throw new Error(`Kernel ${run.kernel.name} needs a value for its param ${name}`);
       }
       const at = offset + i * 4;
+      const before = this.#slabView.getUint32(at, true);
       if (type === "f32") this.#slabView.setFloat32(at, value, true);
       else this.#slabView.setUint32(at, value, true);
+      if (this.#slabView.getUint32(at, true) === before) continue;
+      this.#changed.from = Math.min(this.#changed.from, at);
+      this.#changed.to = Math.max(this.#changed.to, at + 4);
     }
     const bytes = Math.max(params.length * 4, 4);
     this.#slabUsed += Math.ceil(bytes / this.#slabAlign) * this.#slabAlign;
@@ -361,38 +363,20 @@ export class CommandQueue {
       );
     }
     let key = `${pipeline.layoutId}`;
-    const batch = this.#pool.batch;
-    const limit = this.#limits.maxStorageBufferBindingSize;
-    const windows: [number, number][] = [];
     for (const b of buffers) {
-      const pooled = b.storage.pooled;
-      pooled.lastBatch = batch;
-      // Binding to the buffer's end where that is allowed makes the same group fit more launches.
-      const end = pooled.bytes - b.byteOffset <= limit ? pooled.bytes : b.byteEnd;
-      const size = Math.max(Math.ceil((end - b.byteOffset) / 4) * 4, 4);
-      if (size > limit) {
+      b.storage.pooled.lastBatch = this.#pool.batch;
+      const size = this.#windowSize(b);
+      if (size > this.#limits.maxStorageBufferBindingSize) {
         throw new RangeError(
           `Cannot bind ${b.storage.label} to ${kernel.name}: it needs ${mib(size)} and this ` +
-            `adapter binds at most ${mib(limit)}`,
+            `adapter binds at most ${mib(this.#limits.maxStorageBufferBindingSize)}`,
         );
       }
-      windows.push([b.byteOffset, size]);
-      key += `,${pooled.id}@${b.byteOffset}+${size}`;
+      key += `,${b.storage.pooled.id}@${b.byteOffset}+${size}`;
     }
     const known = this.#groups.get(key);
     if (known) return known;
-    const group = this.#device.createBindGroup({
-      label: kernel.name,
-      layout: pipeline.buffers,
-      entries: buffers.map((b, binding) => ({
-        binding,
-        resource: {
-          buffer: b.storage.pooled.buffer,
-          offset: windows[binding]![0],
-          size: windows[binding]![1],
-        },
-      })),
-    });
+    const group = this.makeGroup(pipeline, this.#slab, buffers.map((b) => this.#window(b)));
     if (this.#groups.size >= MOST_GROUPS) {
       this.#groups.clear();
       this.#groupsOf.clear();
@@ -405,6 +389,32 @@ export class CommandQueue {
       else this.#groupsOf.set(id, [key]);
     }
     return group;
+  }
+
+  /** A bind group of uniforms and windows of buffers. */
+  makeGroup(
+    pipeline: Pipeline,
+    slab: GPUBuffer,
+    windows: readonly GPUBufferBinding[],
+  ): GPUBindGroup {
+    const uniforms = { buffer: slab, size: 256 };
+    return this.#device.createBindGroup({
+      label: pipeline.kernel.name,
+      layout: pipeline.bindings,
+      entries: [uniforms, ...windows].map((resource, binding) => ({ binding, resource })),
+    });
+  }
+
+  #window(b: Binding): GPUBufferBinding {
+    const { buffer } = b.storage.pooled;
+    return { buffer, offset: b.byteOffset, size: this.#windowSize(b) };
+  }
+
+  /** Bytes to bind: to the buffer's end where that is allowed, so that a group fits more launches. */
+  #windowSize({ storage: { pooled }, byteOffset, byteEnd }: Binding): number {
+    const limit = this.#limits.maxStorageBufferBindingSize;
+    const end = pooled.bytes - byteOffset <= limit ? pooled.bytes : byteEnd;
+    return Math.max(Math.ceil((end - byteOffset) / 4) * 4, 4);
   }
 
   #forget(id: number): void {

@@ -96,7 +96,7 @@ export function kernel(parts: KernelParts): Kernel {
     : "  unused: u32,";
   const half = parts.buffers.some((b) => b.type.includes("f16"));
   const buffers = parts.buffers.map((b, i) =>
-    `@group(1) @binding(${i}) var<storage, ${b.access === "read" ? "read" : "read_write"}> ` +
+    `@group(0) @binding(${i + 1}) var<storage, ${b.access === "read" ? "read" : "read_write"}> ` +
     `${b.name}: array<${b.type}>;`
   );
   const code = `${half ? "enable f16;\n" : ""}// ${parts.name}
