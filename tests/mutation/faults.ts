@@ -140,12 +140,30 @@ function* shiftedReads(code: string): Generator<Fault> {
   }
 }
 
+/** Turns of all loops that a thread of a faulty kernel may take. */
+const MOST_TURNS = 1 << 18;
+
+/**
+ * The text with loops that end: a bound that a fault reads from a wrong place would make billions of turns.
+ * Kernels with barriers or subgroup functions stay as they are: there the threads must leave together, and
+ * no bound comes from a buffer.
+ */
+function fused(code: string): string {
+  if (/Barrier\(|subgroup/.test(code)) return code;
+  const loops = code.replace(
+    /(\n *(?:for|while) \([^{}]*\) \{)/g,
+    `$1 turns += 1u; if (turns > ${MOST_TURNS}u) { break; }`,
+  );
+  return loops.replace("\n@compute", "\nvar<private> turns: u32;\n@compute");
+}
+
 /** Every fault for a kernel, in a fixed order. */
 export function faultsOf(kernel: Kernel): Fault[] {
   const { code } = kernel;
   return [scaledStores, idleAtomics, shortBounds, swappedStrides, droppedTerms, shiftedReads]
     .flatMap((plant) => [...plant(code)])
-    .filter((fault) => fault.code !== code);
+    .filter((fault) => fault.code !== code)
+    .map(({ what, code }) => ({ what, code: fused(code) }));
 }
 
 /** Faults that change no result: kernel, fault and why. */

@@ -23,6 +23,9 @@ interface Used {
 /** Kernels that tests bring along. */
 const OF_TESTS = /^(poison$|planted_|philox_known)/;
 
+/** Seconds after which a fault is worth a line. */
+const SLOW = 20;
+
 /** Runs a case; true if something is wrong. */
 async function fails(subject: Case): Promise<boolean> {
   try {
@@ -126,7 +129,10 @@ async function main(): Promise<number> {
         counts.equivalent++;
         continue;
       }
+      const begin = performance.now();
       const outcome = await tryFault(entry, fault);
+      const took = (performance.now() - begin) / 1000;
+      if (took > SLOW) console.log(`${took.toFixed(0)} s for ${name}: ${fault.what}`);
       counts[outcome]++;
       const tried = counts.caught + counts.survived;
       if (tried % 100 === 0) console.log(`${tried} tried, the last in ${name}`);
