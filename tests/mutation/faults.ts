@@ -144,11 +144,11 @@ function* shiftedReads(code: string): Generator<Fault> {
 const MOST_TURNS = 1 << 18;
 
 /**
- * The text with loops that end: a bound that a fault reads from a wrong place would make billions of turns.
- * Kernels with barriers or subgroup functions stay as they are: there the threads must leave together, and
- * no bound comes from a buffer.
+ * A kernel's text with loops that end: a bound that a fault writes or reads wrong would make billions of
+ * turns. Kernels with barriers or subgroup functions stay as they are: there the threads must leave
+ * together, and no bound comes from a buffer.
  */
-function fused(code: string): string {
+export function fused(code: string): string {
   if (/Barrier\(|subgroup/.test(code)) return code;
   const loops = code.replace(
     /(\n *(?:for|while) \([^{}]*\) \{)/g,
