@@ -26,6 +26,12 @@ export interface CaptionerOptions {
   hiddenDim?: number;
   /** Layers of the LSTM. Default 1. */
   numLayers?: number;
+  /**
+   * Added to the biases of the LSTM's forget gates at the start. With 1 or 2 the gates begin more open, and
+   * a gradient reaches words further back (Jozefowicz, Zaremba, Sutskever 2015,
+   * https://proceedings.mlr.press/v37/jozefowicz15.html). Default 0, as in PyTorch.
+   */
+  forgetBias?: number;
   /** Depth of the residual net, or four small blocks that learn from scratch. Default 50. */
   encoder?: 18 | 34 | 50 | "small";
   /** Side of the square images, which gives the size of the small encoder's features. Default 224. */
@@ -133,9 +139,15 @@ export class CaptionDecoder extends Module {
   /** @param options As for {@linkcode captioner}. */
   constructor(options: CaptionerOptions) {
     super();
-    const { vocabSize, embedDim = 256, hiddenDim = 512, numLayers = 1 } = options;
+    const { vocabSize, embedDim = 256, hiddenDim = 512, numLayers = 1, forgetBias = 0 } = options;
     this.embedding = new Embedding(vocabSize, embedDim);
     this.lstm = new LSTM(embedDim, hiddenDim, { numLayers, batchFirst: true });
+    for (const [name, bias] of forgetBias === 0 ? [] : this.lstm.namedParameters()) {
+      // Gates are in the order input, forget, cell, output.
+      if (name.startsWith("bias_ih")) {
+        noGrad(() => bias.narrow(0, hiddenDim, hiddenDim).add_(forgetBias));
+      }
+    }
     this.fc = new Linear(hiddenDim, vocabSize);
   }
 

@@ -76,6 +76,27 @@ Deno.test("captioner(): frozen statistics stay, and batch statistics move when a
   );
 });
 
+Deno.test("captioner(): forgetBias is added to the forget gates of every layer and to nothing else", async () => {
+  const H = 3;
+  const decoder = (forgetBias?: number) => {
+    manualSeed(1);
+    return new nn.models.CaptionDecoder({
+      ...{ vocabSize: 5, embedDim: 2, hiddenDim: H, numLayers: 2 },
+      forgetBias,
+    });
+  };
+  const plain = decoder(), open = decoder(2);
+  for (const [name, before] of plain.namedParameters()) {
+    const [old, after] = [await before.data(), await open.stateDict()[name]!.data()];
+    const raised = name.startsWith("lstm.bias_ih_l") ? [H, 2 * H] : [0, 0];
+    const wanted = Array.from(
+      old,
+      (v, i) => Math.fround(i >= raised[0]! && i < raised[1]! ? v + 2 : v),
+    );
+    assertEquals(Array.from(after as Float32Array), wanted, name);
+  }
+});
+
 Deno.test("Embedding starts as PyTorch's, keeps the padding row at zero and prints itself", async () => {
   manualSeed(2);
   const layer = new nn.Embedding(50, 40, { paddingIdx: -50 });
