@@ -204,22 +204,31 @@ export function uploadCaptions({ ids, rows, length }: CaptionBatch): { ids: Tens
 }
 
 /**
- * An order of pairs that keeps the captions of a picture together, the pictures shuffled anew each
- * epoch: a batch then has few pictures, each of which is encoded once.
+ * An order of pairs with `count` captions of each picture side by side (all of them where it has fewer), so
+ * that a batch has few pictures, each of which is encoded once. Pictures and captions are drawn anew each
+ * epoch.
  */
-export function byPicture(pairs: readonly Pair[], seed: number): nn.data.Sampler {
+export function byPicture(
+  pairs: readonly Pair[],
+  { count, seed }: { count: number; seed: number },
+): nn.data.Sampler {
   const groups = new Map<number, number[]>();
   pairs.forEach(({ picture }, i) => {
     const group = groups.get(picture);
     if (group) group.push(i);
     else groups.set(picture, [i]);
   });
+  const all = [...groups.values()];
   return {
-    length: pairs.length,
+    length: all.reduce((total, group) => total + Math.min(count, group.length), 0),
     indices(epoch) {
-      const order = [...groups.values()];
-      new data.HostRandom(seed, epoch).shuffle(order);
-      return order.flat();
+      const random = new data.HostRandom(seed, epoch);
+      const order = all.map((group) => [...group]);
+      random.shuffle(order);
+      return order.flatMap((group) => {
+        random.shuffle(group);
+        return group.slice(0, count);
+      });
     },
   };
 }

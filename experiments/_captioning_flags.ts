@@ -55,12 +55,21 @@ export const FLAGS = defineFlags({
   },
   embedDim: { type: "integer", default: 256, min: 1, help: "Length of a word's vector" },
   hiddenDim: { type: "integer", default: 512, min: 1, help: "Features of the LSTM" },
+  forgetBias: {
+    type: "number",
+    default: 0,
+    help:
+      "Added to the biases of the LSTM's forget gates at the start: larger, and it remembers longer",
+  },
 
   batchSize: { group: "Training", type: "integer", default: 64, min: 2, help: "Captions a step" },
-  byPicture: {
-    type: "boolean",
-    default: false,
-    help: "Batches hold all captions of a picture, which is encoded once",
+  captionsPerPicture: {
+    type: "integer",
+    default: 0,
+    min: 0,
+    help:
+      "Captions of each picture an epoch, chosen anew each time and kept together in a batch, so that " +
+      "the picture is encoded once; 0 takes all captions in any order",
   },
   epochs: { type: "integer", default: 50, min: 1, help: "Epochs" },
   lr: { type: "number", default: 0.001, above: 0, help: "Learning rate of Adam" },
@@ -95,9 +104,10 @@ export const FLAGS = defineFlags({
       frozen: false,
       embedDim: 64,
       hiddenDim: 128,
-      batchSize: 160,
-      byPicture: true,
-      epochs: 32,
+      forgetBias: 2,
+      batchSize: 64,
+      captionsPerPicture: 2,
+      epochs: 20,
       lr: 0.003,
       lrSchedule: "cosine",
     },
@@ -110,6 +120,8 @@ export const QUICK_WITH_DATA: Partial<CaptioningOptions> = {
   size: 64,
   embedDim: 128,
   hiddenDim: 256,
+  batchSize: 160,
+  captionsPerPicture: 5,
   epochs: 15,
   minWordFreq: 2,
 };

@@ -92,12 +92,13 @@ function checkOptions(options: CaptioningOptions): void {
 
 /** A new model as the options say. */
 export function makeModel(options: CaptioningOptions, vocabulary: Vocabulary): nn.models.Captioner {
-  const { encoder, embedDim, hiddenDim, size, frozen, encoderStatistics } = options;
+  const { encoder, embedDim, hiddenDim, forgetBias, size, frozen, encoderStatistics } = options;
   const depths = { resnet18: 18, resnet34: 34, resnet50: 50, small: "small" } as const;
   return nn.models.captioner({
     vocabSize: vocabulary.size,
     embedDim,
     hiddenDim,
+    forgetBias,
     encoder: depths[encoder],
     imageSize: size,
     frozen,
@@ -112,6 +113,7 @@ class Training {
   readonly #model: nn.models.Captioner;
   readonly #optimizer: nn.optim.Adam;
   readonly #scheduler: nn.optim.LRScheduler;
+  readonly #loader: nn.data.DataLoader<number, CaptionBatch>;
   readonly #loop: TrainingLoop<CaptionBatch, EpochRow>;
   /** On the GPU: sum of losses over words, words, and the mean loss of the last batch. */
   readonly #totals: Tensor = zeros([3]);
@@ -138,16 +140,15 @@ class Training {
     this.#scheduler = options.lrSchedule === "cosine"
       ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
       : new nn.optim.LambdaLR(this.#optimizer, { lrLambda: () => 1 });
-    const indices = { length: sets.train.length, get: (i: number) => i };
+    const { batchSize, captionsPerPicture: count, seed } = options;
+    this.#loader = new nn.data.DataLoader({ length: sets.train.length, get: (i: number) => i }, {
+      batchSize,
+      ...count > 0 ? { sampler: byPicture(sets.train, { count, seed }) } : { shuffle: true, seed },
+      collate: (chosen: number[]) => collate(chosen.map((i) => sets.train[i]!)),
+    });
     this.#loop = new TrainingLoop({
       start,
-      loader: new nn.data.DataLoader(indices, {
-        batchSize: options.batchSize,
-        ...options.byPicture
-          ? { sampler: byPicture(sets.train, options.seed) }
-          : { shuffle: true, seed: options.seed },
-        collate: (chosen: number[]) => collate(chosen.map((i) => sets.train[i]!)),
-      }),
+      loader: this.#loader,
       state: {
         model: this.#model,
         optimizer: this.#optimizer,
@@ -307,7 +308,7 @@ class Training {
     folder.log(`${count(parameters.filter((p) => !frozen.has(p)))} training parameters.`);
     folder.log(
       `${pictures.length - valPictures.length} pictures and ${train.length} captions to train on ` +
-        `(${Math.ceil(train.length / options.batchSize)} batches of ${options.batchSize}), ` +
+        `(${this.#loader.length} batches of ${options.batchSize} an epoch), ` +
         `${valPictures.length} and ${val.length} to validate`,
     );
     const entropy = unigramEntropy(train.map(({ ids }) => ids));

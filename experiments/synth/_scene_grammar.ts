@@ -61,7 +61,12 @@ const PLACES: Readonly<Record<SceneSide, string>> = {
   bottom: "at the bottom",
 };
 
-/** A random scene; two groups differ in colour and in shape. */
+const SIDES = Object.keys(OPPOSITE) as SceneSide[];
+
+/**
+ * A random scene; two groups differ in colour and in shape. Of two the first is the left or the upper one,
+ * the order in which people read.
+ */
 export function randomScene(random: HostRandom): Scene {
   const pick = <T>(from: readonly T[]): T => from[random.integer(0, from.length)]!;
   const group = (): SceneGroup => ({
@@ -70,11 +75,10 @@ export function randomScene(random: HostRandom): Scene {
     shape: pick(SHAPES),
   });
   const first = group();
-  const side = pick(Object.keys(OPPOSITE) as SceneSide[]);
-  if (random.uniform() < 0.35) return { groups: [first], side };
+  if (random.uniform() < 0.35) return { groups: [first], side: pick(SIDES) };
   let second = group();
   while (second.colour === first.colour || second.shape === first.shape) second = group();
-  return { groups: [first, second], side };
+  return { groups: [first, second], side: pick(["left", "top"]) };
 }
 
 /** A group in words: `a red circle`, `two red circles`. */
@@ -102,7 +106,7 @@ export function sceneCaptions({ groups, side }: Scene): string[] {
     `${a} ${RELATIONS[side]} ${b}`,
     `${there(first)} ${a} ${RELATIONS[side]} ${b}`,
     `a picture with ${a} and ${b}`,
-    `${b} ${RELATIONS[other]} ${a}`,
+    `${RELATIONS[other]} ${a} ${there(groups[1]!)} ${b}`,
     `${a} ${PLACES[side]} and ${b} ${PLACES[other]}`,
   ];
 }
@@ -132,15 +136,23 @@ const FORMS: readonly [RegExp, (words: readonly string[]) => Statement | null][]
   [form(`a picture with ${PHRASE} ${PLACE}`), (w) => one(w, 0, 4)],
   [form(`${PLACE} ${THERE}${PHRASE}`), (w) => agrees(w[1]!, one(w, 2, 0))],
   [form(`${PHRASE} can be seen ${PLACE}`), (w) => one(w, 0, 4)],
-  [form(`${PHRASE} ${RELATION} ${PHRASE}`), (w) => two(w, 0, sideOf(w[4]!, RELATIONS))],
+  [
+    form(`${PHRASE} ${RELATION} ${PHRASE}`),
+    (w) => two(w.slice(0, 4), w.slice(5), sideOf(w[4]!, RELATIONS)),
+  ],
   [
     form(`${THERE}${PHRASE} ${RELATION} ${PHRASE}`),
-    (w) => agrees(w[0]!, two(w, 1, sideOf(w[5]!, RELATIONS))),
+    (w) => agrees(w[0]!, two(w.slice(1, 5), w.slice(6), sideOf(w[5]!, RELATIONS))),
+  ],
+  [
+    form(`${RELATION} ${PHRASE} ${THERE}${PHRASE}`),
+    (w) => agrees(w[5]!, two(w.slice(6), w.slice(1, 5), sideOf(w[0]!, RELATIONS))),
   ],
   [form(`a picture with ${PHRASE} and ${PHRASE}`), (w) => pair(w.slice(0, 4), w.slice(4, 8))],
   [form(`${PHRASE} ${PLACE} and ${PHRASE} ${PLACE}`), (w) => {
     const side = sideOf(w[4]!, PLACES);
-    return sideOf(w[9]!, PLACES) === OPPOSITE[side] ? two(w, 0, side) : null;
+    if (sideOf(w[9]!, PLACES) !== OPPOSITE[side]) return null;
+    return two(w.slice(0, 4), w.slice(5, 9), side);
   }],
 ];
 
@@ -154,9 +166,13 @@ function one(words: readonly string[], at: number, place: number): Statement | n
   return group && { groups: [group], side: sideOf(words[place]!, PLACES) };
 }
 
-/** Two groups of four words each, with one word for a place between. */
-function two(words: readonly string[], at: number, side: SceneSide): Statement | null {
-  const both = pair(words.slice(at, at + 4), words.slice(at + 5, at + 9));
+/** Two groups of four words each, the first on `side` of the second. */
+function two(
+  first: readonly string[],
+  second: readonly string[],
+  side: SceneSide,
+): Statement | null {
+  const both = pair(first, second);
   return both && { ...both, side };
 }
 

@@ -26,7 +26,7 @@ export interface WriteScenesOptions {
 
 const SIDE = 64;
 /** To be raised with every change of what is drawn, so that old folders are drawn again. */
-const GENERATOR = 2;
+const GENERATOR = 3;
 const NAME = /^scene_(\d+)\.png$/;
 
 /**

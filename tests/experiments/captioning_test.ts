@@ -58,18 +58,22 @@ Deno.test("captioning: a batch is sorted by length and padded", () => {
   assertEquals([...ids.subarray(0, 16)], [1, 4, 4, 4, 2, 0, 0, 0, 1, 5, 2, 0, 0, 0, 0, 0]);
 });
 
-Deno.test("captioning: an order by picture keeps its captions together, another one each epoch", () => {
-  const pairs = [0, 1, 0, 2, 1, 2].map((picture) => ({ picture, ids: [1, 2] }));
-  const sampler = byPicture(pairs, 1);
-  const orders = [0, 1, 2, 3, 4, 5].map((epoch) => Array.from(sampler.indices(epoch)));
-  for (const order of orders) {
-    assertEquals(order.toSorted(), [0, 1, 2, 3, 4, 5]);
-    for (const i of [0, 2, 4]) {
-      assertEquals(pairs[order[i]!]!.picture, pairs[order[i + 1]!]!.picture);
+Deno.test("captioning: an order by picture keeps its captions together, others each epoch", () => {
+  const pairs = [0, 1, 0, 2, 1, 2, 0].map((picture) => ({ picture, ids: [1, 2] }));
+  for (const [count, length] of [[1, 3], [2, 6], [3, 7], [9, 7]] as const) {
+    const sampler = byPicture(pairs, { count, seed: 1 });
+    assertEquals(sampler.length, length);
+    const orders = Array.from({ length: 30 }, (_, epoch) => Array.from(sampler.indices(epoch)));
+    for (const order of orders) {
+      assertEquals([order.length, new Set(order).size], [length, length]);
+      const seen = order.map((i) => pairs[i]!.picture);
+      const runs = seen.filter((picture, at) => picture !== seen[at - 1]);
+      assertEquals(runs.toSorted(), [0, 1, 2], `not side by side: ${seen}`);
     }
+    assertEquals(new Set(orders.flat()).size, 7, "captions are left out in every epoch");
+    assert(new Set(orders.map(String)).size > 1, "always the same order");
+    assertEquals(Array.from(byPicture(pairs, { count, seed: 1 }).indices(3)), orders[3]);
   }
-  assert(new Set(orders.map(String)).size > 1, "always the same order");
-  assertEquals(Array.from(byPicture(pairs, 1).indices(3)), orders[3]);
 });
 
 Deno.test("captioning: captions of a scene are grammatical and true, of another one false", () => {
@@ -97,6 +101,10 @@ Deno.test("captioning: captions of a scene are grammatical and true, of another 
       ["a red circle to the left of two blue squares", true],
       ["two blue squares to the right of a red circle", true],
       ["a picture with two blue squares and a red circle", true],
+      ["to the right of a red circle there are two blue squares", true],
+      ["to the left of two blue squares there is a red circle", true],
+      ["to the left of a red circle there are two blue squares", false],
+      ["to the right of a red circle there is two blue squares", false],
       ["a red circle to the right of two blue squares", false],
       ["a red circle to the left of three blue squares", false],
       ["a red circles to the left of two blue squares", false],
