@@ -15,6 +15,9 @@ import type {
 /** Width of a picture's cell in CSS pixels; small pictures are enlarged. */
 const MIN_CELL = 72;
 const MAX_CELL = 256;
+/** Least width of a cell under whose picture more than {@linkcode LABEL} characters stand. */
+const SENTENCE_CELL = 168;
+const LABEL = 20;
 
 /** Text that is HTML already. */
 export class Html {
@@ -113,7 +116,11 @@ width="${width}" height="${height}">`;
     return markup`<figure${mark}>${image}<figcaption>${caption}${below}</figcaption></figure>`;
   });
   const widest = Math.max(...images.map(({ picture }) => picture.width));
-  const cell = Math.min(MAX_CELL, Math.max(MIN_CELL, widest));
+  const longest = Math.max(
+    ...images.map(({ caption, detail = "" }) => Math.max(caption.length, detail.length)),
+  );
+  const least = longest > LABEL ? SENTENCE_CELL : MIN_CELL;
+  const cell = Math.min(MAX_CELL, Math.max(least, widest));
   return markup`${filter}<div class="gallery" style="--cell:${cell}px">${figures}</div>`;
 }
 

@@ -97,6 +97,22 @@ Deno.test("buildReport() puts curves that follow each other into one row", async
   assertEquals(page.match(/<section class="curves">/g)?.length, 3);
 });
 
+Deno.test("buildReport() gives small pictures with sentences below them room for words", async () => {
+  const cell = async (caption: string, detail?: string) => {
+    const picture = { width: 8, height: 8, channels: 1, data: new Uint8Array(64) } as const;
+    const text = await sections({
+      kind: "images",
+      title: "Images",
+      images: [{ picture, caption: "a" }, { picture, caption, detail }],
+    });
+    return Number(/--cell:(\d+)px/.exec(text)?.[1]);
+  };
+  const narrow = await cell("q", "was g");
+  assert(narrow < 100, `${narrow}`);
+  assert(await cell("three green circles to the left of a red square") > 2 * narrow);
+  assert(await cell("q", "three green circles to the left of a red square") > 2 * narrow);
+});
+
 Deno.test("buildReport() shows pictures as PNG, in grey and in colour", async () => {
   for (const channels of [1, 3, 4] as const) {
     const data = Uint8Array.from({ length: 6 * channels }, (_, i) => (i * 37) % 256);
