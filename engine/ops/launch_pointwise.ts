@@ -6,6 +6,7 @@ import { gpu } from "../gpu/device.ts";
 import { linearGrid, stridedValues } from "../kernels/kernel.ts";
 import { POINTWISE_VEC, pointwiseKernel, type PointwiseSpec } from "../kernels/pointwise.ts";
 import { broadcastStrides, collapse } from "../shape.ts";
+import { transposedCopy } from "./transpose.ts";
 
 /** A named operand: an array (broadcast to the output) or a number that goes to the uniform block. */
 export type PointwiseArgument = DeviceArray | {
@@ -104,6 +105,8 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
 export function copyOf(array: DeviceArray, dtype: DType = array.dtype): DeviceArray {
   const { compute } = DTYPES[dtype];
   const bool = dtype === "bool";
+  const turned = dtype === array.dtype ? transposedCopy(array) : undefined;
+  if (turned) return turned;
   return pointwise({
     name: dtype === array.dtype ? "copy" : `cast_${array.dtype}_${dtype}`,
     inputs: { x: array },
