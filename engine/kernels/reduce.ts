@@ -2,8 +2,9 @@
  * y[o, i] = finish( combine over r of load(x[o, r, i]) ) for a contiguous x seen as [outer, R, inner].
  *
  * A thread owns one (o, i) and one of `splits` interleaved shares of R; with splits > 1 the partial
- * results [outer, inner, splits] are reduced by a second run of the same kernel. No atomics: the
- * order of additions is fixed by the shape. Eight running sums a thread would change the error bound
+ * results are reduced by a second run of the same kernel. Neighbouring threads take neighbouring
+ * elements: shares, or where `by_column` is 1 columns; the partial results are [outer, inner, splits] or
+ * [splits, outer, inner]. No atomics: the order of additions is fixed by the shape. Eight running sums a thread would change the error bound
  * only by a constant, so there is one. Source: ours.
  */
 
@@ -29,12 +30,16 @@ export interface ReduceSpec {
   readonly module?: string;
 }
 
+/** Elements a turn of the loop. A turn of software Vulkan costs more than an addition. */
+const UNROLL = 8;
+
 /** Builds one pass. */
 export const reduceKernel: (spec: ReduceSpec) => Kernel = memoized(buildReduce);
 
 function buildReduce(spec: ReduceSpec): Kernel {
   const stored = DTYPES[spec.input].storage;
   const element = stored === spec.accumulator ? "b_x[at]" : `${spec.accumulator}(b_x[at])`;
+  const turn = `a = combine(a, map(${element})); at += step;`;
   const out = DTYPES[spec.output].storage;
   const result = out === spec.accumulator ? spec.finish : `${out}(${spec.finish})`;
   return kernel({
@@ -48,6 +53,7 @@ function buildReduce(spec: ReduceSpec): Kernel {
       length: "u32",
       inner: "u32",
       splits: "u32",
+      by_column: "u32",
       count: "f32",
       first: "f32",
     },
@@ -57,14 +63,23 @@ fn combine(a: ${spec.accumulator}, x: ${spec.accumulator}) -> ${spec.accumulator
   return ${spec.combine};
 }`,
     body: `${linearThread("t", "p.outputs * p.splits")}
-  let o = t / p.splits;
-  let share = t % p.splits;
+  let by_column = p.by_column != 0u;
+  let size = select(p.splits, p.outputs, by_column);
+  let first = t / size;
+  let second = t - first * size;
+  let o = select(first, second, by_column);
+  let share = select(second, first, by_column);
   var at = (o / p.inner) * p.length * p.inner + o % p.inner + share * p.inner;
   let step = p.splits * p.inner;
   var a = ${spec.accumulator}(${spec.init});
-  for (var r = share; r < p.length; r += p.splits) {
-    a = combine(a, map(${element}));
-    at += step;
+  var left = (p.length - share + p.splits - 1u) / p.splits;
+  while (left >= ${UNROLL}u) {
+${Array(UNROLL).fill(`    ${turn}`).join("\n")}
+    left -= ${UNROLL}u;
+  }
+  while (left > 0u) {
+    ${turn}
+    left -= 1u;
   }
   b_y[t] = ${result};`,
   });

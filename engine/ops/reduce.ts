@@ -99,6 +99,9 @@ export function reduce(
   return array;
 }
 
+/** Columns from which on neighbouring threads take columns: the lanes of a software subgroup. */
+const COLUMNS = 8;
+
 /** Reduces one run of neighbouring dimensions. */
 function reduceRun(
   x: DeviceArray,
@@ -114,7 +117,7 @@ function reduceRun(
 ): DeviceArray {
   const { array, outer, length, inner } = asMiddle(x, run.dims);
   const outputs = outer * inner;
-  const splits = sharesOf(length, outputs);
+  const splits = sharesOf(length, outputs), byColumn = inner >= COLUMNS;
   const pass = (
     input: DeviceArray,
     size: { length: number; inner: number; splits: number },
@@ -137,7 +140,13 @@ function reduceRun(
     gpu().queue.launch({
       kernel: reduceKernel(spec),
       buffers: [operand(input).binding, operand(y).binding],
-      params: { outputs, ...size, count: run.count, first: run.first ?? 0 },
+      params: {
+        outputs,
+        ...size,
+        by_column: Number(byColumn),
+        count: run.count,
+        first: run.first ?? 0,
+      },
       grid: linearGrid(outputs * size.splits, gpu().limits.maxComputeWorkgroupsPerDimension),
       cost: { flops: input.size, bytes: input.bytes + y.bytes },
     });
@@ -149,9 +158,9 @@ function reduceRun(
     map,
     finish: "a",
     output: run.accumulator,
-    shape: [outputs, splits],
+    shape: byColumn ? [splits, outputs] : [outputs, splits],
   });
-  return pass(partial, { length: splits, inner: 1, splits: 1 }, {
+  return pass(partial, { length: splits, inner: byColumn ? outputs : 1, splits: 1 }, {
     map: "x",
     finish,
     output,
@@ -205,6 +214,8 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   { inputs: [{ shape: [] }], attrs: {} },
   { inputs: [{ shape: [1025] }], attrs: {}, grad: false },
   { inputs: [{ shape: [3, 700] }], attrs: { dim: 1 }, grad: false },
+  { inputs: [{ shape: [701, 9] }], attrs: { dim: 0 }, grad: false },
+  { inputs: [{ shape: [2, 530, 8] }], attrs: { dim: 1 }, grad: false },
 ];
 
 /** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
