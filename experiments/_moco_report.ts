@@ -6,6 +6,9 @@ import { closingSections } from "./_report.ts";
 import type { Cifar10Images } from "../nn/data/mod.ts";
 import type { ProbeTask } from "./_moco_probe.ts";
 
+/** Enlargement of pictures, so that names fit below them. */
+const ZOOM = 3;
+
 /** Numbers of one epoch; fractions in 0..1, null where not measured. */
 export interface EpochRow {
   readonly epoch: number;
@@ -81,6 +84,7 @@ export async function writeMocoReport(path: string, report: MocoReport): Promise
   const { history, results, knn } = report;
   const x = { label: "Epoch", values: history.map((h) => h.epoch) };
   const ten = results.find((r) => r.classes === 10 && r.share === 1)!;
+  const measured = history.filter((h) => h.knn !== null);
   const sections: ReportSection[] = [
     {
       kind: "curves",
@@ -92,12 +96,13 @@ export async function writeMocoReport(path: string, report: MocoReport): Promise
     {
       kind: "curves",
       title: "Nearest neighbours",
-      note: "Top-1 accuracy of a vote of the nearest training images, during pre-training.",
-      x,
+      note:
+        "Top-1 accuracy of a vote of the nearest training images; at 0 the untrained encoder's.",
+      x: { label: "Epoch", values: [0, ...measured.map((h) => h.epoch)] },
       y: { label: "Top-1", unit: "%" },
       series: [{
         name: "kNN",
-        values: history.map((h) => h.knn === null ? null : 100 * h.knn),
+        values: [100 * knn.untrained, ...measured.map((h) => 100 * h.knn!)],
       }],
     },
     {
@@ -108,8 +113,11 @@ export async function writeMocoReport(path: string, report: MocoReport): Promise
     },
     ...report.rows.map((row, i): ReportSection => ({
       kind: "images",
-      title: i === 0 ? "Test images and their nearest training images" : "",
-      note: i === 0 ? "First the test image; other classes are marked." : undefined,
+      title: `Nearest to test image ${row.query + 1}`,
+      note: i === 0
+        ? "First the test image, then the training images nearest to it; other classes are marked."
+        : undefined,
+      filter: false,
       images: [
         tile(report, { set: report.test, index: row.query, truth: undefined }),
         ...row.nearest.map((index) =>
@@ -146,13 +154,18 @@ function tile(
   };
 }
 
-/** An image with its colours side by side. */
-function picture({ images, width, height }: Cifar10Images, index: number): nn.run.ReportPicture {
-  const pixels = width * height;
-  const start = index * 3 * pixels;
-  const data = new Uint8Array(3 * pixels);
-  for (let i = 0; i < pixels; i++) {
-    for (let k = 0; k < 3; k++) data[3 * i + k] = images[start + k * pixels + i]!;
+/** An image with its colours side by side, {@linkcode ZOOM} times as wide. */
+function picture(set: Cifar10Images, index: number): nn.run.ReportPicture {
+  const start = index * 3 * set.width * set.height;
+  const [width, height] = [ZOOM * set.width, ZOOM * set.height];
+  const data = new Uint8Array(3 * width * height);
+  for (let at = 0, y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const pixel = Math.floor(y / ZOOM) * set.width + Math.floor(x / ZOOM);
+      for (let k = 0; k < 3; k++) {
+        data[at++] = set.images[start + k * set.width * set.height + pixel]!;
+      }
+    }
   }
   return { width, height, channels: 3, data };
 }

@@ -35,6 +35,8 @@ export interface CurvesSection extends BaseSection {
 /** Pictures in a grid. */
 export interface ImagesSection extends BaseSection {
   kind: "images";
+  /** Whether the page offers to show the wrong ones alone, where there are some. Default true. */
+  filter?: boolean;
   images: readonly {
     picture: ReportPicture;
     /** Below the picture, e.g. the prediction. */

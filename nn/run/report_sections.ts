@@ -102,9 +102,9 @@ function renderCurves({ title, x, y, series }: CurvesSection): Html {
 <details class="numbers"><summary>Numbers</summary>${numbers}</details>`;
 }
 
-function renderImages({ images }: ImagesSection): Html {
+function renderImages({ images, filter: offered = true }: ImagesSection): Html {
   const wrong = images.filter((image) => image.wrong).length;
-  const filter = wrong === 0 ? "" : markup`<label class="filter"><input type="checkbox">
+  const filter = !offered || wrong === 0 ? "" : markup`<label class="filter"><input type="checkbox">
 Only the wrong ones (${wrong} of ${images.length})</label>`;
   const figures = images.map(({ picture, caption, detail, wrong }) => {
     const text = detail === undefined ? caption : `${caption}, ${detail}`;

@@ -134,17 +134,21 @@ Deno.test("buildReport() shows pictures as PNG, in grey and in colour", async ()
 
 Deno.test("buildReport() marks wrong predictions in words, not by colour only", async () => {
   const picture = { width: 1, height: 1, channels: 1 as const, data: new Uint8Array(1) };
-  const text = await sections({
-    kind: "images",
+  const images = {
+    kind: "images" as const,
     title: "Images",
     images: [
       { picture, caption: "S", detail: "true S" },
       { picture, caption: "Z", detail: "true S", wrong: true },
     ],
-  });
+  };
+  const text = await sections(images);
   assertEquals(text.match(/<figure class="wrong">/g)?.length, 1);
   assert(text.includes(`alt="Z, true S"`));
   assert(text.includes("Only the wrong ones (1 of 2)"));
+  const plain = await sections({ ...images, filter: false });
+  assertEquals(plain.match(/<figure class="wrong">/g)?.length, 1);
+  assert(!plain.includes("Only the wrong ones"));
 });
 
 Deno.test("buildReport() says counts and shares of a confusion matrix", async () => {
