@@ -1,7 +1,7 @@
 /** @file Captions from a trained model: greedy and by beam search, wholly on the GPU. */
 
 import { full, type nn, noGrad, scope, stack, type Tensor, tensor, where, zeros } from "../mod.ts";
-import { END, PAD, START } from "./_captioning_vocab.ts";
+import { END, PAD, START, UNKNOWN } from "./_captioning_vocab.ts";
 
 /** State of the LSTM for N sequences: [layers, N, H] each. */
 interface State {
@@ -31,7 +31,8 @@ export interface DecodeOptions {
 }
 
 /**
- * Ids of the most likely captions, i32 [N, maxWords + 1]: words, then `endofseq`, then `pad`.
+ * Ids of the most likely captions, i32 [N, maxWords + 1]: words other than `unk`, then `endofseq`, then
+ * `pad`.
  *
  * Beam search keeps the `beams` captions with the largest sums of log probabilities; a finished one goes
  * on with `pad` at no cost. The winner has the largest mean over its words and its end. Nothing is read
@@ -65,7 +66,7 @@ function beamSearch(
   // What may follow `endofseq` and `pad`: `pad`, at no cost.
   const onlyPad = tensor(Float32Array.from({ length: V }, (_, v) => v === PAD ? 0 : -1e30));
   const never = tensor(
-    Float32Array.from({ length: V }, (_, v) => v === PAD || v === START ? -1e30 : 0),
+    Float32Array.from({ length: V }, (_, v) => [PAD, START, UNKNOWN].includes(v) ? -1e30 : 0),
   );
   let words: Tensor[] = [];
   for (let t = 0; t <= maxWords; t++) {

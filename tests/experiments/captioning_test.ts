@@ -14,6 +14,7 @@ import {
   START,
   tokenize,
   unigramEntropy,
+  UNKNOWN,
   Vocabulary,
 } from "../../experiments/_captioning_vocab.ts";
 import { randomScene, type Scene, sceneCaptions } from "../../experiments/synth/_scene_grammar.ts";
@@ -149,7 +150,7 @@ async function nextWords(
 Deno.test("captioning: greedy captions and beams are those of an exhaustive search", async () => {
   await init();
   manualSeed(4);
-  const V = 6, maxWords = 3;
+  const V = 7, maxWords = 3;
   const { decoder } = nn.models.captioner({ vocabSize: V, embedDim: 5, hiddenDim: 7, encoder: 18 });
   // Larger weights, so that captions differ.
   for (const p of decoder.parameters()) noGrad(() => p.mul_(6));
@@ -166,7 +167,7 @@ Deno.test("captioning: greedy captions and beams are those of an exhaustive sear
     const greedy: number[] = [];
     while (greedy.length <= maxWords && greedy.at(-1) !== END) {
       const p = await nextWords(decoder, { vector, words: [START, ...greedy] });
-      p[PAD] = p[START] = -Infinity;
+      p[PAD] = p[START] = p[UNKNOWN] = -Infinity;
       greedy.push(p.indexOf(Math.max(...p)));
     }
     while (greedy.length <= maxWords) greedy.push(PAD);
@@ -179,7 +180,7 @@ Deno.test("captioning: greedy captions and beams are those of an exhaustive sear
         return;
       }
       const p = await nextWords(decoder, { vector, words: [START, ...words] });
-      for (let v = END; v < V; v++) await grow([...words, v], sum + p[v]!);
+      for (const v of [END, 4, 5, 6]) await grow([...words, v], sum + p[v]!);
     };
     await grow([], 0);
     const kept = all.filter(({ words }) =>
