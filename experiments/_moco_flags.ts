@@ -111,9 +111,9 @@ export const FLAGS = defineFlags({
       dropout: 0,
       dim: 128,
       queue: 1024,
+      temperature: 0.2,
       batchSize: 64,
-      epochs: 10,
-      images: 2560,
+      epochs: 16,
       knnEvery: 2,
       knn: 20,
     },
@@ -123,3 +123,24 @@ export const FLAGS = defineFlags({
 
 /** The options of a run. */
 export type MocoOptions = ReturnType<typeof FLAGS.parse>["options"];
+
+/**
+ * What the quick preset changes for real images: all channels, and views that keep what is up, as
+ * photographs do.
+ */
+const QUICK_WITH_DATA: Partial<MocoOptions> = {
+  rotationMin: -15,
+  rotationMax: 15,
+  flip: 0.5,
+  width: 1,
+  queue: 2048,
+  batchSize: 128,
+  lr: 0.03,
+};
+
+/** Values between the preset's and the command line's. */
+export function baseOptions(
+  { preset, options }: ReturnType<typeof FLAGS.parse>,
+): Partial<MocoOptions> | undefined {
+  return preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined;
+}

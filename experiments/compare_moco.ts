@@ -10,7 +10,7 @@
 
 import { nn } from "../mod.ts";
 import { HelpRequest, runMain, UsageError, userPath } from "./_args.ts";
-import { FLAGS } from "./_moco_flags.ts";
+import { baseOptions, FLAGS } from "./_moco_flags.ts";
 import { percent, type ProbeResult, taskName } from "./_moco_report.ts";
 import { main as trainMoco } from "./moco.ts";
 
@@ -74,7 +74,7 @@ function readRequest(args: readonly string[]): Request {
   const text = take("--sizes");
   const stamp = new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-");
   const out = take("--out");
-  const { options } = FLAGS.parse(rest);
+  const { options } = FLAGS.parse(rest, { base: baseOptions(FLAGS.parse(rest)) });
   const sizes = text === undefined
     ? [options.queue / 4, options.queue]
     : text.split(",").map((size) => Number(size));

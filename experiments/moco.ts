@@ -29,7 +29,7 @@ import {
 import { runMain, UsageError } from "./_args.ts";
 import { TrainingLoop } from "./_loop.ts";
 import { gather, loadImages, type MocoSets, upload, view } from "./_moco_data.ts";
-import { FLAGS, type MocoOptions } from "./_moco_flags.ts";
+import { baseOptions, FLAGS, type MocoOptions } from "./_moco_flags.ts";
 import {
   extractFeatures,
   knnAccuracy,
@@ -59,6 +59,7 @@ export async function main(args: readonly string[]): Promise<number> {
     args,
     columns: COLUMNS,
     resumable: ["knnEvery", "knn", "probe", "probeSteps"],
+    base: baseOptions,
     check: checkOptions,
   });
   using run = start.folder;

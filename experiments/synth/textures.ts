@@ -35,7 +35,7 @@ const PIXELS = SIDE * SIDE;
 /** Images in a training file, as in CIFAR-10. */
 const FILE_IMAGES = 10_000;
 /** To be raised with every change of what is drawn, so that old folders are drawn again. */
-const GENERATOR = 1;
+const GENERATOR = 2;
 
 /** Names of the training files for `count` images. */
 function trainFiles(count: number): string[] {
@@ -112,7 +112,7 @@ export function textureSample(
 /** Coverage in 0..1 of the pattern at a place, in pixels from the middle. */
 type Pattern = (x: number, y: number) => number;
 
-/** One image: a pattern of its class, turned, scaled and shifted, in two near greys under noise. */
+/** One image: a pattern of its class, turned, scaled and shifted, in two greys under noise. */
 function draw(label: number, random: HostRandom): Uint8Array<ArrayBuffer> {
   const pattern = PATTERNS[label]!(random);
   const angle = random.uniform(0, 2 * Math.PI);
@@ -122,7 +122,6 @@ function draw(label: number, random: HostRandom): Uint8Array<ArrayBuffer> {
   const dark = random.uniform(30, 90);
   const light = random.uniform(150, 225);
   const [ink, paper] = random.uniform() < 0.5 ? [dark, light] : [light, dark];
-  const tint = [0, 1, 2].map(() => random.uniform(-6, 6));
   const slope = [random.uniform(-1, 1), random.uniform(-1, 1)] as const;
   const noise = random.uniform(4, 20);
   const image = new Uint8Array(3 * PIXELS);
@@ -132,7 +131,7 @@ function draw(label: number, random: HostRandom): Uint8Array<ArrayBuffer> {
       const cover = pattern(c * (x - dx) - s * (y - dy), s * (x - dx) + c * (y - dy));
       const grey = paper + (ink - paper) * cover + slope[0] * x + slope[1] * y;
       for (let k = 0; k < 3; k++) {
-        const value = grey + tint[k]! + random.normal(0, noise);
+        const value = grey + random.normal(0, noise);
         image[k * PIXELS + row * SIDE + column] = Math.min(255, Math.max(0, Math.round(value)));
       }
     }
