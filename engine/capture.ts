@@ -9,7 +9,8 @@ import { gpu } from "./gpu/device.ts";
 import { type Graph, GraphRecorder } from "./gpu/graph.ts";
 import { copyInto } from "./ops/movement.ts";
 import { noGrad } from "./autograd.ts";
-import { rngState, shiftCalls } from "./rng.ts";
+import { raiseBase } from "./ops/random.ts";
+import { baseRaised, rngState, shiftCalls } from "./rng.ts";
 import { keep, scope } from "./scope.ts";
 import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
@@ -144,12 +145,14 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       })
     );
     const firstCall = rngState().calls;
+    let calls = 0;
     const outputs = recorder.record(() => {
       const result = scope(() => fn(...inputs as unknown as A));
       for (const t of tensorsOf(result)) keep(t);
+      calls = rngState().calls - firstCall;
+      if (calls > 0) inArena(() => (raiseBase(calls), []));
       return result;
     });
-    const calls = rngState().calls - firstCall;
     return { graph: recorder.finish(), inputs, outputs, firstCall, calls };
   } catch (error) {
     for (const t of inputs) t.dispose();
@@ -168,6 +171,7 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
       return [];
     });
     queue.replay(recording.graph.commands, recording.graph.buffers);
+    baseRaised(recording.calls);
     return copies(recording.outputs);
   });
 }

@@ -3,8 +3,8 @@
  *
  * A random op takes the next call number; element block `i` of call `c` is philox(counter = (i, 0,
  * c + base), key = seed). Seed and base live in a GPU buffer, so a recorded step that is replayed
- * draws fresh numbers by raising the base alone, and a backward rule draws the forward's numbers
- * again from the same call number.
+ * draws fresh numbers by raising the base alone, which it does itself at its end, and a backward rule draws
+ * the forward's numbers again from the same call number.
  */
 
 import { DeviceArray } from "./array.ts";
@@ -76,6 +76,11 @@ export function shiftCalls(first: number, calls: number): void {
   if (calls === 0) return;
   stateOnGpu(state.calls - first);
   state = { ...state, calls: state.calls + calls };
+}
+
+/** Notes that recorded work has raised the base in GPU memory by `calls`. */
+export function baseRaised(calls: number): void {
+  if (buffer?.owner === gpu()) buffer.base += calls;
 }
 
 /** Writes seed and base to GPU memory where they changed. */

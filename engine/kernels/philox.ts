@@ -6,7 +6,7 @@
  */
 
 import { DTYPES } from "../dtype.ts";
-import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { LOG1P } from "./special.ts";
 import { QUARTER } from "./trig.ts";
 
@@ -106,6 +106,19 @@ ${
     }${lines.join("\n")}`,
   });
 }
+
+/** Adds `calls` to the generator's base: the last dispatch of a recorded step that draws. */
+export const advanceKernel: () => Kernel = memoized(() =>
+  kernel({
+    name: "advance_rng",
+    buffers: [{ name: "rng", access: "write", type: "u32" }],
+    params: { calls: "u32" },
+    workgroup: [1, 1, 1],
+    body: `  let low = rng[2] + p.calls;
+  rng[3] += select(0u, 1u, low < p.calls);
+  rng[2] = low;`,
+  })
+);
 
 /**
  * Dropout: y = x / (1 - rate) where the draw keeps the element, else 0. The backward pass runs the

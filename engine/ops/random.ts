@@ -4,9 +4,14 @@ import { DeviceArray, operand, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
-import { type Distribution, dropoutKernel, randomKernel } from "../kernels/philox.ts";
+import {
+  advanceKernel,
+  type Distribution,
+  dropoutKernel,
+  randomKernel,
+} from "../kernels/philox.ts";
 import { defineOp, type Op } from "../op.ts";
-import { callParams, nextCall, rngArray } from "../rng.ts";
+import { baseRaised, callParams, nextCall, rngArray } from "../rng.ts";
 import { copyOf, plain } from "./launch_pointwise.ts";
 
 /** Parameters of a random fill; see {@linkcode randomKernel}. */
@@ -24,6 +29,18 @@ export function random(spec: Spec, params: RandomParams): DeviceArray {
   const y = DeviceArray.empty({ shape: spec.shape, dtype }, params.distribution);
   randomInto(y, params);
   return dtype === spec.dtype ? y : copyOf(y, spec.dtype);
+}
+
+/** Raises the generator's base in GPU memory: how a recorded step draws anew when it runs again. */
+export function raiseBase(calls: number): void {
+  gpu().queue.launch({
+    kernel: advanceKernel(),
+    buffers: [operand(rngArray()).binding],
+    params: { calls },
+    grid: [1, 1, 1],
+    cost: { flops: 0, bytes: 16 },
+  });
+  baseRaised(calls);
 }
 
 /** Fills a contiguous array of f32, i32 or u32. Arrays over the binding limit go piece by piece. */

@@ -13,7 +13,12 @@ async function runScript(
 ): Promise<{ code: number; signal: Deno.Signal | null; output: string }> {
   const script = `import { Interrupt } from ${JSON.stringify(MOD)};\n${body}`;
   const child = new Deno.Command("deno", {
-    args: ["run", "--no-prompt", `data:application/typescript,${encodeURIComponent(script)}`],
+    args: [
+      "run",
+      "--no-prompt",
+      "--allow-run",
+      `data:application/typescript,${encodeURIComponent(script)}`,
+    ],
     stdin: "null",
     stdout: "piped",
     stderr: "inherit",
@@ -50,6 +55,31 @@ const LOOP = `
   while (!(await interrupt.poll())) steps++;
   console.log("saved", interrupt.reason, interrupt.exitCode, steps > 0);
 `;
+
+Deno.test({
+  name: "Interrupt is seen within a step or two where steps take long",
+  ignore: windows,
+  async fn() {
+    const { output } = await runScript(
+      `
+  const work = () => { for (const end = performance.now() + 60; performance.now() < end;); };
+  const seen = [];
+  for (let round = 0; round < 6; round++) {
+    using interrupt = new Interrupt();
+    let steps = 0;
+    do {
+      work();
+      if (++steps === 2) Deno.kill(Deno.pid, "SIGINT");
+    } while (!(await interrupt.poll()) && steps < 20);
+    seen.push(steps);
+  }
+  console.log(seen.every((steps) => steps <= 5) ? "soon" : seen.join());
+`,
+      async () => {},
+    );
+    assertEquals(output, "soon\n");
+  },
+});
 
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
   Deno.test({
