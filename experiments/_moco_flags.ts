@@ -1,6 +1,6 @@
 /** @file Flags of the moco experiment. */
 
-import { defineFlags } from "./_args.ts";
+import { defineFlags, UsageError } from "./_args.ts";
 import { RUN_FLAGS } from "./_run.ts";
 
 /** Every hyperparameter of the notebook is a flag; `full` are its values. */
@@ -143,4 +143,30 @@ export function baseOptions(
   { preset, options }: ReturnType<typeof FLAGS.parse>,
 ): Partial<MocoOptions> | undefined {
   return preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined;
+}
+
+/**
+ * Checks relations between flags that no single flag can.
+ *
+ * @throws {UsageError} Two of them do not fit together.
+ */
+export function checkOptions(options: MocoOptions): void {
+  const { batchSize, symmetric, queue, bnSplits, rotationMin, rotationMax } = options;
+  const keys = batchSize * (symmetric ? 2 : 1);
+  if (queue % keys !== 0) {
+    throw new UsageError(
+      `Cannot queue ${keys} keys a step: --queue ${queue} must be a multiple of them`,
+    );
+  }
+  if (batchSize % bnSplits !== 0) {
+    throw new UsageError(
+      `Cannot split batches of ${batchSize}: --bn-splits ${bnSplits} must divide --batch-size`,
+    );
+  }
+  if (rotationMin > rotationMax) {
+    throw new UsageError(
+      `Cannot rotate by ${rotationMin} to ${rotationMax} degrees: --rotation-min must not be above ` +
+        "--rotation-max",
+    );
+  }
 }

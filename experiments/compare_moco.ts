@@ -10,7 +10,7 @@
 
 import { nn } from "../mod.ts";
 import { HelpRequest, runMain, UsageError, userPath } from "./_args.ts";
-import { baseOptions, FLAGS } from "./_moco_flags.ts";
+import { baseOptions, checkOptions, FLAGS } from "./_moco_flags.ts";
 import { percent, type ProbeResult, taskName } from "./_moco_report.ts";
 import { main as trainMoco } from "./moco.ts";
 
@@ -79,10 +79,12 @@ function readRequest(args: readonly string[]): Request {
     ? [options.queue / 4, options.queue]
     : text.split(",").map((size) => Number(size));
   for (const size of sizes) {
-    if (Number.isSafeInteger(size) && size >= 1) continue;
-    throw new UsageError(
-      `Flag --sizes cannot be "${text}": it must be whole numbers, as 1024,4096`,
-    );
+    if (!Number.isSafeInteger(size) || size < 1) {
+      throw new UsageError(
+        `Flag --sizes cannot be "${text}": it must be whole numbers, as 1024,4096`,
+      );
+    }
+    checkOptions({ ...options, queue: size });
   }
   return { sizes, out: out === undefined ? `runs/moco-sizes-${stamp}` : userPath(out), rest };
 }

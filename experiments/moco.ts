@@ -29,7 +29,7 @@ import {
 import { runMain, UsageError } from "./_args.ts";
 import { TrainingLoop } from "./_loop.ts";
 import { gather, loadImages, type MocoSets, upload, view } from "./_moco_data.ts";
-import { baseOptions, FLAGS, type MocoOptions } from "./_moco_flags.ts";
+import { baseOptions, checkOptions, FLAGS, type MocoOptions } from "./_moco_flags.ts";
 import {
   extractFeatures,
   knnAccuracy,
@@ -70,28 +70,6 @@ export async function main(args: readonly string[]): Promise<number> {
     );
   }
   return await new Training(start, sets).run();
-}
-
-/** Relations between flags that no single flag can check. */
-function checkOptions(options: MocoOptions): void {
-  const { batchSize, symmetric, queue, bnSplits, rotationMin, rotationMax } = options;
-  const keys = batchSize * (symmetric ? 2 : 1);
-  if (queue % keys !== 0) {
-    throw new UsageError(
-      `Cannot queue ${keys} keys a step: --queue ${queue} must be a multiple of them`,
-    );
-  }
-  if (batchSize % bnSplits !== 0) {
-    throw new UsageError(
-      `Cannot split batches of ${batchSize}: --bn-splits ${bnSplits} must divide --batch-size`,
-    );
-  }
-  if (rotationMin > rotationMax) {
-    throw new UsageError(
-      `Cannot rotate by ${rotationMin} to ${rotationMax} degrees: --rotation-min must not be above ` +
-        "--rotation-max",
-    );
-  }
 }
 
 /** A new encoder. */
