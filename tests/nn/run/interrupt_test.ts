@@ -50,9 +50,8 @@ async function runScript(
 
 const LOOP = `
   using interrupt = new Interrupt({ onFirst: (signal) => console.log("first", signal) });
-  console.log("ready");
   let steps = 0;
-  while (!(await interrupt.poll())) steps++;
+  while (!(await interrupt.poll())) if (++steps === 1) console.log("ready");
   console.log("saved", interrupt.reason, interrupt.exitCode, steps > 0);
 `;
 
