@@ -113,9 +113,16 @@ function* swappedStrides(code: string): Generator<Fault> {
   }
 }
 
+/** Whether a loop goes on by a variable: without its steps it would never end. */
+function isCounter(code: string, name: string): boolean {
+  return new RegExp(`\\b(while \\(|for \\([^;]*; )${name} [<>]`).test(code);
+}
+
 /** Sums that forget what they had. */
 function* droppedTerms(code: string): Generator<Fault> {
-  const sums = [...code.matchAll(/\n\s*(\w+) \+= [^;\n]*;/g)].filter((m) => !/_at$/.test(m[1]!));
+  const sums = [...code.matchAll(/\n\s*(\w+) \+= [^;\n]*;/g)].filter((m) =>
+    !/_at$/.test(m[1]!) && !isCounter(code, m[1]!)
+  );
   for (const m of ends(sums)) {
     const at = m.index + m[0].indexOf(" +=");
     yield {
