@@ -51,7 +51,8 @@ export const FLAGS = defineFlags({
     choices: ["frozen", "batch"],
     default: "frozen",
     help:
-      "Batch norm of a frozen encoder: its running statistics, or each batch's, as in the notebook",
+      "Batch norm of a frozen encoder: its running statistics, with which a picture's features stay the " +
+      "same and are kept on disk; or each batch's, as in the notebook, with which the encoder runs every step",
   },
   embedDim: { type: "integer", default: 256, min: 1, help: "Length of a word's vector" },
   hiddenDim: { type: "integer", default: 512, min: 1, help: "Features of the LSTM" },
