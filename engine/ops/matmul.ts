@@ -257,6 +257,9 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     [[9, 12], [12, 36]],
     [[2, 17, 4], [2, 4, 40]],
     [[36, 9], [9, 12]],
+    [[5, 12], [12, 6]],
+    // The last columns of a tile whose rows do not end at a whole four.
+    [[17, 8], [8, 31]],
   ].map(([a, b]) => ({
     inputs: [{ shape: a! }, { shape: b! }],
     attrs: {},
@@ -337,5 +340,7 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     { inputs: [{ shape: [5] }, { shape: [2, 5] }, { shape: [2] }], attrs: {}, terms: 6 },
     { inputs: [{ shape: [9, 6] }, { shape: [10, 6] }, { shape: [10] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [9, 9] }, { shape: [7, 9] }, { shape: [7] }], attrs: {}, terms: 10 },
+    { inputs: [{ shape: [17, 9] }, { shape: [31, 9] }, { shape: [31] }], attrs: {}, terms: 31 },
+    { inputs: [{ shape: [17, 8] }, { shape: [31, 8] }], attrs: {}, terms: 31 },
   ],
 });

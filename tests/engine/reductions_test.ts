@@ -7,6 +7,7 @@ import {
   cumprod,
   cumsum,
   dot,
+  eye,
   gradcheck,
   init,
   logsumexp,
@@ -226,4 +227,20 @@ Deno.test("functions take what methods take", async () => {
   assertEquals(where(whole.gt(1), whole, 0.5).dtype, "f32");
   assertEquals(where(whole.gt(1), 1, 0).dtype, "f32");
   assertEquals(where(whole.gt(1), whole.gt(0), 7).dtype, "i32");
+});
+
+Deno.test("any(), all() and prod() see every element of a row alone", async () => {
+  for (const n of [7, 8, 9, 17, 300]) {
+    const one = eye(n).to("bool");
+    const same = (value: number) => new Array<number>(n).fill(value);
+    assertEquals([...await one.any(1).to("f32").data()], same(1), `any of ${n}`);
+    assertEquals([...await one.logicalNot().all(1).to("f32").data()], same(0), `all of ${n}`);
+    // Each row has one zero: the product's slope there is that of the others, which are 1.
+    const x = eye(n).neg().add(1).requiresGrad_();
+    const y = x.prod(1);
+    y.sum().backward();
+    const [products, slopes] = await readAll([y.detach(), x.grad!.sub(eye(n)).abs().sum()]);
+    assertEquals([...products!], same(0), `product of ${n}`);
+    assertEquals([...slopes!], [0], `slopes of ${n}`);
+  }
 });
