@@ -147,21 +147,26 @@ function* shiftedReads(code: string): Generator<Fault> {
   }
 }
 
-/** Turns of all loops that a thread may take; cases that need more are left out. */
+/** Turns of a loop that a thread may take; cases that need more are left out. */
 const MOST_TURNS = 1 << 12;
 
 /**
  * A kernel's text with loops that end: a bound that a fault writes or reads wrong would make billions of
- * turns. Kernels with barriers or subgroup functions stay as they are: there the threads must leave
- * together, and no bound comes from a buffer.
+ * turns. Every loop has a count of its own, so that threads that meet at a barrier leave it together.
+ * Kernels with subgroup functions stay as they are: no bound of theirs comes from a buffer.
  */
 export function fused(code: string): string {
-  if (/Barrier\(|subgroup|private> turns/.test(code)) return code;
-  const loops = code.replace(
-    /(\n *(?:for|while) \([^{}]*\) \{)/g,
-    `$1 turns += 1u; if (turns > ${MOST_TURNS}u) { break; }`,
+  if (/subgroup|private> turns/.test(code)) return code;
+  let loops = 0;
+  const ending = code.replace(/\n *(?:for|while) \([^{}]*\) \{/g, (head) => {
+    const count = `turns[${loops++}]`;
+    return `${head} ${count} += 1u; if (${count} > ${MOST_TURNS}u) { break; }`;
+  });
+  if (loops === 0) return code;
+  return ending.replace(
+    "\n@compute",
+    `\nvar<private> turns: array<u32, ${loops}>;\n@compute`,
   );
-  return loops.replace("\n@compute", "\nvar<private> turns: u32;\n@compute");
 }
 
 /** Every fault for a kernel, in a fixed order. */
