@@ -78,7 +78,8 @@ export async function writeCaptioningReport(path: string, report: CaptioningRepo
         images: report.pictures.map((p) => ({
           picture: p.picture,
           caption: p.generated,
-          detail: p.references[0],
+          // Flickr8k's captions end with " .", which would begin a line of its own.
+          detail: p.references[0]?.replace(/\s+\.$/, "."),
           wrong: p.right === false,
         })),
       },
