@@ -374,6 +374,8 @@ function nmsSamples(): Op<NmsAttrs>["samples"][number][] {
     [30, [30, 6], { forceSuppress: true, topk: 9 }],
     [12, [2, 2, 12, 6], { idIndex: -1, outFormat: "center" }],
     [12, [12, 6], { backgroundId: 0, inFormat: "center", outFormat: "corner" }],
+    // All survive, to the last.
+    [5, [5, 6], { inFormat: "center", outFormat: "center", overlapThresh: 1, validThresh: -1 }],
   ];
   return cases.map(([n, shape, attrs], s) => ({
     inputs: [{

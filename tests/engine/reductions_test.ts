@@ -231,10 +231,12 @@ Deno.test("functions take what methods take", async () => {
 
 Deno.test("any(), all() and prod() see every element of a row alone", async () => {
   for (const n of [7, 8, 9, 17, 300]) {
-    const one = eye(n).to("bool");
     const same = (value: number) => new Array<number>(n).fill(value);
-    assertEquals([...await one.any(1).to("f32").data()], same(1), `any of ${n}`);
-    assertEquals([...await one.logicalNot().all(1).to("f32").data()], same(0), `all of ${n}`);
+    for (const dtype of ["f32", "i32", "u32", "bool"] as const) {
+      const one = eye(n).to(dtype), others = one.logicalNot().to(dtype);
+      assertEquals([...await one.any(1).to("f32").data()], same(1), `any of ${n} ${dtype}`);
+      assertEquals([...await others.all(1).to("f32").data()], same(0), `all of ${n} ${dtype}`);
+    }
     // Each row has one zero: the product's slope there is that of the others, which are 1.
     const x = eye(n).neg().add(1).requiresGrad_();
     const y = x.prod(1);

@@ -64,7 +64,7 @@ export async function opCases(): Promise<Case[]> {
 }
 
 /** Folders with tests of kernels that no record reaches. */
-const FOLDERS = ["tests/engine", "tests/nn/optim", "tests/nn/vision"];
+const FOLDERS = ["tests/engine", "tests/nn/layers", "tests/nn/optim", "tests/nn/vision"];
 /** Tests that open the device again, or that the cases above run. */
 const ELSEWHERE = /\breopen\(|\bcheckOp\(/;
 
