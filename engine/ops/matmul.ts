@@ -341,6 +341,7 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     { inputs: [{ shape: [9, 6] }, { shape: [10, 6] }, { shape: [10] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [9, 9] }, { shape: [7, 9] }, { shape: [7] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [17, 9] }, { shape: [31, 9] }, { shape: [31] }], attrs: {}, terms: 31 },
+    { inputs: [{ shape: [5, 12] }, { shape: [6, 12] }, { shape: [6] }], attrs: {}, terms: 12 },
     { inputs: [{ shape: [17, 8] }, { shape: [31, 8] }], attrs: {}, terms: 31 },
   ],
 });
