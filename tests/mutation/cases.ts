@@ -7,6 +7,7 @@ import { gpu } from "../../engine/gpu/device.ts";
 import type { DeviceInfo } from "../../engine/gpu/device.ts";
 import { allOps } from "../../engine/op.ts";
 import { checkOp } from "../helpers/check_op.ts";
+import { checkEdges, GEMM_EDGES } from "../helpers/gemm_edges.ts";
 import { registeredTests, testFiles } from "../helpers/registered.ts";
 import { ROOT } from "../helpers/source.ts";
 
@@ -37,36 +38,44 @@ export async function opCases(): Promise<Case[]> {
     if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
   }
   const cases: Case[] = [];
-  for (const [adapter, facts] of Object.entries(ADAPTERS)) {
+  for (const adapter of Object.keys(ADAPTERS)) {
     for (const op of allOps().values()) {
       if (!op.reference || (adapter !== "" && !PLANNED.test(op.name))) continue;
-      for (const sample of [...op.samples.keys(), null]) {
-        const which = sample === null ? { only: [] } : { only: [sample], dtypes: false };
+      const add = (what: string, run: () => Promise<readonly string[]>) =>
         cases.push({
-          name: `${op.name} ${sample ?? "in other dtypes"}${adapter}`,
+          name: `${op.name} ${what}${adapter}`,
           op: op.name,
           seconds: 0,
-          async run() {
-            const { info } = gpu();
-            const { software, subgroupSize } = info;
-            Object.assign(info, facts);
-            try {
-              return (await checkOp(op, which)).problems;
-            } finally {
-              Object.assign(info, { software, subgroupSize });
-            }
-          },
+          run: () => onAdapter(adapter, run),
         });
+      for (const i of op.samples.keys()) {
+        add(`${i}`, async () => (await checkOp(op, { only: [i], dtypes: false })).problems);
+      }
+      add("in other dtypes", async () => (await checkOp(op, { only: [] })).problems);
+      for (const i of (GEMM_EDGES[op.name] ?? []).keys()) {
+        add(`edge ${i}`, () => checkEdges(op, [i]));
       }
     }
   }
   return cases;
 }
 
+/** Runs `fn` while the planner sees the facts of an adapter. */
+async function onAdapter<T>(adapter: string, fn: () => Promise<T>): Promise<T> {
+  const { info } = gpu();
+  const { software, subgroupSize } = info;
+  Object.assign(info, ADAPTERS[adapter]);
+  try {
+    return await fn();
+  } finally {
+    Object.assign(info, { software, subgroupSize });
+  }
+}
+
 /** Folders with tests of kernels that no record reaches. */
 const FOLDERS = ["tests/engine", "tests/nn/layers", "tests/nn/optim", "tests/nn/vision"];
 /** Tests that open the device again, or that the cases above run. */
-const ELSEWHERE = /\breopen\(|\bcheckOp\(/;
+const ELSEWHERE = /\breopen\(|\bcheckOp\(|\bcheckEdges\(/;
 
 /** One case for each test of those files. */
 export async function testCases(): Promise<Case[]> {
