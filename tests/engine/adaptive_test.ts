@@ -68,6 +68,9 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
     const params = await readAll([...together.entries, ...alone.entries].map((e) => e.param));
     assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
     assertNotEquals([...params[3]!], start[3]!.map(Math.fround));
+    const [left, right] = [together, alone].map((o) => o.entries.flatMap((e) => [...e.states]));
+    const kept = await readAll([...left!, ...right!]);
+    assertEquals(kept.slice(0, left!.length), kept.slice(left!.length), `${rule.name} states`);
     for (const { steps, factors, entries } of [together, alone]) {
       if (counts) assertEquals([...await steps.data()], sizes.map((_, i) => i + 1));
       for (const t of [steps, factors, ...entries.flatMap((e) => [e.param, e.grad, ...e.states])]) {
