@@ -5,7 +5,10 @@
  */
 
 import type { Op, Sample } from "../../engine/op.ts";
+import { readAll } from "../../engine/read.ts";
+import { apply } from "../../engine/tensor.ts";
 import { checkOp } from "./check_op.ts";
+import { place } from "./draw.ts";
 
 /** Rows that fill a tile of 8 and one of 16. */
 const ROWS = [8, 16];
@@ -27,29 +30,31 @@ function products(): { matmul: Sample<unknown>[]; linear: Sample<unknown>[] } {
   return { matmul, linear };
 }
 
-/** A plane, the side of the kernel and the padding. */
-type Window = readonly [H: number, W: number, side: number, pad: number];
+/** A plane, the side of the kernel, the padding and the images. */
+type Window = readonly [H: number, W: number, side: number, pad: number, images: number];
 
-/** Outputs of 30, 36, 56, 35, 6, 30 and 36 places. */
+/** Outputs of 30, 36, 56, 35, 6, 8, 6, 30 and 36 places. */
 const WINDOWS: readonly Window[] = [
-  [7, 8, 3, 0],
-  [8, 8, 3, 0],
-  [7, 8, 3, 1],
-  [5, 7, 3, 1],
-  [4, 5, 3, 0],
-  [5, 6, 1, 0],
-  [6, 6, 1, 0],
+  [7, 8, 3, 0, 2],
+  [8, 8, 3, 0, 2],
+  [7, 8, 3, 1, 2],
+  [5, 7, 3, 1, 2],
+  [4, 5, 3, 0, 1],
+  [2, 4, 3, 1, 1],
+  [2, 3, 3, 1, 1],
+  [5, 6, 1, 0, 2],
+  [6, 6, 1, 0, 2],
 ];
 
 function convolutions(): Sample<unknown>[] {
   const samples: Sample<unknown>[] = [];
-  const add = (C: number, O: number, [H, W, side, pad]: Window, bias: boolean) => {
+  const add = (C: number, O: number, [H, W, side, pad, images]: Window, bias: boolean) => {
     const places = (H + 2 * pad - side + 1) * (W + 2 * pad - side + 1);
-    const inputs = [{ shape: [2, C, H, W] }, { shape: [O, C, side, side] }, { shape: [O] }];
+    const inputs = [{ shape: [images, C, H, W] }, { shape: [O, C, side, side] }, { shape: [O] }];
     samples.push({
       inputs: bias ? inputs : inputs.slice(0, 2),
       attrs: { stride: [1, 1], padding: [pad, pad], dilation: [1, 1], groups: 1 },
-      terms: Math.max(C, O) * side * side + 2 * places,
+      terms: Math.max(C, O) * side * side + images * places,
     });
   };
   for (const O of ROWS) {
@@ -57,18 +62,31 @@ function convolutions(): Sample<unknown>[] {
       for (const C of [3, 4]) for (const bias of [true, false]) add(C, O, window, bias);
       for (const C of ROWS) add(C, O, window, false);
     }
-    for (const C of [1, 2]) for (const size of [4, 5]) add(C, O, [size, size, 2, 0], true);
+    // Few columns of dW, and many of a 1 x 1 one.
+    for (const C of [1, 2]) {
+      for (const size of [4, 5]) add(C, O, [size, size, 2, 0, 2], true);
+      add(C, O, [3, 3, 2, 1, 3], true);
+    }
+    for (const size of [3, 4]) add(31, O, [size, size, 1, 0, 2], false);
   }
   return samples;
 }
 
 function transposed(): Sample<unknown>[] {
   const samples: Sample<unknown>[] = [];
-  const windows: readonly Window[] = [[3, 5, 3, 0], [4, 4, 3, 0], [5, 7, 3, 1], [2, 3, 2, 0]];
+  const windows: readonly Window[] = [
+    [3, 5, 3, 0, 2],
+    [4, 4, 3, 0, 2],
+    [5, 7, 3, 1, 2],
+    [1, 2, 2, 0, 1],
+    [2, 4, 3, 1, 1],
+  ];
   for (const O of ROWS) {
     for (const C of [3, 4]) {
-      for (const [H, W, side, pad] of windows) {
-        const inputs = [{ shape: [2, C, H, W] }, { shape: [C, O, side, side] }, { shape: [O] }];
+      for (const [H, W, side, pad, images] of windows) {
+        const inputs = [{ shape: [images, C, H, W] }, { shape: [C, O, side, side] }, {
+          shape: [O],
+        }];
         for (const count of [2, 3]) {
           samples.push({
             inputs: inputs.slice(0, count),
@@ -79,7 +97,7 @@ function transposed(): Sample<unknown>[] {
               outputPadding: [0, 0],
               groups: 1,
             },
-            terms: O * side * side + 2 * (H + side) * (W + side),
+            terms: O * side * side + images * (H + side) * (W + side),
           });
         }
       }
@@ -103,4 +121,58 @@ export async function checkEdges(op: Op<unknown>, only: readonly number[]): Prom
   const samples = GEMM_EDGES[op.name]!;
   const { problems } = await checkOp({ ...op, samples }, { only, dtypes: false });
   return problems.filter((line) => !/in one direction .*would accept 1 % more$/.test(line));
+}
+
+/** Whole numbers from -2 to 2, the same for the same place. */
+function smallNumbers(shape: readonly number[], salt: number): Float64Array {
+  const count = shape.reduce((n, s) => n * s, 1);
+  return Float64Array.from({ length: count }, (_, i) => ((i + salt) * 7919 >> 3) % 5 - 2);
+}
+
+/** A dtype and which of the first two inputs lie transposed in memory. */
+interface Way {
+  readonly dtype: "f32" | "f16";
+  readonly turned: readonly boolean[];
+}
+
+/** Values of an op and of its gradients at small whole numbers. */
+async function wholeResults(op: Op<unknown>, i: number, way: Way): Promise<number[][]> {
+  const { inputs, attrs } = GEMM_EDGES[op.name]![i]!;
+  const whole = (shape: readonly number[], salt: number) =>
+    place(
+      { shape, dtype: way.dtype, data: smallNumbers(shape, salt) },
+      way.turned[salt] ? "transposed" : "contiguous",
+    );
+  const leaves = inputs.map(({ shape }, j) => whole(shape, j).requiresGrad_());
+  const [y] = apply(op, leaves, attrs);
+  y!.backward(whole(y!.shape, 9));
+  const data = await readAll([y!.detach(), ...leaves.map((leaf) => leaf.grad!)]);
+  return data.map((values) => [...values]);
+}
+
+/**
+ * Problems of an op on one of its shapes in f16 (if `half`), and for products with either factor
+ * transposed. The sums of small whole numbers are exact in any order and in f16 as in f32, so all must
+ * agree to the bit with f32, in the result and in every gradient.
+ */
+export async function checkWholeEdge(op: Op<unknown>, i: number, half: boolean): Promise<string[]> {
+  const layouts = /conv/.test(op.name)
+    ? [[false, false]]
+    : [[false, false], [true, false], [false, true], [true, true]];
+  const ways = (half ? ["f32", "f16"] as const : ["f32"] as const)
+    .flatMap((dtype) => layouts.map((turned): Way => ({ dtype, turned })));
+  const [plain, ...others] = ways;
+  const right = await wholeResults(op, i, plain!);
+  const problems: string[] = [];
+  for (const way of others) {
+    (await wholeResults(op, i, way)).forEach((values, which) => {
+      const at = values.findIndex((v, k) => v !== right[which]![k]);
+      if (at < 0) return;
+      problems.push(
+        `edge ${i} ${JSON.stringify(way)}, array ${which} [${at}]: ${values[at]}, ` +
+          `${right[which]![at]} in f32`,
+      );
+    });
+  }
+  return problems;
 }

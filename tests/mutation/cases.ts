@@ -7,7 +7,7 @@ import { gpu } from "../../engine/gpu/device.ts";
 import type { DeviceInfo } from "../../engine/gpu/device.ts";
 import { allOps } from "../../engine/op.ts";
 import { checkOp } from "../helpers/check_op.ts";
-import { checkEdges, GEMM_EDGES } from "../helpers/gemm_edges.ts";
+import { checkEdges, checkWholeEdge, GEMM_EDGES } from "../helpers/gemm_edges.ts";
 import { registeredTests, testFiles } from "../helpers/registered.ts";
 import { ROOT } from "../helpers/source.ts";
 
@@ -37,7 +37,7 @@ export async function opCases(): Promise<Case[]> {
   for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
     if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
   }
-  const cases: Case[] = [];
+  const cases: Case[] = [], half = gpu().info.features.has("shader-f16");
   for (const adapter of Object.keys(ADAPTERS)) {
     for (const op of allOps().values()) {
       if (!op.reference || (adapter !== "" && !PLANNED.test(op.name))) continue;
@@ -54,6 +54,7 @@ export async function opCases(): Promise<Case[]> {
       add("in other dtypes", async () => (await checkOp(op, { only: [] })).problems);
       for (const i of (GEMM_EDGES[op.name] ?? []).keys()) {
         add(`edge ${i}`, () => checkEdges(op, [i]));
+        add(`edge ${i} in whole numbers`, () => checkWholeEdge(op, i, half));
       }
     }
   }
@@ -75,7 +76,7 @@ async function onAdapter<T>(adapter: string, fn: () => Promise<T>): Promise<T> {
 /** Folders with tests of kernels that no record reaches. */
 const FOLDERS = ["tests/engine", "tests/nn/layers", "tests/nn/optim", "tests/nn/vision"];
 /** Tests that open the device again, or that the cases above run. */
-const ELSEWHERE = /\breopen\(|\bcheckOp\(|\bcheckEdges\(/;
+const ELSEWHERE = /\breopen\(|\bcheck(Op|Edges)\(/;
 
 /** One case for each test of those files. */
 export async function testCases(): Promise<Case[]> {
