@@ -7,7 +7,7 @@ import type { Cifar10Images } from "../nn/data/mod.ts";
 import type { ProbeTask } from "./_moco_probe.ts";
 
 /** Enlargement of pictures, so that names fit below them. */
-const ZOOM = 3;
+const ZOOM = 4;
 
 /** Numbers of one epoch; fractions in 0..1, null where not measured. */
 export interface EpochRow {
