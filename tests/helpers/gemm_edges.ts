@@ -6,6 +6,7 @@
 
 import type { Op, Sample } from "../../engine/op.ts";
 import { readAll } from "../../engine/read.ts";
+import { scope } from "../../engine/scope.ts";
 import { apply } from "../../engine/tensor.ts";
 import { checkOp } from "./check_op.ts";
 import { place } from "./draw.ts";
@@ -143,10 +144,14 @@ async function wholeResults(op: Op<unknown>, i: number, way: Way): Promise<numbe
       { shape, dtype: way.dtype, data: smallNumbers(shape, salt) },
       way.turned[salt] ? "transposed" : "contiguous",
     );
-  const leaves = inputs.map(({ shape }, j) => whole(shape, j).requiresGrad_());
-  const [y] = apply(op, leaves, attrs);
-  y!.backward(whole(y!.shape, 9));
-  const data = await readAll([y!.detach(), ...leaves.map((leaf) => leaf.grad!)]);
+  const results = scope(() => {
+    const leaves = inputs.map(({ shape }, j) => whole(shape, j).requiresGrad_());
+    const [y] = apply(op, leaves, attrs);
+    y!.backward(whole(y!.shape, 9));
+    return [y!.detach(), ...leaves.map((leaf) => leaf.grad!.clone())];
+  });
+  const data = await readAll(results);
+  for (const t of results) t.dispose();
   return data.map((values) => [...values]);
 }
 
