@@ -260,6 +260,21 @@ Deno.test("nonzero() gives coordinates in row-major order", async () => {
   assertEquals(await (await view.nonzero()).data(), Int32Array.from(want));
 });
 
+Deno.test("nonzero() of several chunks gives every place, whatever dtype and rank", async () => {
+  const count = 3000;
+  const on = (i: number) => i % 7 === 0 || (i > 1100 && i < 1300) || i === count - 1;
+  const want: number[] = [];
+  for (let i = 0; i < count; i++) if (on(i)) want.push(i);
+  const flat = tensor(Float32Array.from({ length: count }, (_, i) => Number(on(i))));
+  for (const dtype of ["f32", "i32", "bool"] as const) {
+    const x = flat.to(dtype);
+    assertEquals(await (await x.nonzero()).data(), Int32Array.from(want), dtype);
+    const places = want.flatMap((i) => [Math.floor(i / 50), i % 50]);
+    const found = await x.reshape([60, 50]).nonzero();
+    assertEquals(await found.data(), Int32Array.from(places), dtype);
+  }
+});
+
 Deno.test("nonzero() finds what was there when it was called, and leaves nothing behind", async () => {
   const x = tensor([0, 1, 1]);
   await x.data();

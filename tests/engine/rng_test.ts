@@ -8,6 +8,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import { DeviceArray, operand } from "../../engine/array.ts";
+import { capture } from "../../engine/capture.ts";
 import { bernoulli, ones, rand, randint, randLike, randn, zeros } from "../../engine/creation.ts";
 import { dropout } from "../../engine/functions.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
@@ -131,12 +132,17 @@ Deno.test("randn() is Box and Muller's transform of those words", async () => {
 
 Deno.test("randint() and bernoulli() use one word an element", async () => {
   manualSeed(5);
-  const [ints, coins, certain, never] = await readAll([
+  const [ints, coins, certain, never, whole] = await readAll([
     randint(-3, 4, { shape: [50] }),
     bernoulli(0.3, { shape: [50] }),
     bernoulli(1, { shape: [50] }),
     bernoulli(0, { shape: [50], dtype: "bool" }),
+    randint(2, 9, { shape: [50], dtype: "u32" }),
   ]);
+  assertEquals(
+    [...whole!],
+    Array.from({ length: 50 }, (_, e) => word(e, { seed: 5, call: 4 }) % 7 + 2),
+  );
   assertEquals(
     [...ints!],
     Array.from({ length: 50 }, (_, e) => word(e, { seed: 5, call: 0 }) % 7 - 3),
@@ -149,6 +155,26 @@ Deno.test("randint() and bernoulli() use one word an element", async () => {
   assertEquals([...new Set(never)], [0]);
   assertThrows(() => randint(3, 3, { shape: [1] }), RangeError, "high must be above low");
   assertThrows(() => bernoulli(1.5, { shape: [1] }), RangeError, "must be 0 to 1");
+});
+
+Deno.test("draws of a captured step are those of plain calls, replay after replay", async () => {
+  const draws = () => [
+    rand([9]),
+    randn([9]),
+    randint(-5, 9, { shape: [9] }),
+    randint(0, 9, { shape: [9], dtype: "u32" }),
+    bernoulli(0.5, { shape: [9] }),
+  ];
+  const numbers = async (run: () => Tensor[]) => {
+    manualSeed(11);
+    const all: number[][][] = [];
+    for (let i = 0; i < 5; i++) all.push((await readAll(run())).map((v) => [...v].map(Number)));
+    return all;
+  };
+  const plain = await numbers(draws);
+  const step = capture(draws);
+  assertEquals(await numbers(() => [...step()]), plain);
+  step.dispose();
 });
 
 Deno.test("rand() in f16 stays in [0, 1]", async () => {

@@ -1,4 +1,4 @@
-import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { assertAlmostEquals, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../engine/gpu/device.ts";
 import { init, readAll, sgdStep, tensor, zeros } from "../../engine/mod.ts";
 import { Draw } from "../helpers/draw.ts";
@@ -78,9 +78,29 @@ Deno.test("sgdStep() gives the same bits to many parameters at once and to each 
     const params = await readAll([...together, ...alone].map((e) => e.param));
     assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
     assertNotEquals([...params[5]!], start[5]!.map(Math.fround));
+    const buffers = await readAll([...together, ...alone].flatMap((e) => e.buffer ?? []));
+    const half = buffers.length / 2;
+    assertEquals(buffers.slice(0, half), buffers.slice(half), "momentum");
     for (const e of [...together, ...alone]) {
       for (const t of [e.param, e.grad, e.buffer]) t?.dispose();
     }
+  }
+});
+
+Deno.test("sgdStep() that may skip moves parameter and momentum by the rule, or neither", async () => {
+  using h = tensor([0.1, 0.5, 0, 0, 0, 0]);
+  for (const skips of [0, 1]) {
+    using param = tensor([1, 2, 3]);
+    using grad = tensor([4, 5, 6]);
+    using buffer = tensor([1, 1, 2]);
+    using found = tensor([skips]);
+    sgdStep([{ param, grad, buffer }], h, { skip: found });
+    // b = 0.5 b + g; p = p - 0.1 b.
+    const [p, b] = await readAll([param, buffer]);
+    assertEquals([...b!], skips ? [1, 1, 2] : [4.5, 5.5, 7]);
+    const want = [1, 2, 3].map((v, i) => skips ? v : v - 0.1 * [4.5, 5.5, 7][i]!);
+    // Two roundings of numbers below 4.
+    want.forEach((w, i) => assertAlmostEquals(Number(p![i]), w, 4 * 2 ** -23));
   }
 });
 

@@ -1,7 +1,7 @@
-/** Copies of transposed arrays: both forms of the kernel, every dtype, edges of a line and of a tile. */
+/** Copies of transposed and strided arrays: every form of the kernels and dtype, edges of a line and of a tile. */
 
 import { assert, assertEquals } from "@std/assert";
-import { arange, init, type Tensor } from "../../mod.ts";
+import { arange, init, type Tensor, zeros } from "../../mod.ts";
 import type { DType } from "../../engine/dtype.ts";
 import { gpu, reopen } from "../../engine/gpu/device.ts";
 
@@ -74,4 +74,16 @@ Deno.test("a transposed window of a larger array is copied from its own place", 
   const got = [...await window.contiguous().data()];
   const right = Array.from({ length: 17 * 16 }, (_, i) => (3 + i % 16) * 24 + 5 + (i >> 4));
   assertEquals(got, right);
+});
+
+Deno.test("every other element is filled and converted, the last one too", async () => {
+  const x = zeros([9]);
+  x.slice(0, 0, 9, 2).fill_(3);
+  assertEquals([...await x.data()], [3, 0, 3, 0, 3, 0, 3, 0, 3]);
+  const f16 = gpu().info.features.has("shader-f16") ? ["f16"] as const : [];
+  for (const dtype of ["i32", "u32", "bool", ...f16] as const) {
+    const odd = arange(10).slice(0, 1, 10, 2).to(dtype);
+    const want = dtype === "bool" ? [1, 1, 1, 1, 1] : [1, 3, 5, 7, 9];
+    assertEquals([...await odd.to("f32").data()], want, dtype);
+  }
 });
