@@ -95,8 +95,11 @@ export class CommandQueue {
   /** What the slab holds, with the uniforms that are not sent yet. */
   readonly #slabHost = new ArrayBuffer(SLAB_BYTES);
   readonly #slabView = new DataView(this.#slabHost);
-  /** Bytes of the host's copy that may differ from the slab. */
-  #changed = { from: SLAB_BYTES, to: 0 };
+  /**
+   * Bytes of the host's copy that may differ from the slab. At first all: under a dynamic offset wgpu does not
+   * zero what was never written, and memory that another device gave back is not zero.
+   */
+  #changed = { from: 0, to: SLAB_BYTES };
   readonly #slabAlign: number;
   readonly #groups = new Map<string, GPUBindGroup>();
   readonly #groupsOf = new Map<number, string[]>();
