@@ -36,8 +36,8 @@ const ADAPTERS: Readonly<Record<string, InitOptions>> = {
 };
 
 const FOLDERS = ["engine", "nn", "nn/layers", "nn/models", "nn/optim", "nn/vision"];
-/** What a file's tests do that only works in a process of their own. */
-const ALONE = /\breopen\(|\binit\(\{|\bdefineOp\b|before init\(\)|ops_table/;
+/** What a file's tests do that only works in a process of their own; the edges of tiles take a minute. */
+const ALONE = /\breopen\(|\binit\(\{|\bdefineOp\b|before init\(\)|ops_table|checkEdges/;
 
 const files = FOLDERS.flatMap((folder) =>
   testFiles(`tests/${folder}`, (text) => !ALONE.test(text))

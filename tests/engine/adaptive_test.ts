@@ -31,7 +31,7 @@ function asHardware<T>(fn: () => T): T {
 }
 
 Deno.test("adaptiveStep() gives the same bits to many parameters at once and to each alone", async () => {
-  const sizes = [1, 255, 0, 257, 513];
+  const sizes = [1, 255, 2, 257, 513, 0, 64];
   for (const rule of RULES) {
     const states = adaptiveStates(rule);
     const draw = new Draw("adaptive at once");
@@ -77,6 +77,45 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
         t.dispose();
       }
     }
+  }
+});
+
+Deno.test("adaptiveStep() that may skip does what it does without, or nothing", async () => {
+  for (const rule of RULES) {
+    const values = [0.5, -1, 2];
+    const make = () => ({
+      param: tensor(values),
+      grad: tensor(values.map((v) => Math.sin(9 * v))),
+      states: Array.from({ length: adaptiveStates(rule) }, (_, s) => tensor([1, 2, 3 + s])),
+      index: 0,
+    });
+    const step = async (skip?: number) => {
+      const entry = make();
+      using hyper = tensor([...HYPER[rule.name]]);
+      using active = tensor([1]);
+      using steps = tensor([3]);
+      using factors = zeros([1, 2]);
+      using found = tensor([skip ?? 0], { dtype: "u32" });
+      const numbers = {
+        hyper,
+        active,
+        steps,
+        factors,
+        ...skip === undefined ? {} : { skip: found },
+      };
+      adaptiveStep(rule, [entry], numbers);
+      const all = [entry.param, ...entry.states, steps];
+      const data = await readAll(all);
+      for (const t of [...all.slice(0, -1), entry.grad]) t.dispose();
+      return data;
+    };
+    const plain = await step();
+    assertNotEquals([...plain[0]!], values);
+    assertEquals(await step(0), plain, rule.name);
+    const [param, ...rest] = await step(1);
+    assertEquals([...param!], values, rule.name);
+    const before = [...make().states.map((_, s) => [1, 2, 3 + s]), [3]];
+    assertEquals(rest.map((v) => [...v]), before, rule.name);
   }
 });
 

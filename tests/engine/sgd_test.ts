@@ -93,7 +93,7 @@ Deno.test("sgdStep() that may skip moves parameter and momentum by the rule, or 
     using param = tensor([1, 2, 3]);
     using grad = tensor([4, 5, 6]);
     using buffer = tensor([1, 1, 2]);
-    using found = tensor([skips]);
+    using found = tensor([skips], { dtype: "u32" });
     sgdStep([{ param, grad, buffer }], h, { skip: found });
     // b = 0.5 b + g; p = p - 0.1 b.
     const [p, b] = await readAll([param, buffer]);
