@@ -7,7 +7,14 @@
 
 import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { afterBackward, inBackward, modulePath } from "./check.ts";
-import { backwardOf, type BackwardRule, type ForwardContext, type Op, run } from "./op.ts";
+import {
+  backwardOf,
+  type BackwardRule,
+  type ForwardContext,
+  type Op,
+  type PartialRule,
+  run,
+} from "./op.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
@@ -79,7 +86,7 @@ export class Node {
   readonly edges: readonly (Edge | null)[];
   readonly inputs: readonly Spec[];
   readonly outputs: readonly Spec[];
-  readonly #rule: BackwardRule<unknown>;
+  readonly #rule: BackwardRule<unknown> | PartialRule<unknown>;
   readonly #attrs: unknown;
   #saved: DeviceArray[] | null;
   readonly #versions: readonly number[];
@@ -148,11 +155,11 @@ export class Node {
     }
     const rule = () =>
       inArena(() => {
-        const full = grads.map((g, i) => g ?? fill(this.outputs[i]!, 0));
         const ctx = { needs: this.edges.map((e) => e !== null), saved, inputs: this.inputs };
-        return this.#rule(ctx, full, this.#attrs).map((g, i) =>
-          g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null
-        );
+        const results = "partial" in this.#rule
+          ? this.#rule.partial(ctx, grads, this.#attrs)
+          : this.#rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.#attrs);
+        return results.map((g, i) => g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null);
       });
     const result = inBackward(this.#where, rule);
     if (!retain) this.#free();

@@ -4,13 +4,13 @@ import { inArena } from "./array.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
+import type { Activation } from "./ops/epilogue.ts";
 import {
   interpolate as interpolateOp,
   randomMaps,
   unpackBytes,
   warpAffine as warpOp,
 } from "./ops/image.ts";
-import { linear as linearOp } from "./ops/matmul.ts";
 import { dropout as dropoutOp } from "./ops/random.ts";
 import { sgdInto } from "./ops/sgd.ts";
 import { nextCall } from "./rng.ts";
@@ -43,6 +43,8 @@ export interface ConvOptions {
   dilation?: Pair;
   /** Channels are cut into this many independent convolutions; default 1. */
   groups?: number;
+  /** Applied to each output in the same pass over memory: relu, sigmoid or tanh. */
+  activation?: Activation;
 }
 
 /** Options of pooling. */
@@ -62,7 +64,8 @@ export interface PoolOptions {
 /**
  * Two-dimensional cross-correlation of x [N, C, H, W] with w [O, C / groups, KH, KW].
  *
- * y[n, o, i, j] = bias[o] + Σ w[o, c, kh, kw] · x[n, c, i·stride - padding + kh·dilation, …]
+ * y[n, o, i, j] = bias[o] + Σ w[o, c, kh, kw] · x[n, c, i·stride - padding + kh·dilation, …], and the
+ * `activation` of that where there is one.
  *
  * @returns [N, O, OH, OW] with OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1) / stride⌋ + 1
  * @throws {TypeError} if shapes or dtypes (f32) do not fit
@@ -77,7 +80,8 @@ export interface PoolOptions {
  * ```
  */
 export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
-  const attrs = convAttrs("conv2d", w, options);
+  const { activation } = options;
+  const attrs = { ...convAttrs("conv2d", w, options), ...(activation ? { activation } : {}) };
   return apply(convOp, options.bias ? [x, w, options.bias] : [x, w], attrs)[0]!;
 }
 
@@ -130,9 +134,14 @@ export function dropout(x: Tensor, p = 0.5): Tensor {
   return apply(dropoutOp, [x], { p, call: nextCall() })[0]!;
 }
 
-/** x · wᵀ + bias for x [..., K], w [N, K], bias [N]. */
-export function linear(x: Tensor, w: Tensor, bias?: Tensor): Tensor {
-  return apply(linearOp, bias ? [x, w, bias] : [x, w], {})[0]!;
+/** x · wᵀ + bias for x [..., K], w [N, K], bias [N], and the activation of that where there is one. */
+export function linear(
+  x: Tensor,
+  w: Tensor,
+  bias?: Tensor,
+  options: { activation?: Activation } = {},
+): Tensor {
+  return x.linear(w, bias, options);
 }
 
 /** Options of {@linkcode interpolate}. */

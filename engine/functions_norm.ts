@@ -3,6 +3,7 @@
 import { inArena } from "./array.ts";
 import { batchNorm as batchNormOp, batchNormEval as batchNormEvalOp } from "./ops/batch_norm.ts";
 import * as ops from "./ops/norm.ts";
+import type { Activation } from "./ops/epilogue.ts";
 import { updateRunning } from "./ops/norm_running.ts";
 import { sameShape, show } from "./shape.ts";
 import { apply, type Tensor } from "./tensor.ts";
@@ -32,6 +33,10 @@ export interface BatchNormOptions extends NormOptions {
   momentum?: number | null;
   /** Number of batches so far, i32 of one element; raised by 1 in training. */
   numBatchesTracked?: Tensor;
+  /** Added to what is normalised, in the same pass: of the shape and dtype of x. */
+  residual?: Tensor;
+  /** Applied last, in the same pass. */
+  activation?: Activation;
 }
 
 function withAffine(x: Tensor, { weight, bias, eps = 1e-5 }: NormOptions) {
@@ -42,7 +47,8 @@ function withAffine(x: Tensor, { weight, bias, eps = 1e-5 }: NormOptions) {
 }
 
 /**
- * y = (x - mean) / √(variance + eps) · weight + bias for each channel of x [N, C, …].
+ * y = (x - mean) / √(variance + eps) · weight + bias for each channel of x [N, C, …]. A `residual` is
+ * added and an `activation` applied to that without another pass over memory, forward and backward.
  *
  * In training mean and (biased) variance are the batch's, and the running tensors move by `momentum`
  * towards the mean and the unbiased variance, on the GPU. Statistics are f32 for f16 inputs, too.
@@ -72,10 +78,16 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
       "Cannot batchNorm with momentum null without numBatchesTracked: it counts the batches",
     );
   }
-  const { inputs, attrs } = withAffine(x, options);
+  const { residual, activation } = options;
+  const affine = withAffine(x, options);
+  const inputs = [...affine.inputs, ...(residual ? [residual] : [])];
+  const attrs = {
+    ...affine.attrs,
+    ...(residual ? { residual: true } : {}),
+    ...(activation ? { activation } : {}),
+  };
   if (!training && runningMean) {
-    const [, ...affine] = inputs;
-    return apply(batchNormEvalOp, [x, runningMean, runningVar!, ...affine], attrs)[0]!;
+    return apply(batchNormEvalOp, [x, runningMean, runningVar!, ...inputs.slice(1)], attrs)[0]!;
   }
   for (const [name, running] of Object.entries({ runningMean, runningVar })) {
     if (running && !sameShape(running.shape, [x.shape[1] ?? 0])) {

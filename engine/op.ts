@@ -41,6 +41,18 @@ export type BackwardRule<A> = (
   attrs: A,
 ) => (DeviceArray | null)[];
 
+/**
+ * A rule that does without gradients that did not arrive: null for an output that nothing used, where
+ * other rules are given zeros.
+ */
+export interface PartialRule<A> {
+  readonly partial: (
+    ctx: BackwardContext,
+    grads: readonly (DeviceArray | null)[],
+    attrs: A,
+  ) => (DeviceArray | null)[];
+}
+
 /** States that an op has no gradient, and why. */
 export interface NotDifferentiable {
   readonly notDifferentiable: string;
@@ -84,7 +96,7 @@ export interface Op<A> {
     out: readonly Spec[],
   ): DeviceArray[];
   /** Gradient of each input, or why there is none. */
-  readonly backward: BackwardRule<A> | NotDifferentiable;
+  readonly backward: BackwardRule<A> | PartialRule<A> | NotDifferentiable;
   /** The same in float64 on the host, written for clarity; null when the op draws random numbers. */
   readonly reference: ((inputs: readonly HostArray[], attrs: A) => HostArray[]) | null;
   /**
@@ -121,7 +133,7 @@ export function notDifferentiable(reason: string): NotDifferentiable {
 }
 
 /** The gradient rule, or null where there is none. */
-export function backwardOf<A>(op: Op<A>): BackwardRule<A> | null {
+export function backwardOf<A>(op: Op<A>): BackwardRule<A> | PartialRule<A> | null {
   return "notDifferentiable" in op.backward ? null : op.backward;
 }
 

@@ -3,6 +3,7 @@
 import { apply } from "./apply.ts";
 import type { Op } from "./op.ts";
 import { linear, matmul } from "./ops/matmul.ts";
+import type { Activation } from "./ops/epilogue.ts";
 import { isFloat } from "./dtype.ts";
 import { argmax, argmin } from "./ops/arg_reduce.ts";
 import { binary, unary } from "./ops/pointwise.ts";
@@ -223,9 +224,13 @@ export abstract class TensorReduce extends TensorPointwise {
     }
     return apply(binary.mul, [this.unsqueeze(1), other], {})[0]!;
   }
-  /** this · wᵀ + bias for this [..., K], w [N, K], bias [N]. */
-  linear(w: Tensor, bias?: Tensor): Tensor {
-    return apply(linear, bias ? [this, w, bias] : [this, w], {})[0]!;
+  /**
+   * this · wᵀ + bias for this [..., K], w [N, K], bias [N], and in the same pass the `activation` of that:
+   * relu, sigmoid or tanh.
+   */
+  linear(w: Tensor, bias?: Tensor, options: { activation?: Activation } = {}): Tensor {
+    const { activation } = options;
+    return apply(linear, bias ? [this, w, bias] : [this, w], activation ? { activation } : {})[0]!;
   }
 }
 

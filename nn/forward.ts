@@ -24,8 +24,28 @@ export function watchForward<T>(watch: ForwardWatcher, fn: () => T): T {
   }
 }
 
+/** True while somebody is told of every forward. */
+export function isWatched(): boolean {
+  return watcher !== null;
+}
+
+/** The forwards that {@linkcode wrapForward} made. */
+const wrapped = new WeakSet<Forward>();
+
+/** A module's own forward, which runs `forward` through {@linkcode runForward}. */
+export function wrapForward(module: Module, forward: Forward): Forward {
+  const own: Forward = (...inputs) => runForward(module, forward, inputs);
+  wrapped.add(own);
+  return own;
+}
+
+/** True unless the module's forward was replaced by another function. */
+export function passesThrough(module: Module): boolean {
+  return wrapped.has(module.forward as Forward);
+}
+
 /** Runs a module's forward, under its name where a check or a profile asks for it. */
-export function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
+function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
   const output = tracksModules()
     ? inModule(nameOf(module), () => runInside(module, forward, inputs))
     : forward.apply(module, inputs);

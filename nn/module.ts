@@ -6,7 +6,7 @@
  */
 
 import { type DType, keep, noGrad, Tensor } from "../engine/mod.ts";
-import { type Forward, runForward } from "./forward.ts";
+import { type Forward, wrapForward } from "./forward.ts";
 import { describeModule } from "./module_text.ts";
 import { Parameter } from "./parameter.ts";
 import { type LoadReport, type LoadStateOptions, loadTensors } from "./state_dict.ts";
@@ -47,9 +47,8 @@ export abstract class Module implements Disposable {
 
   constructor() {
     // Own, so that a subclass's forward and a caller's `child.forward(x)` both pass through it.
-    const forward = this.forward as Forward;
     Object.defineProperty(this, "forward", {
-      value: (...inputs: unknown[]) => runForward(this, forward, inputs),
+      value: wrapForward(this, this.forward as Forward),
       configurable: true,
       writable: true,
     });

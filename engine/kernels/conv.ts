@@ -11,6 +11,7 @@
  * arithmetic it feeds. Reads that fall into the padding are redirected to element 0 and masked.
  */
 
+import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
 import { gemmKernel, type GemmProblem, type Tile } from "./gemm.ts";
 import { type Kernel, memoized, type Param } from "./kernel.ts";
 
@@ -41,6 +42,8 @@ export interface ConvSpec {
   readonly padded: boolean;
   /** Adds bias[o] (forward), or bias[c] (dX as a transposed convolution). */
   readonly bias?: boolean;
+  /** Applied to what is stored (forward). */
+  readonly epilogue?: Epilogue;
   /** True for kernels of one element, stride 1 and no padding: positions of X and Y are the same. */
   readonly pointwise?: boolean;
   /** Whether A (the weight, or dY) and B (X, or dY) are read four neighbours at a time. */
@@ -73,6 +76,7 @@ function nameOf(name: string, spec: ConvSpec): string {
     spec.pointwise && "pointwise",
     spec.padded && "padded",
     spec.bias && "bias",
+    spec.epilogue?.name,
     spec.aFours && "a4",
     spec.bFours && "b4",
     spec.wide && "wide",
@@ -132,7 +136,7 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
       { name: "y", access: "write", type: typeOf(spec.dtype, spec.wide) },
     ],
     params: PARAMS,
-    module: readX(spec),
+    module: readX(spec) + epilogueModule(spec.epilogue),
     walk: spec.pointwise ? POINTWISE : {
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32;
@@ -165,7 +169,7 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
       `    let y_base${j} = (b_${j} * p.groups + batch) * p.O * p.OH * p.OW + q_${j};`,
     store: ({ j, m, value }) => {
       const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec)}` : "";
-      return storeAt("y", `y_base${j} + ${m} * p.OH * p.OW`, value + bias, spec);
+      return storeAt("y", `y_base${j} + ${m} * p.OH * p.OW`, activated(value + bias, spec), spec);
     },
   };
   return gemmKernel(problem, tile);

@@ -1,6 +1,7 @@
 /** C[z, m, n] = sum over k of A[z, m, k] · B[z, k, n] (+ bias[n]) for operands of any strides. */
 
 import { type DType, DTYPES } from "../dtype.ts";
+import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
 import { gemmKernel, type Tile } from "./gemm.ts";
 import {
   type BufferDecl,
@@ -22,6 +23,8 @@ export interface MatmulSpec {
   readonly bias?: DType;
   /** Adds to C instead of overwriting it. */
   readonly accumulate?: boolean;
+  /** Applied to what is stored. */
+  readonly epilogue?: Epilogue;
   /** Along what A, and B, are read four at a time. */
   readonly aFours?: "k" | "side";
   readonly bFours?: "k" | "side";
@@ -60,6 +63,7 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
     "matmul",
     spec.bias && "bias",
     spec.accumulate && "acc",
+    spec.epilogue?.name,
     spec.c !== "f32" && spec.c,
     aFours && `a4${aFours}`,
     bFours && `b4${bFours}`,
@@ -77,6 +81,7 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
     name: name.filter(Boolean).join("_"),
     buffers,
     params,
+    module: epilogueModule(spec.epilogue),
     setup: `${stridedOffsets(spec.batchRank, ["a", "b"], "batch")}
   let c_at = p.c_off + z * p.c_z;`,
     walk: {
@@ -104,7 +109,8 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
       const sum = [value, spec.bias && `bias${j}`].filter(Boolean).join(" + ");
       const index = `c_at + ${m} * p.c_m + ${n}`;
       const at = `c[${wide ? `(${index}) >> 2u` : index}]`;
-      const result = spec.accumulate ? `${asFloats(at, spec.c, wide)} + ${sum}` : sum;
+      const total = spec.accumulate ? `${asFloats(at, spec.c, wide)} + ${sum}` : sum;
+      const result = activated(total, spec);
       return `${at} = ${DTYPES[spec.c].storage === "f32" ? result : `${out}(${result})`};`;
     },
   }, tile);

@@ -12,6 +12,7 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
+import type { Epilogue } from "./epilogue.ts";
 import { type Kernel, kernel, linearThread, memoized, type Param } from "./kernel.ts";
 
 const LAYOUT: Readonly<Record<string, Param["type"]>> = {
@@ -105,34 +106,168 @@ export function momentMergeKernel(): Kernel {
   });
 }
 
-/** partial = [sum of u; sum of u·(x - mean)/√(variance + eps)] of each share: [2, G, splits]. */
-export const gradSharesKernel: (spec: { input: DType; grad: DType }) => Kernel = memoized(
-  buildGradShares,
-);
+/** What varies between the text of kernels that sum gradients. */
+export interface GradSharesSpec {
+  readonly input: DType;
+  readonly grad: DType;
+  /** The activation that follows the normalisation: u is what its gradient makes of the one given. */
+  readonly epilogue?: Epilogue;
+  /** Types of weight and bias, one a group, that the activation's input is made with. */
+  readonly weight?: DType;
+  readonly bias?: DType;
+}
 
-function buildGradShares(spec: { input: DType; grad: DType }): Kernel {
-  const load = (name: string, dtype: DType) =>
-    DTYPES[dtype].storage === "f32" ? `${name}[at]` : `f32(${name}[at])`;
+/** partial = [sum of u; sum of u·(x - mean)/√(variance + eps)] of each share: [2, G, splits]. */
+export const gradSharesKernel: (spec: GradSharesSpec) => Kernel = memoized(buildGradShares);
+
+function buildGradShares(spec: GradSharesSpec): Kernel {
+  const load = (name: string, dtype: DType, at = "at") =>
+    DTYPES[dtype].storage === "f32" ? `${name}[${at}]` : `f32(${name}[${at}])`;
+  const { epilogue, weight, bias } = spec;
+  const scaled = [weight && "* w", bias && "+ b"].filter(Boolean).join(" ");
+  const given = load("u", spec.grad);
+  const name = ["norm_grad_shares", epilogue?.name, weight && "w", bias && "b"];
   return kernel({
-    name: `norm_grad_shares_${spec.input}_${spec.grad}`,
+    name: `${name.filter(Boolean).join("_")}_${spec.input}_${spec.grad}`,
     buffers: [
       { name: "u", access: "read", type: DTYPES[spec.grad].storage },
       { name: "x", access: "read", type: DTYPES[spec.input].storage },
       { name: "stats", access: "read", type: "f32" },
+      ...(weight
+        ? [{ name: "weight", access: "read", type: DTYPES[weight].storage } as const]
+        : []),
+      ...(bias ? [{ name: "bias", access: "read", type: DTYPES[bias].storage } as const] : []),
       { name: "partial_sums", access: "write", type: "f32" },
     ],
-    params: { ...LAYOUT, eps: "f32" },
+    params: {
+      ...LAYOUT,
+      eps: "f32",
+      ...(weight ? { weight_off: "u32" } as const : {}),
+      ...(bias ? { bias_off: "u32" } as const : {}),
+    },
+    module: epilogue?.module,
     body: `${SHARE}
   let mean = stats[g];
   let scale = inverseSqrt(stats[p.G + g] + p.eps);
+  ${weight ? `let w = ${load("weight", weight, "p.weight_off + g")};` : ""}
+  ${bias ? `let b = ${load("bias", bias, "p.bias_off + g")};` : ""}
   var plain = 0.0;
   var scaled = 0.0;
   ${
-      eachElement(`let v = ${load("u", spec.grad)};
+      eachElement(`let h = (${load("x", spec.input)} - mean) * scale;
+      let v = ${epilogue ? `activation_gradient(h ${scaled}, ${given})` : given};
       plain += v;
-      scaled = fma(v, (${load("x", spec.input)} - mean) * scale, scaled);`)
+      scaled = fma(v, h, scaled);`)
     }
   partial_sums[t] = plain;
   partial_sums[p.threads + t] = scaled;`,
+  });
+}
+
+/** What varies between the text of kernels that finish a gradient's sums. */
+export interface GradMergeSpec {
+  /** Types of weight and bias, one a group, where there are any. */
+  readonly weight?: DType;
+  readonly bias?: DType;
+  /** Whether the mean and the variance have gradients of their own, [G] each. */
+  readonly statistics?: boolean;
+}
+
+/** The rows of one number a group that {@linkcode gradMergeKernel} writes. */
+export const GRAD_ROWS = { sum: 0, scaled: 1, mean: 2, scale: 3, slope: 4, shift: 5, bias: 6 };
+
+/**
+ * Adds the shares of each group and turns the sums into what dx = scale·u + slope·(x - mean) + shift
+ * needs, [7, G]: Σu, Σu·x̂, mean, scale = rstd·w, slope = (2·dvariance - scale·rstd·Σu·x̂) / n,
+ * shift = (dmean - scale·Σu) / n, and the bias. A thread owns a group.
+ */
+export const gradMergeKernel: (spec: GradMergeSpec) => Kernel = memoized(buildGradMerge);
+
+function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
+  const given = Object.entries({
+    ...(weight ? { weight } : {}),
+    ...(bias ? { bias } : {}),
+    ...(statistics ? { mean_grad: "f32" as const, variance_grad: "f32" as const } : {}),
+  });
+  const values = given.map(([name, dtype]) => {
+    const value = `${name}[p.${name}_off + g]`;
+    return `let ${name}_of = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
+  });
+  const row = (name: keyof typeof GRAD_ROWS) => `sums[${GRAD_ROWS[name]}u * p.G + g]`;
+  return kernel({
+    name: [
+      "norm_grad_merge",
+      weight && `weight_${weight}`,
+      bias && `bias_${bias}`,
+      statistics && "statistics",
+    ].filter(Boolean).join("_"),
+    buffers: [
+      { name: "partial_sums", access: "read", type: "f32" },
+      { name: "stats", access: "read", type: "f32" },
+      ...given.map((
+        [name, dtype],
+      ) => ({ name, access: "read", type: DTYPES[dtype].storage } as const)),
+      { name: "sums", access: "write", type: "f32" },
+    ],
+    params: {
+      G: "u32",
+      splits: "u32",
+      threads: "u32",
+      eps: "f32",
+      inverse_n: "f32",
+      ...Object.fromEntries(given.map(([name]) => [`${name}_off`, "u32" as const])),
+    },
+    body: `${linearThread("g", "p.G")}
+  ${values.join("\n  ")}
+  var total = 0.0;
+  var scaled = 0.0;
+  for (var i = g * p.splits; i < (g + 1u) * p.splits; i++) {
+    total += partial_sums[i];
+    scaled += partial_sums[p.threads + i];
+  }
+  let rstd = inverseSqrt(stats[p.G + g] + p.eps);
+  let scale = rstd${weight ? " * weight_of" : ""};
+  ${row("sum")} = total;
+  ${row("scaled")} = scaled;
+  ${row("mean")} = stats[g];
+  ${row("scale")} = scale;
+  ${row("slope")} = p.inverse_n * (${
+      statistics ? "2.0 * variance_grad_of " : ""
+    }- scale * scaled * rstd);
+  ${row("shift")} = p.inverse_n * (${statistics ? "mean_grad_of " : ""}- scale * total);
+  ${bias ? `${row("bias")} = bias_of;` : ""}`,
+  });
+}
+
+/**
+ * Moves the running statistics of channels towards a batch's: r += momentum · (v - r), the variance made
+ * unbiased first, and counts the batch where something counts.
+ */
+export const runningKernel: (spec: { counts: boolean }) => Kernel = memoized(buildRunning);
+
+function buildRunning({ counts }: { counts: boolean }): Kernel {
+  return kernel({
+    name: `batch_norm_running${counts ? "_counted" : ""}`,
+    buffers: [
+      { name: "mean", access: "read", type: "f32" },
+      { name: "variance", access: "read", type: "f32" },
+      { name: "running_mean", access: "write", type: "f32" },
+      { name: "running_var", access: "write", type: "f32" },
+      ...(counts ? [{ name: "batches", access: "write", type: "i32" } as const] : []),
+    ],
+    params: {
+      G: "u32",
+      mean_off: "u32",
+      variance_off: "u32",
+      momentum: "f32",
+      unbiased: "f32",
+    },
+    body: `${linearThread("g", "p.G")}
+  let mean_before = running_mean[g];
+  running_mean[g] = mean_before + (mean[p.mean_off + g] - mean_before) * p.momentum;
+  let var_before = running_var[g];
+  running_var[g] = var_before + (variance[p.variance_off + g] * p.unbiased - var_before) * p.momentum;${
+      counts ? "\n  if (g == 0u) { batches[0] += 1; }" : ""
+    }`,
   });
 }

@@ -32,9 +32,13 @@ export interface NormRowsInput {
 export interface NormRowsSpec {
   readonly name: string;
   readonly inputs: readonly NormRowsInput[];
+  /** Rows of a table [rows, groups] by the names that the expression has for the row's group. */
+  readonly table?: Readonly<Record<string, number>>;
   readonly output: DType;
   /** WGSL f32 expression over the inputs' names and `p.eps`. */
   readonly expression: string;
+  /** Functions that the expression calls. */
+  readonly module?: string;
   /** Whether weights go by row (channel) or by column. */
   readonly weights: "row" | "column";
 }
@@ -57,6 +61,7 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
     access: "read",
     type: DTYPES[dtype].storage,
   }));
+  if (spec.table) buffers.push({ name: "b_table", access: "read", type: "f32" });
   buffers.push({ name: "b_y", access: "write", type: DTYPES[spec.output].storage });
   const byColumn = (i: NormRowsInput) => i.by === "weight" && spec.weights === "column";
   const once: string[] = [];
@@ -70,6 +75,9 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
     const value = `b_${name}[${index}]`;
     const line = `let ${name} = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
     (by === "element" || byColumn(input) ? each : once).push(line);
+  }
+  for (const [name, row] of Object.entries(spec.table ?? {})) {
+    once.push(`let ${name} = b_table[${row}u * p.stat_mod + group];`);
   }
   const stored = DTYPES[spec.output].storage;
   const value = stored === "f32" ? spec.expression : `${stored}(${spec.expression})`;
@@ -86,6 +94,7 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
     name: spec.name,
     buffers,
     params,
+    module: spec.module,
     body: `${linearThread("t", "p.threads")}
   let row = t / p.across;
   let column = t % p.across;

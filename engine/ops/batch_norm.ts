@@ -1,9 +1,18 @@
 /** Batch normalisation, by the batch's statistics and by given ones. */
 
 import { DeviceArray, type Spec } from "../array.ts";
-import { defineOp, type HostArray, type Op } from "../op.ts";
+import { GRAD_ROWS } from "../kernels/norm.ts";
+import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { sameShape, show, sizeOf } from "../shape.ts";
+import {
+  type Activation,
+  ACTIVATIONS,
+  checkActivation,
+  epilogueOf,
+  hostActivation,
+} from "./epilogue.ts";
+import { fill } from "./fill.ts";
 import { contiguous, plain } from "./launch_pointwise.ts";
 import { copyInto } from "./movement.ts";
 import {
@@ -19,12 +28,13 @@ import {
 import {
   applyNorm,
   f32Map,
-  groupSums,
+  gradientSums,
   moments,
   normInputGrad,
   normRows,
   type NormView,
   statsRow,
+  throughEpilogue,
 } from "./norm_core.ts";
 
 function channelsView(shape: readonly number[]): NormView {
@@ -39,17 +49,85 @@ function checkChannels(shape: readonly number[]): void {
   }
 }
 
+/** Attributes of both: the affine inputs, and what follows the normalisation in the same pass. */
+export interface BatchNormAttrs extends AffineAttrs {
+  /** Whether the last input is added before the activation. */
+  readonly residual?: boolean;
+  /** Applied last. */
+  readonly activation?: Activation;
+}
+
+/** Inputs that may be absent, from the first after x, or after given statistics. */
+function optionsOf<T>(inputs: readonly T[], attrs: BatchNormAttrs, lead = 1): {
+  w?: T;
+  b?: T;
+  r?: T;
+} {
+  return { ...affineOf(inputs, attrs, lead), r: attrs.residual ? inputs.at(-1) : undefined };
+}
+
 /**
- * Normalisation of each channel by the batch: y, and the batch's mean and biased variance, [C] f32
- * each. All three are differentiable.
+ * Checks what both have in common.
+ *
+ * @throws {TypeError} if dtypes or shapes do not fit, or the activation is none of those there are
  */
-export const batchNorm: Op<AffineAttrs> = defineOp<AffineAttrs>({
+function checkBatchNorm(inputs: readonly Spec[], attrs: BatchNormAttrs, lead: number): void {
+  const { shape, dtype } = inputs[0]!;
+  checkChannels(shape);
+  checkNorm("batchNorm", inputs, { attrs, affine: [shape[1]!], lead });
+  checkActivation("batchNorm", attrs.activation);
+  const { r } = optionsOf(inputs, attrs);
+  if (r && (!sameShape(r.shape, shape) || r.dtype !== dtype)) {
+    throw new TypeError(
+      `Cannot batchNorm ${dtype} ${show(shape)} and add ${r.dtype} ${
+        show(r.shape)
+      }: the residual ` +
+        "must have the same shape and dtype",
+    );
+  }
+}
+
+/** What is kept of the optional inputs for the gradient, in this order. */
+function kept(
+  { w, b, r }: { w?: DeviceArray; b?: DeviceArray; r?: DeviceArray },
+  attrs: BatchNormAttrs,
+) {
+  const { activation } = attrs;
+  return [w, activation && b, activation && r].filter((a) => a instanceof DeviceArray);
+}
+
+/** The same again, by name, from what was saved. */
+function fromKept(saved: readonly DeviceArray[], attrs: BatchNormAttrs) {
+  const rest = [...saved];
+  const { activation, weight, bias, residual } = attrs;
+  const next = (there: boolean) => there ? rest.shift() : undefined;
+  return {
+    w: next(weight),
+    b: next(activation !== undefined && bias),
+    r: next(activation !== undefined && residual === true),
+  };
+}
+
+/** y in float64, from the normalised x. */
+function finished(
+  y: HostArray,
+  r: HostArray | undefined,
+  { activation }: BatchNormAttrs,
+): HostArray {
+  const f = hostActivation(activation);
+  return { ...y, data: y.data.map((v, i) => f(v + (r ? r.data[i]! : 0))) };
+}
+
+/**
+ * Normalisation of each channel by the batch, y = f((x - mean) / √(variance + eps) · w + b + residual), and
+ * the batch's mean and biased variance, [C] f32 each. All three are differentiable.
+ */
+export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
   name: "batchNorm",
   check(inputs, attrs) {
     const { shape, dtype } = inputs[0]!;
-    checkChannels(shape);
+    checkBatchNorm(inputs, attrs, 1);
     const C = shape[1]!;
-    checkNorm("batchNorm", inputs, { attrs, affine: [C] });
     const count = sizeOf(shape) / Math.max(C, 1);
     if (!(count > 1)) {
       throw new TypeError(
@@ -61,53 +139,103 @@ export const batchNorm: Op<AffineAttrs> = defineOp<AffineAttrs>({
   },
   forward(ctx, inputs, attrs) {
     const x = plain(inputs[0]!);
-    const { w, b } = affineOf(inputs, attrs);
+    const { w, b, r: residual } = optionsOf(inputs, attrs);
+    const r = residual && plain(residual);
     const view = channelsView(x.shape);
     const stats = moments(x, view, true);
-    ctx.save(x, stats, ...(w ? [w] : []));
-    const y = applyNorm({ x, w, b }, rows(stats), { view, eps: attrs.eps });
+    ctx.save(x, stats, ...kept({ w, b, r }, attrs));
+    const epilogue = epilogueOf(attrs.activation);
+    const y = applyNorm({ x, w, b, r, epilogue }, rows(stats), { view, eps: attrs.eps });
     return [y, statsRow(stats, 0), statsRow(stats, 1)];
   },
-  backward(ctx, [grad, dMean, dVariance], attrs) {
-    const [x, stats, w] = ctx.saved as [DeviceArray, DeviceArray, DeviceArray?];
-    const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
-    const u = plain(grad!);
-    const sums = groupSums(u, x, stats, at);
-    const extra = { mean: dMean!, variance: dVariance! };
-    return [
-      ctx.needs[0] ? normInputGrad({ u, x, sums, stats, w, extra }, at) : null,
-      ...(attrs.weight ? [statsRow(sums, 1)] : []),
-      ...(attrs.bias ? [statsRow(sums, 0)] : []),
-    ];
+  // dx is the normalisation's of u = dy · f'(z), which a residual gets as it is.
+  backward: {
+    partial(ctx, [dy, dMean, dVariance], attrs) {
+      const [x, stats] = ctx.saved as readonly [DeviceArray, DeviceArray];
+      const { w, b, r } = fromKept(ctx.saved.slice(2), attrs);
+      const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
+      const zeros = () => fill({ shape: [at.view.G], dtype: "f32" }, 0);
+      const extra = dMean || dVariance
+        ? { mean: dMean ?? zeros(), variance: dVariance ?? zeros() }
+        : undefined;
+      const epilogue = epilogueOf(attrs.activation);
+      let u = dy ? plain(dy) : fill(x, 0);
+      if (epilogue && attrs.residual) {
+        u = throughEpilogue(u, { x, w, b, r, epilogue }, rows(stats), at);
+      }
+      const gate = epilogue && !attrs.residual ? { epilogue, b } : undefined;
+      const gradient = { u, x, stats, w, gate, extra };
+      const sums = gradientSums(gradient, at);
+      return [
+        ctx.needs[0] ? normInputGrad(gradient, sums, at) : null,
+        ...(attrs.weight ? [statsRow(sums, GRAD_ROWS.scaled)] : []),
+        ...(attrs.bias ? [statsRow(sums, GRAD_ROWS.sum)] : []),
+        ...(attrs.residual ? [u] : []),
+      ];
+    },
   },
   reference(inputs, attrs) {
     const x = inputs[0]!;
     const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
-    const { y, mean, variance } = hostNorm({ x, ...affineOf(inputs, attrs) }, at);
-    return [y, mean, variance];
+    const { w, b, r } = optionsOf(inputs, attrs);
+    const { y, mean, variance } = hostNorm({ x, w, b }, at);
+    return [finished(y, r, attrs), mean, variance];
   },
-  samples: samplesOf([
-    [[3, 2, 2, 2], [2], both],
-    [[5, 3], [3], both],
-    [[2, 5, 8], [5], both],
-    [[2, 5, 8], [5], neither],
-    [[2, 2, 8], [2], { ...both, bias: false }],
-    [[2, 2, 8], [2], { ...both, weight: false }],
-    [[1, 2, 1, 2], [2], { ...both, eps: 0.1 }],
-    [[3, 1, 9, 11], [1], both],
-    [[130, 2, 3], [2], both],
-    [[2, 2, 16, 16], [2], both, { low: 1000, high: 1002, grad: false }],
-  ]),
+  samples: [
+    ...samplesOf<BatchNormAttrs>([
+      [[3, 2, 2, 2], [2], both],
+      [[5, 3], [3], both],
+      [[2, 5, 8], [5], both],
+      [[2, 5, 8], [5], neither],
+      [[2, 2, 8], [2], { ...both, bias: false }],
+      [[2, 2, 8], [2], { ...both, weight: false }],
+      [[1, 2, 1, 2], [2], { ...both, eps: 0.1 }],
+      [[3, 1, 9, 11], [1], both],
+      [[130, 2, 3], [2], both],
+      [[2, 2, 16, 16], [2], both, { low: 1000, high: 1002, grad: false }],
+    ]),
+    ...epilogueSamples(1),
+  ],
 });
 
-/** Normalisation of each channel by a given mean and variance: inputs x, mean, variance, w, b. */
-export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
+/** Samples with every activation, with and without a residual, after `lead` inputs. */
+function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
+  const affine = [both, { ...both, bias: false }, { ...both, weight: false }, neither];
+  const attributes: BatchNormAttrs[] = [
+    ...ACTIVATIONS.map((activation) => ({ ...both, activation })),
+    ...ACTIVATIONS.map((activation) => ({ ...both, activation, residual: true })),
+    ...affine.map((some) => ({ ...some, activation: "silu" as const })),
+    ...affine.map((some) => ({ ...some, activation: "relu" as const, residual: true })),
+    { ...both, residual: true },
+  ];
+  const shapes = [[2, 3, 5], [3, 2, 9], [2, 2, 3, 3]];
+  return attributes.map((attrs, i) => {
+    // The first has more than one share of a channel.
+    const shape = i === 0 ? [130, 2, 3] : shapes[i % shapes.length]!;
+    const channel = { shape: [shape[1]!] };
+    return {
+      inputs: [
+        { shape },
+        ...(lead === 3 ? [channel, { ...channel, low: 0.2, high: 2 }] : []),
+        ...(attrs.weight ? [channel] : []),
+        ...(attrs.bias ? [channel] : []),
+        ...(attrs.residual ? [{ shape }] : []),
+      ],
+      attrs,
+    };
+  });
+}
+
+/**
+ * Normalisation of each channel by a given mean and variance, y = f(… + residual) as in {@linkcode batchNorm}:
+ * inputs x, mean, variance, w, b, residual.
+ */
+export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
   name: "batchNormEval",
   check(inputs, attrs) {
     const [x, mean, variance] = inputs as [Spec, Spec, Spec];
-    checkChannels(x.shape);
+    checkBatchNorm(inputs, attrs, 3);
     const affine = [x.shape[1]!];
-    checkNorm("batchNorm", inputs, { attrs, affine, lead: 3 });
     for (const [what, { shape }] of [["mean", mean], ["variance", variance]] as const) {
       if (!sameShape(shape, affine)) {
         throw new TypeError(
@@ -120,23 +248,25 @@ export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
   },
   forward(ctx, inputs, attrs) {
     const x = plain(inputs[0]!);
-    const { w, b } = affineOf(inputs, attrs, 3);
+    const { w, b, r: residual } = optionsOf(inputs, attrs, 3);
+    const r = residual && plain(residual);
     const given = { mean: inputs[1]!, variance: inputs[2]! };
-    ctx.save(x, given.mean, given.variance, ...(w ? [w] : []));
-    return [applyNorm({ x, w, b }, given, { view: channelsView(x.shape), eps: attrs.eps })];
+    ctx.save(x, given.mean, given.variance, ...kept({ w, b, r }, attrs));
+    const epilogue = epilogueOf(attrs.activation);
+    return [
+      applyNorm({ x, w, b, r, epilogue }, given, { view: channelsView(x.shape), eps: attrs.eps }),
+    ];
   },
   backward(ctx, [grad], attrs) {
-    const [x, mean, variance, w] = ctx.saved as [
-      DeviceArray,
-      DeviceArray,
-      DeviceArray,
-      DeviceArray?,
-    ];
+    const [x, mean, variance] = ctx.saved as readonly [DeviceArray, DeviceArray, DeviceArray];
+    const { w, b, r } = fromKept(ctx.saved.slice(3), attrs);
     const at = { view: channelsView(x.shape), eps: attrs.eps };
     const C = at.view.G;
-    const u = plain(grad!);
-    const needsSums = ctx.needs.slice(1).some(Boolean);
-    const sums = needsSums ? groupSums(u, x, joined(mean, variance), at) : null;
+    const epilogue = epilogueOf(attrs.activation);
+    const dy = plain(grad!);
+    const u = epilogue ? throughEpilogue(dy, { x, w, b, r, epilogue }, { mean, variance }, at) : dy;
+    const needsSums = ctx.needs.slice(1, inputsBefore(attrs)).some(Boolean);
+    const sums = needsSums ? gradientSums({ u, x, stats: joined(mean, variance) }, at) : null;
     const weight: Record<string, DeviceArray> = w ? { w } : {};
     const times = w ? " * w" : "";
     const dx = () =>
@@ -152,14 +282,14 @@ export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
       });
     const dMean = () =>
       f32Map(w ? "batch_norm_eval_dmean_weight" : "batch_norm_eval_dmean", {
-        total: statsRow(sums!, 0),
+        total: statsRow(sums!, GRAD_ROWS.sum),
         variance,
         eps: attrs.eps,
         ...weight,
       }, { expression: `-total * inverseSqrt(variance + eps)${times}`, shape: [C] });
     const dVariance = () =>
       f32Map(w ? "batch_norm_eval_dvar_weight" : "batch_norm_eval_dvar", {
-        scaled: statsRow(sums!, 1),
+        scaled: statsRow(sums!, GRAD_ROWS.scaled),
         variance,
         eps: attrs.eps,
         ...weight,
@@ -168,13 +298,14 @@ export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
       ctx.needs[0] ? dx() : null,
       ctx.needs[1] ? dMean() : null,
       ctx.needs[2] ? dVariance() : null,
-      ...(attrs.weight ? [ctx.needs[3] ? statsRow(sums!, 1) : null] : []),
-      ...(attrs.bias ? [ctx.needs.at(-1) ? statsRow(sums!, 0) : null] : []),
+      ...(attrs.weight ? [sums && statsRow(sums, GRAD_ROWS.scaled)] : []),
+      ...(attrs.bias ? [sums && statsRow(sums, GRAD_ROWS.sum)] : []),
+      ...(attrs.residual ? [u] : []),
     ];
   },
   reference(inputs, attrs) {
     const [x, mean, variance] = inputs as [HostArray, HostArray, HostArray];
-    const { w, b } = affineOf(inputs, attrs, 3);
+    const { w, b, r } = optionsOf(inputs, attrs, 3);
     const { S, G } = channelsView(x.shape);
     const y = hostZeros(x.shape);
     x.data.forEach((v, i) => {
@@ -182,30 +313,38 @@ export const batchNormEval: Op<AffineAttrs> = defineOp<AffineAttrs>({
       const scaled = (v - mean.data[c]!) / Math.sqrt(variance.data[c]! + attrs.eps);
       y.data[i] = scaled * (w ? w.data[c]! : 1) + (b ? b.data[c]! : 0);
     });
-    return [y];
+    return [finished(y, r, attrs)];
   },
-  samples: ([
-    [[2, 3, 4], both],
-    [[3, 5, 2, 4], both],
-    [[2, 5, 8], neither],
-    [[4, 3], neither],
-    [[2, 3, 8], { ...both, bias: false }],
-    [[2, 3, 8], { ...both, weight: false }],
-    [[0, 2, 3], both],
-  ] as const).map(([shape, attrs]) => {
-    const affine = { shape: [shape[1]] };
-    return {
-      inputs: [
-        { shape },
-        affine,
-        { ...affine, low: 0.2, high: 2 },
-        ...(attrs.weight ? [affine] : []),
-        ...(attrs.bias ? [affine] : []),
-      ],
-      attrs,
-    };
-  }),
+  samples: [
+    ...([
+      [[2, 3, 4], both],
+      [[3, 5, 2, 4], both],
+      [[2, 5, 8], neither],
+      [[4, 3], neither],
+      [[2, 3, 8], { ...both, bias: false }],
+      [[2, 3, 8], { ...both, weight: false }],
+      [[0, 2, 3], both],
+    ] as const).map(([shape, attrs]) => {
+      const affine = { shape: [shape[1]] };
+      return {
+        inputs: [
+          { shape },
+          affine,
+          { ...affine, low: 0.2, high: 2 },
+          ...(attrs.weight ? [affine] : []),
+          ...(attrs.bias ? [affine] : []),
+        ],
+        attrs,
+      };
+    }),
+    ...epilogueSamples(3),
+  ],
 });
+
+/** Inputs of {@linkcode batchNormEval} before the residual. */
+function inputsBefore({ weight, bias }: BatchNormAttrs): number {
+  return 3 + Number(weight) + Number(bias);
+}
 
 /** [mean; variance] as one array, as the kernels take statistics. */
 function joined(mean: DeviceArray, variance: DeviceArray): DeviceArray {

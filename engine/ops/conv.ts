@@ -6,6 +6,13 @@ import { defineOp, type HostArray, type Op, run, type Sample } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
 import { convForward, convInputGrad, convWeightGrad, type Window } from "./conv_core.ts";
+import {
+  type Activation,
+  checkActivation,
+  FROM_OUTPUT_ACTIVATIONS,
+  gradientFromOutput,
+  hostActivation,
+} from "./epilogue.ts";
 import { plain } from "./launch_pointwise.ts";
 import { sum } from "./reduce.ts";
 
@@ -13,6 +20,8 @@ import { sum } from "./reduce.ts";
 export interface ConvAttrs extends Window {
   /** Zeros below and to the right; as many as above and to the left where absent. */
   readonly paddingEnd?: readonly [number, number];
+  /** Applied to the sum. */
+  readonly activation?: Activation;
 }
 
 /** Output size of a window sliding over `size` with `padding` at the start and `paddingEnd`. */
@@ -127,11 +136,15 @@ export function hostIndex({ shape }: { shape: readonly number[] }, at: readonly 
   return at.reduce((n, c, d) => n * shape[d]! + c, 0);
 }
 
-/** y[b, o] = bias[o] + sum over c, kh, kw of w[o, c, kh, kw] · x[b, c, …]; cross-correlation as in PyTorch. */
+/**
+ * y[b, o] = f(bias[o] + sum over c, kh, kw of w[o, c, kh, kw] · x[b, c, …]); cross-correlation as in PyTorch,
+ * and an activation where there is one.
+ */
 export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   name: "conv2d",
   check([x, w, bias], attrs) {
     const { groups } = attrs;
+    checkActivation("conv2d", attrs.activation, FROM_OUTPUT_ACTIVATIONS);
     checkConv("conv2d", [x!, w!, ...(bias ? [bias] : [])], {
       attrs,
       channels: w!.shape[0]!,
@@ -160,13 +173,20 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   },
   forward(ctx, [x, w, bias], attrs, [out]) {
     const inputs = { x: plain(x!), w: plain(w!), bias: bias && plain(bias) };
-    ctx.save(...(ctx.needs[0] ? [inputs.w] : []), ...(ctx.needs[1] ? [inputs.x] : []));
-    return [convForward(inputs, attrs, out!.shape)];
+    const { activation } = attrs;
+    const y = convForward({ ...inputs, activation }, attrs, out!.shape);
+    ctx.save(
+      ...(activation ? [y] : []),
+      ...(ctx.needs[0] ? [inputs.w] : []),
+      ...(ctx.needs[1] ? [inputs.x] : []),
+    );
+    return [y];
   },
   backward(ctx, [grad], attrs) {
-    const dy = plain(grad!);
     const [xs, ws] = [ctx.inputs[0]!, ctx.inputs[1]!];
     const saved = [...ctx.saved];
+    const { activation } = attrs;
+    const dy = plain(activation ? gradientFromOutput(activation, saved.shift()!, grad!) : grad!);
     const grads = [
       ctx.needs[0] ? convInputGrad({ dy, w: saved.shift()! }, attrs, xs.shape) : null,
       ctx.needs[1] ? convWeightGrad({ dy, x: saved.shift()! }, attrs, ws.shape) : null,
@@ -182,9 +202,16 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     eachTap({ x: x!.shape, w: w!.shape, y: y.shape }, attrs, (xAt, wAt, yAt) => {
       y.data[hostIndex(y, yAt)]! += hostAt(w!, wAt) * hostAt(x!, xAt);
     });
-    return [y];
+    const f = hostActivation(attrs.activation);
+    return [{ ...y, data: y.data.map(f) }];
   },
   samples: [
+    // The core with and without fours, and a kernel that activations follow.
+    ...FROM_OUTPUT_ACTIVATIONS.flatMap((activation) => [
+      sample([2, 3, 6, 5], [4, 3, 3, 3], { padding: [1, 1], activation }),
+      withoutBias(sample([2, 4, 4, 6], [9, 4, 1, 1], { activation })),
+      sample([1, 2, 5, 4], [2, 1, 3, 3], { groups: 2, activation }),
+    ]),
     sample([2, 3, 6, 5], [4, 3, 3, 3], { padding: [1, 1] }),
     sample([1, 1, 5, 5], [1, 1, 1, 1], {}),
     sample([2, 2, 9, 8], [3, 2, 3, 2], { stride: [2, 3] }),

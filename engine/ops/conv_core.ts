@@ -28,6 +28,8 @@ import type { Tile } from "../kernels/gemm.ts";
 import { type Kernel, linearGrid } from "../kernels/kernel.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
+import type { Epilogue } from "../kernels/epilogue.ts";
+import { activate, type Activation, epilogueOf } from "./epilogue.ts";
 import { fill } from "./fill.ts";
 import { floatOf } from "./gemm_tiles.ts";
 import { type GemmPlan, type GemmSize, launchGemm, planGemm, whole } from "./gemm_plan.ts";
@@ -209,13 +211,36 @@ function depthwiseParams(s: Sizes, at: Window): Record<string, number> {
   return { ...windowParams(s, at), B: s.B, mult: s.O };
 }
 
-/** Y = W * X + bias in the shape `shape`; inputs are plain. */
+/** Y = f(W * X + bias) in the shape `shape`; inputs are plain. */
 export function convForward(
-  { x, w, bias }: { x: DeviceArray; w: DeviceArray; bias?: DeviceArray },
+  { x, w, bias, activation }: ConvInputs & { readonly activation?: Activation },
   at: Window,
   shape: readonly number[],
 ): DeviceArray {
   const s = sizesOf({ x: x.shape, w: w.shape, y: shape }, at);
+  const fused = s.C > 0 && !isDepthwise(s);
+  const epilogue = fused ? epilogueOf(activation) : undefined;
+  const y = convProduct({ x, w, bias }, { at, s, shape, epilogue });
+  if (activation && !fused) activate(activation, y);
+  return y;
+}
+
+/** X, W and bias. */
+interface ConvInputs {
+  readonly x: DeviceArray;
+  readonly w: DeviceArray;
+  readonly bias?: DeviceArray;
+}
+
+function convProduct(
+  { x, w, bias }: ConvInputs,
+  { at, s, shape, epilogue }: {
+    at: Window;
+    s: Sizes;
+    shape: readonly number[];
+    epilogue: Epilogue | undefined;
+  },
+): DeviceArray {
   const dtype = floatOf(x);
   if (s.C === 0) return fill({ shape, dtype }, 0);
   const y = DeviceArray.empty({ shape, dtype }, "conv2d");
@@ -245,6 +270,7 @@ export function convForward(
       dtype,
       padded: isPadded(s, at),
       bias: bias !== undefined,
+      epilogue,
       pointwise,
       aFours: readsFours(plan, size.K),
       bFours: pointwise && wide,

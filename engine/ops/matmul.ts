@@ -4,11 +4,22 @@ import { DeviceArray, operand } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { mib } from "../gpu/pool.ts";
+import type { Epilogue } from "../kernels/epilogue.ts";
+import { gemmMergeKernel } from "../kernels/gemm_merge.ts";
+import { linearGrid, stridedValues } from "../kernels/kernel.ts";
 import { matmulKernel } from "../kernels/matmul.ts";
-import { stridedValues } from "../kernels/kernel.ts";
 import { type BackwardContext, defineOp, type HostArray, type Op, run } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { broadcastShapes, broadcastStrides, collapse, contiguousStrides, show } from "../shape.ts";
+import {
+  activate,
+  type Activation,
+  checkActivation,
+  epilogueOf,
+  FROM_OUTPUT_ACTIVATIONS,
+  gradientFromOutput,
+  hostActivation,
+} from "./epilogue.ts";
 import { fill } from "./fill.ts";
 import { foursOf, launchGemm, planGemm, whole } from "./gemm_plan.ts";
 import { floatOf, type GemmKind } from "./gemm_tiles.ts";
@@ -16,11 +27,21 @@ import { copyOf } from "./launch_pointwise.ts";
 import { copyInto, permuted, reshaped } from "./movement.ts";
 import { sum } from "./reduce.ts";
 
-/** C = A · B (+ bias) for A [..., M, K], B [..., K, N] of any strides; batches broadcast. */
+/** What is done to a product before it is stored. */
+export interface GemmOptions {
+  /** Added to every row: contiguous [N]. */
+  readonly bias?: DeviceArray;
+  /** Whether it is added to what C has. */
+  readonly accumulate?: boolean;
+  /** Applied last. */
+  readonly epilogue?: Epilogue;
+}
+
+/** C = f(A · B + bias) for A [..., M, K], B [..., K, N] of any strides; batches broadcast. */
 export function gemm(
   a: DeviceArray,
   b: DeviceArray,
-  options: { bias?: DeviceArray; dtype?: DeviceArray["dtype"] } = {},
+  options: Omit<GemmOptions, "accumulate"> & { readonly dtype?: DeviceArray["dtype"] } = {},
 ): DeviceArray {
   const batch = broadcastShapes("matmul", a.shape.slice(0, -2), b.shape.slice(0, -2));
   const shape = [...batch, a.shape.at(-2)!, b.shape.at(-1)!];
@@ -31,7 +52,7 @@ export function gemm(
     return zeros;
   }
   const c = DeviceArray.empty({ shape, dtype }, "matmul");
-  gemmInto(a, b, c, { bias: options.bias });
+  gemmInto(a, b, c, options);
   return c;
 }
 
@@ -40,7 +61,7 @@ export function gemmInto(
   a: DeviceArray,
   b: DeviceArray,
   c: DeviceArray,
-  options: { bias?: DeviceArray; accumulate?: boolean },
+  options: GemmOptions,
 ): void {
   if (c.size === 0) return;
   if (inHalves(a, b, c, options)) return;
@@ -51,15 +72,15 @@ export function gemmInto(
     [a, b].map((x) => broadcastStrides(x.shape.slice(0, -2), x.strides.slice(0, -2), batch)),
   );
   const size = { M, N, K, batch: batch.reduce((n, s) => n * s, 1) };
-  // Shares of K are summed by a second pass, which has no epilogue.
-  const simple = !options.bias && !options.accumulate && c.contiguous;
   const planned = planGemm(size, { kind: kindOf(a, b), dtype: floatOf(a) });
-  const plan = simple ? planned : { ...planned, splits: 1 };
+  // The second pass, which adds the shares of K, knows no rows that lie apart.
+  const plan = c.contiguous ? planned : { ...planned, splits: 1 };
   const target = plan.splits === 1
     ? c
     : DeviceArray.empty({ shape: [size.batch, plan.splits, M, N], dtype: "f32" }, "matmul shares");
+  const now = target === c ? options : {};
   const [oa, ob, oc] = [operand(a), operand(b), operand(target)];
-  const bias = options.bias && operand(options.bias);
+  const bias = now.bias && operand(now.bias);
   const steps = flat.strides.map((s) => s.filter((_, d) => flat.shape[d]! > 1));
   const { tile } = plan;
   const wide = tile.lanes && tile.tn % 4 === 0 && whole(N, oc.offset, target.strides.at(-2)!);
@@ -70,8 +91,9 @@ export function gemmInto(
     b: b.dtype,
     c: target.dtype,
     batchRank: flat.shape.length,
-    bias: options.bias?.dtype,
-    accumulate: options.accumulate,
+    bias: now.bias?.dtype,
+    accumulate: now.accumulate,
+    epilogue: now.epilogue,
     aFours: foursOf({ ...aLayout, fixed: [oa.offset, ...steps[0]!] }, { K, tile, rows: tile.tm }),
     bFours: foursOf({ ...bLayout, fixed: [ob.offset, ...steps[1]!] }, {
       K,
@@ -100,10 +122,34 @@ export function gemmInto(
     },
     cost: { flops: 2 * size.batch * M * N * K, bytes: a.bytes + b.bytes + c.bytes },
   });
-  if (target !== c) {
-    const shares = run(sum, [target], { dim: 1 });
-    copyInto(shares.view(c.shape, contiguousStrides(c.shape)), c);
-  }
+  if (target !== c) mergeShares(target, c, options);
+}
+
+/** C = f(the sum of the shares [batch, splits, M, N] + bias + C); C is contiguous. */
+function mergeShares(
+  shares: DeviceArray,
+  c: DeviceArray,
+  { bias, accumulate, epilogue }: GemmOptions,
+): void {
+  const [, splits, M, N] = shares.shape as [number, number, number, number];
+  const [of, at, added] = [operand(shares), operand(c), bias && operand(bias)];
+  const wide = whole(N, at.offset, added?.offset ?? 0);
+  const unit = wide ? 4 : 1;
+  const count = c.size / unit;
+  gpu().queue.launch({
+    kernel: gemmMergeKernel({ c: c.dtype, bias: bias?.dtype, accumulate, epilogue, wide }),
+    buffers: [of.binding, ...(added ? [added.binding] : []), at.binding],
+    params: {
+      count,
+      MN: M * N / unit,
+      N: N / unit,
+      splits,
+      c_off: at.offset / unit,
+      ...(added ? { bias_off: added.offset / unit } : {}),
+    },
+    grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops: shares.size, bytes: shares.bytes + c.bytes },
+  });
 }
 
 /** Which of two matrices lie column by column. */
@@ -117,7 +163,7 @@ function inHalves(
   a: DeviceArray,
   b: DeviceArray,
   c: DeviceArray,
-  options: { bias?: DeviceArray; accumulate?: boolean },
+  options: GemmOptions,
 ): boolean {
   const limit = gpu().limits.maxStorageBufferBindingSize;
   const large = [a, b, c].find((x) => {
@@ -146,7 +192,8 @@ function inHalves(
       const bias = options.bias && cut(options.bias, 0, part);
       gemmInto(a, cut(b, 1, part), cut(c, 1, part), { ...options, bias });
     } else {
-      const rest = part[0] === 0 ? options : { accumulate: true };
+      const { epilogue, ...first } = options;
+      const rest = part[0] === 0 ? first : { accumulate: true, epilogue };
       gemmInto(cut(a, 1, part), cut(b, 0, part), c, rest);
     }
   }
@@ -280,10 +327,17 @@ function asRows(x: DeviceArray): DeviceArray {
   return reshaped(x, [rows, K]);
 }
 
-/** y = x · wᵀ + bias for x [..., K], w [N, K], bias [N]. */
-export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
+/** Attributes of {@linkcode linear}. */
+export interface LinearAttrs {
+  /** Applied to the sum. */
+  readonly activation?: Activation;
+}
+
+/** y = f(x · wᵀ + bias) for x [..., K], w [N, K], bias [N], with an activation where there is one. */
+export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   name: "linear",
-  check([x, w, bias]) {
+  check([x, w, bias], { activation }) {
+    checkActivation("linear", activation, FROM_OUTPUT_ACTIVATIONS);
     requireFloats("linear", x!, w!, ...(bias ? [bias] : []));
     if (w!.shape.length !== 2 || x!.shape.length === 0 || x!.shape.at(-1) !== w!.shape[1]) {
       throw new TypeError(
@@ -302,15 +356,24 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     }
     return [{ shape: [...x!.shape.slice(0, -1), w!.shape[0]!], dtype: x!.dtype }];
   },
-  forward(ctx, [x, w, bias], _attrs, [out]) {
-    ctx.save(...(ctx.needs[0] ? [w!] : []), ...(ctx.needs[1] ? [x!] : []));
+  forward(ctx, [x, w, bias], { activation }, [out]) {
     const flatBias = bias && !bias.contiguous ? copyOf(bias) : bias;
-    const y = gemm(asRows(x!), permuted(w!, [1, 0]), { bias: flatBias });
-    return [y.view(out!.shape, contiguousStrides(out!.shape))];
+    const epilogue = epilogueOf(activation);
+    const rows = gemm(asRows(x!), permuted(w!, [1, 0]), { bias: flatBias, epilogue });
+    // Without anything to sum over there is no product to apply it to.
+    if (activation && x!.shape.at(-1) === 0) activate(activation, rows);
+    const y = rows.view(out!.shape, contiguousStrides(out!.shape));
+    ctx.save(
+      ...(activation ? [y] : []),
+      ...(ctx.needs[0] ? [w!] : []),
+      ...(ctx.needs[1] ? [x!] : []),
+    );
+    return [y];
   },
-  backward(ctx: BackwardContext, [dy]) {
+  backward(ctx: BackwardContext, [grad], { activation }) {
     const saved = [...ctx.saved];
-    const rows = asRows(dy!);
+    const dy = activation ? gradientFromOutput(activation, saved.shift()!, grad!) : grad!;
+    const rows = asRows(dy);
     const w = ctx.needs[0] ? saved.shift()! : null;
     const x = ctx.needs[1] ? saved.shift()! : null;
     const grads = [
@@ -320,8 +383,9 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
     if (ctx.inputs[2]) grads.push(ctx.needs[2] ? run(sum, [rows], { dim: 0 }) : null);
     return grads;
   },
-  reference([x, w, bias]) {
+  reference([x, w, bias], { activation }) {
     const K = w!.shape[1]!;
+    const f = hostActivation(activation);
     return [
       hostFrom([...x!.shape.slice(0, -1), w!.shape[0]!], (at) => {
         const n = at.at(-1)!;
@@ -329,11 +393,23 @@ export const linear: Op<Record<never, never>> = defineOp<Record<never, never>>({
         for (let k = 0; k < K; k++) {
           total += hostAt(x!, [...at.slice(0, -1), k]) * hostAt(w!, [n, k]);
         }
-        return total;
+        return f(total);
       }),
     ];
   },
   samples: [
+    ...FROM_OUTPUT_ACTIVATIONS.map((activation) => ({
+      inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }],
+      attrs: { activation },
+      terms: 7,
+    })),
+    // Shares of K, merged four columns at a time and one by one.
+    ...[8, 5].map((N) => ({
+      inputs: [{ shape: [3, 520] }, { shape: [N, 520] }, { shape: [N] }],
+      attrs: { activation: "relu" as const },
+      terms: 521,
+    })),
+    { inputs: [{ shape: [2, 516] }, { shape: [6, 516] }, { shape: [6] }], attrs: {}, terms: 517 },
     { inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }], attrs: {}, terms: 7 },
     { inputs: [{ shape: [2, 5, 7] }, { shape: [9, 7] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [33, 17] }, { shape: [40, 17] }, { shape: [40] }], attrs: {}, terms: 40 },

@@ -8,7 +8,7 @@ import { contiguousStrides, sameShape, show, sizeOf } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
 import {
   applyNorm,
-  groupSums,
+  gradientSums,
   moments,
   normInputGrad,
   normRows,
@@ -143,8 +143,8 @@ function rowNorm<A extends AffineAttrs>(name: string, recipe: {
             weights: { w },
           }, { view, expression: "dy * w", out: { shape: x.shape, dtype: "f32" } })
           : dy;
-        const sums = groupSums(u, x, stats, { view, eps });
-        grads[0] = normInputGrad({ u, x, sums, stats }, { view, eps, centred });
+        const into = { u, x, stats };
+        grads[0] = normInputGrad(into, gradientSums(into, { view, eps }), { view, centred });
       }
       const shape = recipe.affine(x.shape, attrs);
       const { dw, db } = affineGrads(dy, { x, stats, view, eps }, shape);

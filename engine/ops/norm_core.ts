@@ -1,14 +1,19 @@
 /** What all normalisations share: moments of groups, y = (x - mean)·rstd·w + b, and the gradients. */
 
-import { DeviceArray, operand, type Spec } from "../array.ts";
+import { DeviceArray, type Operand, operand, type Spec } from "../array.ts";
 import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
-import { gradSharesKernel, momentMergeKernel, momentSharesKernel } from "../kernels/norm.ts";
+import type { Epilogue } from "../kernels/epilogue.ts";
+import {
+  GRAD_ROWS,
+  gradMergeKernel,
+  gradSharesKernel,
+  momentMergeKernel,
+  momentSharesKernel,
+} from "../kernels/norm.ts";
 import { NORM_COLUMNS, normRowsKernel } from "../kernels/norm_rows.ts";
-import { run } from "../op.ts";
 import { contiguous, pointwise } from "./launch_pointwise.ts";
-import { sum } from "./reduce.ts";
 
 /** How a normalisation sees x. */
 export interface NormView {
@@ -88,8 +93,8 @@ export function moments(x: DeviceArray, view: NormView, centred: boolean): Devic
   return stats;
 }
 
-/** Row 0 (means) or 1 (variances) of statistics, one a group. */
-export function statsRow(stats: DeviceArray, row: 0 | 1): DeviceArray {
+/** A row of what there is one of a group: 0 has means, 1 variances. */
+export function statsRow(stats: DeviceArray, row: number): DeviceArray {
   const G = stats.shape[1]!;
   return stats.view([G], [1], stats.offset + row * G);
 }
@@ -100,6 +105,8 @@ export interface NormRowsInputs {
   readonly elements: Readonly<Record<string, DeviceArray>>;
   /** One element a group. */
   readonly statistics: Readonly<Record<string, DeviceArray>>;
+  /** Rows of a plain f32 array [rows, groups], by name. */
+  readonly table?: { readonly of: DeviceArray; readonly rows: Readonly<Record<string, number>> };
   /** One element a channel or column; absent ones are left out. */
   readonly weights?: Readonly<Record<string, DeviceArray | undefined>>;
 }
@@ -108,10 +115,11 @@ export interface NormRowsInputs {
 export function normRows(
   name: string,
   inputs: NormRowsInputs,
-  { view, eps = 0, expression, out }: {
+  { view, eps = 0, expression, module, out }: {
     view: NormView;
     eps?: number;
     expression: string;
+    module?: string;
     out: Spec;
   },
 ): DeviceArray {
@@ -131,11 +139,17 @@ export function normRows(
     kernel: normRowsKernel({
       name,
       inputs: named.map(([n, a, by]) => ({ name: n, dtype: a.dtype, by })),
+      table: inputs.table?.rows,
       output: y.dtype,
       expression,
+      module,
       weights: view.weights,
     }),
-    buffers: [...operands.map((o) => o.binding), operand(y).binding],
+    buffers: [
+      ...operands.map((o) => o.binding),
+      ...(inputs.table ? [operand(inputs.table.of).binding] : []),
+      operand(y).binding,
+    ],
     params: {
       threads,
       S: view.length,
@@ -154,47 +168,158 @@ export function normRows(
   return y;
 }
 
-/** y = (x - mean) / √(variance + eps) · w + b, in the dtype and shape of x. */
+/** WGSL of (x - mean) / √(variance + eps) · w + b + r, of which the last three may be absent. */
+function normalised({ w, b, r }: { w?: unknown; b?: unknown; r?: unknown }): string {
+  return `(x - mean) * inverseSqrt(variance + p.eps)${w ? " * w" : ""}${b ? " + b" : ""}` +
+    (r ? " + r" : "");
+}
+
+/** What follows a normalisation in the same pass. */
+export interface NormEpilogue {
+  /** Added to what is normalised; plain, of the size of x. */
+  readonly r?: DeviceArray;
+  /** Applied last. */
+  readonly epilogue?: Epilogue;
+}
+
+/** y = f((x - mean) / √(variance + eps) · w + b + r), in the dtype and shape of x. */
 export function applyNorm(
-  { x, w, b }: NormInputs,
+  { x, w, b, r, epilogue }: NormInputs & NormEpilogue,
   { mean, variance }: { mean: DeviceArray; variance: DeviceArray },
   { view, eps }: { view: NormView; eps: number },
 ): DeviceArray {
-  const name = ["normalise", view.weights, w && "weight", b && "bias"].filter(Boolean).join("_");
-  return normRows(name, {
-    elements: { x },
+  const name = ["normalise", view.weights, w && "weight", b && "bias", r && "add", epilogue?.name];
+  const z = normalised({ w, b, r });
+  return normRows(name.filter(Boolean).join("_"), {
+    elements: { x, ...(r ? { r } : {}) },
     statistics: { mean: contiguous(mean), variance: contiguous(variance) },
     weights: { w, b },
   }, {
     view,
     eps,
-    expression: `(x - mean) * inverseSqrt(variance + p.eps)${w ? " * w" : ""}${b ? " + b" : ""}`,
+    expression: epilogue ? `activation(${z})` : z,
+    module: epilogue?.module,
     out: x,
   });
 }
 
-/** [sum of u; sum of u·x̂] of each group, [2, G] f32; u and x are plain. */
-export function groupSums(
-  u: DeviceArray,
-  x: DeviceArray,
-  stats: DeviceArray,
+/** dy · f'(z) for z = (x - mean) / √(variance + eps) · w + b + r: what goes back through the activation. */
+export function throughEpilogue(
+  dy: DeviceArray,
+  { x, w, b, r, epilogue }: NormInputs & NormEpilogue & { epilogue: Epilogue },
+  { mean, variance }: { mean: DeviceArray; variance: DeviceArray },
   { view, eps }: { view: NormView; eps: number },
 ): DeviceArray {
+  const name = ["normalise_back", w && "weight", b && "bias", r && "add", epilogue.name];
+  return normRows(name.filter(Boolean).join("_"), {
+    elements: { u: dy, x, ...(r ? { r } : {}) },
+    statistics: { mean: contiguous(mean), variance: contiguous(variance) },
+    weights: { w, b },
+  }, {
+    view,
+    eps,
+    expression: `activation_gradient(${normalised({ w, b, r })}, u)`,
+    module: epilogue.module,
+    out: x,
+  });
+}
+
+/** The gradient that goes into a normalisation, and what it is of. */
+export interface NormGradient {
+  /** Gradient of what is normalised, or of the activation's output where there is one; plain. */
+  readonly u: DeviceArray;
+  readonly x: DeviceArray;
+  /** Means and variances, [2, G]. */
+  readonly stats: DeviceArray;
+  /** Weight a group. */
+  readonly w?: DeviceArray;
+  /** The activation that u has yet to go back through, with its bias a group. */
+  readonly gate?: { readonly epilogue: Epilogue; readonly b?: DeviceArray };
+  /** Gradients of mean and variance, [G] each. */
+  readonly extra?: { readonly mean: DeviceArray; readonly variance: DeviceArray };
+}
+
+/**
+ * For each group the sums of u and of u·x̂, and what dx is made of: the rows {@linkcode GRAD_ROWS}, [7, G]
+ * f32, in two dispatches. A weight a group is part of dx's scale; u does not have it yet.
+ */
+export function gradientSums(
+  { u, x, stats, w, gate, extra }: NormGradient,
+  { view, eps }: { view: NormView; eps: number },
+): DeviceArray {
+  const { G } = view;
+  const rows = Object.keys(GRAD_ROWS).length;
+  const sums = DeviceArray.empty({ shape: [rows, G], dtype: "f32" }, "norm gradient sums");
+  if (G === 0) return sums;
   const params = layoutParams(view);
-  const parts = DeviceArray.empty(
-    { shape: [2, view.G, params.splits], dtype: "f32" },
-    "norm gradient shares",
-  );
-  if (view.G > 0) {
-    gpu().queue.launch({
-      kernel: gradSharesKernel({ input: x.dtype, grad: u.dtype }),
-      buffers: [u, x, stats, parts].map((a) => operand(a).binding),
-      params: { ...params, eps },
-      grid: grid(params.threads as number),
-      cost: { flops: 5 * x.size, bytes: u.bytes + x.bytes + parts.bytes },
-    });
-  }
-  return params.splits === 1 ? parts.view([2, view.G], [view.G, 1]) : run(sum, [parts], { dim: 2 });
+  const { splits, threads } = params;
+  const parts = DeviceArray.empty({ shape: [2, G, splits], dtype: "f32" }, "norm gradient shares");
+  const affine = [w, gate?.b].map((a) => a && operand(contiguous(a)));
+  const [weight, bias] = affine;
+  const bindings = (...operands: (Operand | undefined)[]) =>
+    operands.flatMap((o) => o ? [o.binding] : []);
+  gpu().queue.launch({
+    kernel: gradSharesKernel({
+      input: x.dtype,
+      grad: u.dtype,
+      ...(gate ? { epilogue: gate.epilogue, weight: w?.dtype, bias: gate.b?.dtype } : {}),
+    }),
+    buffers: bindings(
+      operand(u),
+      operand(x),
+      operand(stats),
+      ...(gate ? affine : []),
+      operand(parts),
+    ),
+    params: { ...params, eps, weight_off: weight?.offset ?? 0, bias_off: bias?.offset ?? 0 },
+    grid: grid(threads as number),
+    cost: { flops: 5 * x.size, bytes: u.bytes + x.bytes + parts.bytes },
+  });
+  const given = extra ? [extra.mean, extra.variance].map((a) => operand(contiguous(a))) : [];
+  gpu().queue.launch({
+    kernel: gradMergeKernel({
+      weight: w?.dtype,
+      bias: gate?.b?.dtype,
+      statistics: extra !== undefined,
+    }),
+    buffers: bindings(operand(parts), operand(stats), weight, bias, ...given, operand(sums)),
+    params: {
+      G,
+      splits,
+      threads: threads as number,
+      eps,
+      inverse_n: 1 / (view.A * view.S),
+      weight_off: weight?.offset ?? 0,
+      bias_off: bias?.offset ?? 0,
+      mean_grad_off: given[0]?.offset ?? 0,
+      variance_grad_off: given[1]?.offset ?? 0,
+    },
+    grid: grid(G),
+    cost: { flops: 2 * G * splits, bytes: parts.bytes + stats.bytes + sums.bytes },
+  });
+  return sums;
+}
+
+/** dx = scale·u + slope·(x - mean) + shift, from what {@linkcode gradientSums} gave. */
+export function normInputGrad(
+  { u, x, gate }: NormGradient,
+  sums: DeviceArray,
+  { view, centred }: { view: NormView; centred: boolean },
+): DeviceArray {
+  const { mean, scale, slope, shift, bias } = GRAD_ROWS;
+  const b = gate?.b ? { bias } : undefined;
+  const through = gate ? `activation_gradient((x - mean) * scale${b ? " + bias" : ""}, u)` : "u";
+  const name = ["norm_dx", !centred && "about_0", gate?.epilogue.name, b && "bias"];
+  return normRows(name.filter(Boolean).join("_"), {
+    elements: { u, x },
+    statistics: {},
+    table: { of: sums, rows: { mean, scale, slope, ...(centred ? { shift } : {}), ...b } },
+  }, {
+    view,
+    expression: `fma(scale, ${through}, slope * (x - mean))${centred ? " + shift" : ""}`,
+    module: gate?.epilogue.module,
+    out: x,
+  });
 }
 
 /** A pointwise expression in f32 over arrays and numbers. */
@@ -218,56 +343,4 @@ export function f32Map(
     result: "f32",
     flops: 4,
   }, { shape, dtype });
-}
-
-/**
- * dx = scale·(u - mean of u - x̂·mean of u·x̂) for sums of u over each group, where scale is rstd times
- * `w` if one is given (a weight a group). `extra` adds the gradients of mean and variance.
- */
-export function normInputGrad(
-  { u, x, sums, stats, w, extra }: {
-    u: DeviceArray;
-    x: DeviceArray;
-    sums: DeviceArray;
-    stats: DeviceArray;
-    w?: DeviceArray;
-    extra?: { mean: DeviceArray; variance: DeviceArray };
-  },
-  { view, eps, centred }: { view: NormView; eps: number; centred: boolean },
-): DeviceArray {
-  const shape = [view.G];
-  const one = 1 / (view.A * view.S);
-  const variance = statsRow(stats, 1);
-  const scale = f32Map(w ? "norm_scale_weight" : "norm_scale", {
-    variance,
-    eps,
-    ...(w ? { w } : {}),
-  }, { expression: `inverseSqrt(variance + eps)${w ? " * w" : ""}`, shape });
-  const slope = f32Map(extra ? "norm_slope_extra" : "norm_slope", {
-    scale,
-    variance,
-    eps,
-    scaled: statsRow(sums, 1),
-    one,
-    ...(extra ? { dv: extra.variance } : {}),
-  }, {
-    expression: `one * (${extra ? "2.0 * dv " : ""}- scale * scaled * inverseSqrt(variance + eps))`,
-    shape,
-  });
-  const shift = centred
-    ? f32Map(extra ? "norm_shift_extra" : "norm_shift", {
-      scale,
-      total: statsRow(sums, 0),
-      one,
-      ...(extra ? { dm: extra.mean } : {}),
-    }, { expression: `one * (${extra ? "dm " : ""}- scale * total)`, shape })
-    : null;
-  return normRows(shift ? "norm_dx" : "norm_dx_about_0", {
-    elements: { u, x },
-    statistics: { mean: statsRow(stats, 0), scale, slope, ...(shift ? { shift } : {}) },
-  }, {
-    view,
-    expression: `fma(scale, u, slope * (x - mean))${shift ? " + shift" : ""}`,
-    out: x,
-  });
 }

@@ -3,6 +3,7 @@
 import type { Tensor } from "../../engine/mod.ts";
 import { type Layer, Module } from "../module.ts";
 import { describeList } from "../module_text.ts";
+import { fusible, thenActivation } from "./_epilogue.ts";
 
 /**
  * Layers one after the other, named "0", "1", …
@@ -36,10 +37,20 @@ export class Sequential extends Module implements Iterable<Layer> {
   *[Symbol.iterator](): Iterator<Layer> {
     yield* this.children() as Layer[];
   }
-  /** The last layer's output. */
+  /**
+   * The last layer's output. A convolution, linear layer or batch normalisation applies the activation that
+   * follows it itself, where it can: one pass over memory fewer, forward and backward.
+   */
   override forward(x: Tensor): Tensor {
+    const layers = [...this];
     let y = x;
-    for (const layer of this) y = layer.forward(y);
+    for (let i = 0; i < layers.length; i++) {
+      const [layer, next] = [layers[i]!, layers[i + 1]];
+      if (next && fusible(layer, next)) {
+        y = thenActivation(layer, y, next);
+        i++;
+      } else y = layer.forward(y);
+    }
     return y;
   }
   override isContainer(): boolean {

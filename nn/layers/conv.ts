@@ -1,6 +1,13 @@
 /** @file Convolution layers. */
 
-import { conv2d, type Pair, samePadding, type Sides, type Tensor } from "../../engine/mod.ts";
+import {
+  type Activation,
+  conv2d,
+  type Pair,
+  samePadding,
+  type Sides,
+  type Tensor,
+} from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
@@ -83,11 +90,11 @@ export class Conv2d extends Module {
     this.bias = bias;
   }
 
-  /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
-  override forward(x: Tensor): Tensor {
+  /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW], and the activation of that if one is given. */
+  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
     const { stride, padding, dilation, groups } = this;
     const bias = this.bias ?? undefined;
-    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups });
+    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups, activation });
   }
   override extraRepr(): string {
     const { dilation, groups } = this;
@@ -134,8 +141,11 @@ export class Conv2dSame extends Conv2d {
     super(inChannels, outChannels, { ...options, padding: 0 });
   }
 
-  /** x [N, inChannels, H, W] → y [N, outChannels, ⌈H / stride⌉, ⌈W / stride⌉] */
-  override forward(x: Tensor): Tensor {
+  /**
+   * x [N, inChannels, H, W] → y [N, outChannels, ⌈H / stride⌉, ⌈W / stride⌉], and the activation of that if
+   * one is given.
+   */
+  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
     const { kernelSize, stride, dilation, groups } = this;
     const along = (d: 0 | 1) =>
       samePadding(x.shape[2 + d] ?? 1, {
@@ -146,6 +156,6 @@ export class Conv2dSame extends Conv2d {
     const [[top, bottom], [left, right]] = [along(0), along(1)];
     const padding = { top, bottom, left, right };
     const bias = this.bias ?? undefined;
-    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups });
+    return conv2d(x, this.weight, { bias, stride, padding, dilation, groups, activation });
   }
 }

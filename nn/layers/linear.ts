@@ -1,6 +1,6 @@
 /** @file y = x · Wᵀ + b. */
 
-import type { Tensor } from "../../engine/mod.ts";
+import type { Activation, Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonBool } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
@@ -47,9 +47,9 @@ export class Linear extends Module {
     this.bias = bias;
   }
 
-  /** x [..., inFeatures] → y [..., outFeatures] */
-  override forward(x: Tensor): Tensor {
-    return x.linear(this.weight, this.bias ?? undefined);
+  /** x [..., inFeatures] → y [..., outFeatures], and the activation of that if one is given. */
+  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
+    return x.linear(this.weight, this.bias ?? undefined, { activation });
   }
   override extraRepr(): string {
     return `in_features=${this.inFeatures}, out_features=${this.outFeatures}, ` +

@@ -1,6 +1,7 @@
 /** @file Normalisation layers. */
 
 import {
+  type Activation,
   batchNorm,
   groupNorm,
   instanceNorm,
@@ -26,6 +27,14 @@ export interface BatchNormOptions {
   affine?: boolean;
   /** Whether to keep running statistics for evaluation. Default true. */
   trackRunningStats?: boolean;
+}
+
+/** What a batch normalisation does besides, in the same pass over memory. */
+export interface NormThen {
+  /** Added first: of the shape and dtype of x. */
+  readonly residual?: Tensor;
+  /** Applied last. */
+  readonly activation?: Activation;
 }
 
 /** What every batch normalisation is; the subclasses say which inputs they take. */
@@ -76,8 +85,11 @@ abstract class BatchNorm extends Module {
   /** Numbers of dimensions an input may have, and how to write them. */
   protected abstract inputRanks(): { ranks: readonly number[]; text: string };
 
-  /** y of the shape of x. Training normalises by the batch and moves the running statistics. */
-  override forward(x: Tensor): Tensor {
+  /**
+   * y of the shape of x. Training normalises by the batch and moves the running statistics. A residual is
+   * added and an activation applied in the same pass.
+   */
+  override forward(x: Tensor, then: NormThen = {}): Tensor {
     const { ranks, text } = this.inputRanks();
     if (!ranks.includes(x.ndim) || x.shape[1] !== this.numFeatures) {
       throw new TypeError(
@@ -85,12 +97,13 @@ abstract class BatchNorm extends Module {
           this.numFeatures,
       );
     }
-    return this.normalise(x);
+    return this.normalise(x, then);
   }
 
   /** The normalisation of a checked input. */
-  protected normalise(x: Tensor): Tensor {
+  protected normalise(x: Tensor, then: NormThen): Tensor {
     return batchNorm(x, {
+      ...then,
       weight: this.weight ?? undefined,
       bias: this.bias ?? undefined,
       runningMean: this.running_mean,
@@ -165,9 +178,9 @@ export class SplitBatchNorm2d extends BatchNorm2d {
     this.numSplits = options.numSplits;
   }
 
-  protected override normalise(x: Tensor): Tensor {
+  protected override normalise(x: Tensor, then: NormThen): Tensor {
     const { numSplits, numFeatures } = this;
-    if (!this.training && this.trackRunningStats) return super.normalise(x);
+    if (!this.training && this.trackRunningStats) return super.normalise(x, then);
     const [N, C, H, W] = x.shape as [number, number, number, number];
     if (N % numSplits !== 0) {
       throw new TypeError(
@@ -178,7 +191,10 @@ export class SplitBatchNorm2d extends BatchNorm2d {
     const [mean, variance] = [this.running_mean, this.running_var].map((t) =>
       t && noGrad(() => repeated(t).clone())
     );
-    const y = batchNorm(x.reshape(N / numSplits, numSplits * C, H, W), {
+    const inParts = (t: Tensor) => t.reshape(N / numSplits, numSplits * C, H, W);
+    const y = batchNorm(inParts(x), {
+      residual: then.residual && inParts(then.residual),
+      activation: then.activation,
       weight: this.weight ? repeated(this.weight) : undefined,
       bias: this.bias ? repeated(this.bias) : undefined,
       runningMean: mean,

@@ -47,6 +47,9 @@ const SQUEEZE = 0.25;
 /** Channels inside a block, over those of its input. */
 const EXPANSION = 6;
 
+/** The activation after most normalisations. */
+const SILU = { activation: "silu" } as const;
+
 /** Rows of the B0 table: kernel, stride, channels and number of blocks. */
 const STAGES = [
   { kernelSize: 3, stride: 1, channels: 16, blocks: 1 },
@@ -83,6 +86,19 @@ function norm(channels: number): BatchNorm2d {
   return new BatchNorm2d(channels, { eps: EPS });
 }
 
+/** norm(x), plus the block's input where there is a shortcut: in one pass where nothing is dropped. */
+function branch(
+  norm: BatchNorm2d,
+  x: Tensor,
+  { dropPath, input }: { dropPath: DropPath | null; input: Tensor },
+): Tensor {
+  if (!dropPath) return norm.forward(x);
+  const drops = dropPath.training && dropPath.p > 0;
+  return drops || input.dtype !== x.dtype
+    ? dropPath.forward(norm.forward(x)).add(input)
+    : norm.forward(x, { residual: input });
+}
+
 /** Each channel times a number from 0 to 1 that all channels' means decide: x [N, C, H, W]. */
 export class SqueezeExcite extends Module {
   /** Means to fewer channels. */
@@ -100,7 +116,7 @@ export class SqueezeExcite extends Module {
   override forward(x: Tensor): Tensor {
     const means = x.mean([2, 3], { keepdim: true });
     const squeezed = this.conv_reduce.forward(means).silu();
-    return x.mul(this.conv_expand.forward(squeezed).sigmoid());
+    return x.mul(this.conv_expand.forward(squeezed, { activation: "sigmoid" }));
   }
 }
 
@@ -132,9 +148,8 @@ export class DepthwiseSeparableConv extends Module {
   }
   /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const y = this.se.forward(this.bn1.forward(this.conv_dw.forward(x)).silu());
-    const branch = this.bn2.forward(this.conv_pw.forward(y));
-    return this.drop_path ? this.drop_path.forward(branch).add(x) : branch;
+    const y = this.se.forward(this.bn1.forward(this.conv_dw.forward(x), SILU));
+    return branch(this.bn2, this.conv_pw.forward(y), { dropPath: this.drop_path, input: x });
   }
 }
 
@@ -173,10 +188,9 @@ export class InvertedResidual extends Module {
   }
   /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const wide = this.bn1.forward(this.conv_pw.forward(x)).silu();
-    const y = this.se.forward(this.bn2.forward(this.conv_dw.forward(wide)).silu());
-    const branch = this.bn3.forward(this.conv_pwl.forward(y));
-    return this.drop_path ? this.drop_path.forward(branch).add(x) : branch;
+    const wide = this.bn1.forward(this.conv_pw.forward(x), SILU);
+    const y = this.se.forward(this.bn2.forward(this.conv_dw.forward(wide), SILU));
+    return branch(this.bn3, this.conv_pwl.forward(y), { dropPath: this.drop_path, input: x });
   }
 }
 
@@ -253,9 +267,9 @@ export class EfficientNet extends Module {
 
   /** What the last layer sees: x [N, inChannels, H, W] → [N, 1280] */
   features(x: Tensor): Tensor {
-    const stem = this.bn1.forward(this.conv_stem.forward(x)).silu();
+    const stem = this.bn1.forward(this.conv_stem.forward(x), SILU);
     const head = this.conv_head.forward(this.#runBlocks(stem));
-    return this.global_pool.forward(this.bn2.forward(head).silu()).flatten(1);
+    return this.global_pool.forward(this.bn2.forward(head, SILU)).flatten(1);
   }
 
   #runBlocks(x: Tensor): Tensor {

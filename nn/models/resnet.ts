@@ -12,6 +12,7 @@ import {
   ReLU,
   Sequential,
 } from "../layers/mod.ts";
+import { addThenActivation, thenActivation } from "../layers/_epilogue.ts";
 import { type Layer, Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
 
@@ -82,9 +83,10 @@ export class BasicBlock extends Module {
 
   /** x [N, inChannels, H, W] → y [N, channels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const hidden = this.relu.forward(this.bn1.forward(this.conv1.forward(x)));
-    const branch = this.bn2.forward(this.conv2.forward(hidden));
-    return this.relu.forward(branch.add(this.downsample?.forward(x) ?? x));
+    const { relu } = this;
+    const hidden = thenActivation(this.bn1, this.conv1.forward(x), relu);
+    const residual = () => this.downsample?.forward(x) ?? x;
+    return addThenActivation(this.bn2, this.conv2.forward(hidden), { residual, next: relu });
   }
 }
 
@@ -125,10 +127,11 @@ export class Bottleneck extends Module {
 
   /** x [N, inChannels, H, W] → y [N, 4 · channels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const first = this.relu.forward(this.bn1.forward(this.conv1.forward(x)));
-    const second = this.relu.forward(this.bn2.forward(this.conv2.forward(first)));
-    const branch = this.bn3.forward(this.conv3.forward(second));
-    return this.relu.forward(branch.add(this.downsample?.forward(x) ?? x));
+    const { relu } = this;
+    const first = thenActivation(this.bn1, this.conv1.forward(x), relu);
+    const second = thenActivation(this.bn2, this.conv2.forward(first), relu);
+    const residual = () => this.downsample?.forward(x) ?? x;
+    return addThenActivation(this.bn3, this.conv3.forward(second), { residual, next: relu });
   }
 }
 
@@ -220,7 +223,7 @@ export class ResNet extends Module {
 
   /** What the last layer sees: x [N, inChannels, H, W] → [N, 512] or, of bottlenecks, [N, 2048] */
   features(x: Tensor): Tensor {
-    let y = this.maxpool.forward(this.relu.forward(this.bn1.forward(this.conv1.forward(x))));
+    let y = this.maxpool.forward(thenActivation(this.bn1, this.conv1.forward(x), this.relu));
     for (const layer of [this.layer1, this.layer2, this.layer3, this.layer4]) y = layer.forward(y);
     return this.avgpool.forward(y).flatten(1);
   }
