@@ -169,31 +169,28 @@ export interface GradMergeSpec {
   /** Types of weight and bias, one a group, where there are any. */
   readonly weight?: DType;
   readonly bias?: DType;
-  /** Whether the mean and the variance have gradients of their own, [G] each. */
+  /** Whether the mean and the variance have gradients of their own: rows of [2, G]. */
   readonly statistics?: boolean;
 }
 
-/** The rows of one number a group that {@linkcode gradMergeKernel} writes. */
-export const GRAD_ROWS = { sum: 0, scaled: 1, mean: 2, scale: 3, slope: 4, shift: 5, bias: 6 };
+/** The rows of one number a group that {@linkcode gradMergeKernel} makes for dx. */
+export const GRAD_ROWS = { mean: 0, scale: 1, slope: 2, shift: 3, bias: 4 };
 
 /**
- * Adds the shares of each group and turns the sums into what dx = scale·u + slope·(x - mean) + shift
- * needs, [7, G]: Σu, Σu·x̂, mean, scale = rstd·w, slope = (2·dvariance - scale·rstd·Σu·x̂) / n,
- * shift = (dmean - scale·Σu) / n, and the bias. A thread owns a group.
+ * Adds the shares of each group, to Σu and Σu·x̂, [G] each, and makes of the sums what
+ * dx = scale·u + slope·(x - mean) + shift needs, [5, G]: mean, scale = rstd·w,
+ * slope = (2·dvariance - scale·rstd·Σu·x̂) / n, shift = (dmean - scale·Σu) / n, and the bias.
+ * A thread owns a group.
  */
 export const gradMergeKernel: (spec: GradMergeSpec) => Kernel = memoized(buildGradMerge);
 
 function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
-  const given = Object.entries({
-    ...(weight ? { weight } : {}),
-    ...(bias ? { bias } : {}),
-    ...(statistics ? { mean_grad: "f32" as const, variance_grad: "f32" as const } : {}),
-  });
+  const given = Object.entries({ ...(weight ? { weight } : {}), ...(bias ? { bias } : {}) });
   const values = given.map(([name, dtype]) => {
     const value = `${name}[p.${name}_off + g]`;
     return `let ${name}_of = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
   });
-  const row = (name: keyof typeof GRAD_ROWS) => `sums[${GRAD_ROWS[name]}u * p.G + g]`;
+  const row = (name: keyof typeof GRAD_ROWS) => `rows[${GRAD_ROWS[name]}u * p.G + g]`;
   return kernel({
     name: [
       "norm_grad_merge",
@@ -204,10 +201,15 @@ function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
     buffers: [
       { name: "partial_sums", access: "read", type: "f32" },
       { name: "stats", access: "read", type: "f32" },
-      ...given.map((
-        [name, dtype],
-      ) => ({ name, access: "read", type: DTYPES[dtype].storage } as const)),
+      ...given.map(([name, dtype]) => ({
+        name,
+        access: "read",
+        type: DTYPES[dtype].storage,
+      } as const)),
+      ...(statistics ? [{ name: "stats_grad", access: "read", type: "f32" } as const] : []),
       { name: "sums", access: "write", type: "f32" },
+      { name: "scaled_sums", access: "write", type: "f32" },
+      { name: "rows", access: "write", type: "f32" },
     ],
     params: {
       G: "u32",
@@ -227,14 +229,14 @@ function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
   }
   let rstd = inverseSqrt(stats[p.G + g] + p.eps);
   let scale = rstd${weight ? " * weight_of" : ""};
-  ${row("sum")} = total;
-  ${row("scaled")} = scaled;
+  sums[g] = total;
+  scaled_sums[g] = scaled;
   ${row("mean")} = stats[g];
   ${row("scale")} = scale;
   ${row("slope")} = p.inverse_n * (${
-      statistics ? "2.0 * variance_grad_of " : ""
+      statistics ? "2.0 * stats_grad[p.G + g] " : ""
     }- scale * scaled * rstd);
-  ${row("shift")} = p.inverse_n * (${statistics ? "mean_grad_of " : ""}- scale * total);
+  ${row("shift")} = p.inverse_n * (${statistics ? "stats_grad[g] " : ""}- scale * total);
   ${bias ? `${row("bias")} = bias_of;` : ""}`,
   });
 }

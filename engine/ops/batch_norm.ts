@@ -1,7 +1,6 @@
 /** Batch normalisation, by the batch's statistics and by given ones. */
 
 import { DeviceArray, type Spec } from "../array.ts";
-import { GRAD_ROWS } from "../kernels/norm.ts";
 import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { sameShape, show, sizeOf } from "../shape.ts";
@@ -155,9 +154,7 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       const { w, b, r } = fromKept(ctx.saved.slice(2), attrs);
       const at = { view: channelsView(x.shape), eps: attrs.eps, centred: true };
       const zeros = () => fill({ shape: [at.view.G], dtype: "f32" }, 0);
-      const extra = dMean || dVariance
-        ? { mean: dMean ?? zeros(), variance: dVariance ?? zeros() }
-        : undefined;
+      const extra = dMean || dVariance ? joined(dMean ?? zeros(), dVariance ?? zeros()) : undefined;
       const epilogue = epilogueOf(attrs.activation);
       let u = dy ? plain(dy) : fill(x, 0);
       if (epilogue && attrs.residual) {
@@ -168,8 +165,8 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       const sums = gradientSums(gradient, at);
       return [
         ctx.needs[0] ? normInputGrad(gradient, sums, at) : null,
-        ...(attrs.weight ? [statsRow(sums, GRAD_ROWS.scaled)] : []),
-        ...(attrs.bias ? [statsRow(sums, GRAD_ROWS.sum)] : []),
+        ...(attrs.weight ? [sums.scaled] : []),
+        ...(attrs.bias ? [sums.plain] : []),
         ...(attrs.residual ? [u] : []),
       ];
     },
@@ -282,14 +279,14 @@ export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       });
     const dMean = () =>
       f32Map(w ? "batch_norm_eval_dmean_weight" : "batch_norm_eval_dmean", {
-        total: statsRow(sums!, GRAD_ROWS.sum),
+        total: sums!.plain,
         variance,
         eps: attrs.eps,
         ...weight,
       }, { expression: `-total * inverseSqrt(variance + eps)${times}`, shape: [C] });
     const dVariance = () =>
       f32Map(w ? "batch_norm_eval_dvar_weight" : "batch_norm_eval_dvar", {
-        scaled: statsRow(sums!, GRAD_ROWS.scaled),
+        scaled: sums!.scaled,
         variance,
         eps: attrs.eps,
         ...weight,
@@ -298,8 +295,8 @@ export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       ctx.needs[0] ? dx() : null,
       ctx.needs[1] ? dMean() : null,
       ctx.needs[2] ? dVariance() : null,
-      ...(attrs.weight ? [sums && statsRow(sums, GRAD_ROWS.scaled)] : []),
-      ...(attrs.bias ? [sums && statsRow(sums, GRAD_ROWS.sum)] : []),
+      ...(attrs.weight ? [sums?.scaled ?? null] : []),
+      ...(attrs.bias ? [sums?.plain ?? null] : []),
       ...(attrs.residual ? [u] : []),
     ];
   },
@@ -346,7 +343,7 @@ function inputsBefore({ weight, bias }: BatchNormAttrs): number {
   return 3 + Number(weight) + Number(bias);
 }
 
-/** [mean; variance] as one array, as the kernels take statistics. */
+/** [mean; variance], or their gradients, as one array, as the kernels take them. */
 function joined(mean: DeviceArray, variance: DeviceArray): DeviceArray {
   const C = mean.size;
   const stats = DeviceArray.empty({ shape: [2, C], dtype: "f32" }, "norm statistics");

@@ -235,21 +235,31 @@ export interface NormGradient {
   readonly w?: DeviceArray;
   /** The activation that u has yet to go back through, with its bias a group. */
   readonly gate?: { readonly epilogue: Epilogue; readonly b?: DeviceArray };
-  /** Gradients of mean and variance, [G] each. */
-  readonly extra?: { readonly mean: DeviceArray; readonly variance: DeviceArray };
+  /** Gradients of means and variances, [2, G]; plain. */
+  readonly extra?: DeviceArray;
+}
+
+/** Sums over each group, and what they make of dx. */
+export interface NormSums {
+  /** Σu, the bias's gradient, and Σu·x̂, the weight's: [G] f32. */
+  readonly plain: DeviceArray;
+  readonly scaled: DeviceArray;
+  /** The rows `GRAD_ROWS`. */
+  readonly rows: DeviceArray;
 }
 
 /**
- * For each group the sums of u and of u·x̂, and what dx is made of: the rows {@linkcode GRAD_ROWS}, [7, G]
- * f32, in two dispatches. A weight a group is part of dx's scale; u does not have it yet.
+ * For each group the sums of u and of u·x̂, and what dx is made of, in two dispatches. A weight a group is
+ * part of dx's scale; u does not have it yet.
  */
 export function gradientSums(
   { u, x, stats, w, gate, extra }: NormGradient,
   { view, eps }: { view: NormView; eps: number },
-): DeviceArray {
+): NormSums {
   const { G } = view;
-  const rows = Object.keys(GRAD_ROWS).length;
-  const sums = DeviceArray.empty({ shape: [rows, G], dtype: "f32" }, "norm gradient sums");
+  const empty = (...shape: number[]) =>
+    DeviceArray.empty({ shape, dtype: "f32" }, "norm gradient sums");
+  const sums = { plain: empty(G), scaled: empty(G), rows: empty(Object.keys(GRAD_ROWS).length, G) };
   if (G === 0) return sums;
   const params = layoutParams(view);
   const { splits, threads } = params;
@@ -275,14 +285,20 @@ export function gradientSums(
     grid: grid(threads as number),
     cost: { flops: 5 * x.size, bytes: u.bytes + x.bytes + parts.bytes },
   });
-  const given = extra ? [extra.mean, extra.variance].map((a) => operand(contiguous(a))) : [];
+  const { plain, scaled, rows } = sums;
   gpu().queue.launch({
     kernel: gradMergeKernel({
       weight: w?.dtype,
       bias: gate?.b?.dtype,
       statistics: extra !== undefined,
     }),
-    buffers: bindings(operand(parts), operand(stats), weight, bias, ...given, operand(sums)),
+    buffers: bindings(
+      operand(parts),
+      operand(stats),
+      ...affine,
+      extra && operand(extra),
+      ...[plain, scaled, rows].map(operand),
+    ),
     params: {
       G,
       splits,
@@ -291,11 +307,12 @@ export function gradientSums(
       inverse_n: 1 / (view.A * view.S),
       weight_off: weight?.offset ?? 0,
       bias_off: bias?.offset ?? 0,
-      mean_grad_off: given[0]?.offset ?? 0,
-      variance_grad_off: given[1]?.offset ?? 0,
     },
     grid: grid(G),
-    cost: { flops: 2 * G * splits, bytes: parts.bytes + stats.bytes + sums.bytes },
+    cost: {
+      flops: 2 * G * splits,
+      bytes: parts.bytes + stats.bytes + plain.bytes + scaled.bytes + rows.bytes,
+    },
   });
   return sums;
 }
@@ -303,7 +320,7 @@ export function gradientSums(
 /** dx = scale·u + slope·(x - mean) + shift, from what {@linkcode gradientSums} gave. */
 export function normInputGrad(
   { u, x, gate }: NormGradient,
-  sums: DeviceArray,
+  sums: NormSums,
   { view, centred }: { view: NormView; centred: boolean },
 ): DeviceArray {
   const { mean, scale, slope, shift, bias } = GRAD_ROWS;
@@ -313,7 +330,7 @@ export function normInputGrad(
   return normRows(name.filter(Boolean).join("_"), {
     elements: { u, x },
     statistics: {},
-    table: { of: sums, rows: { mean, scale, slope, ...(centred ? { shift } : {}), ...b } },
+    table: { of: sums.rows, rows: { mean, scale, slope, ...(centred ? { shift } : {}), ...b } },
   }, {
     view,
     expression: `fma(scale, ${through}, slope * (x - mean))${centred ? " + shift" : ""}`,
