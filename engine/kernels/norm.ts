@@ -49,36 +49,65 @@ function eachElement(body: string): string {
   }`;
 }
 
-/** partial[g, share] = mean and sum of squared deviations from it; `centred` false: from 0. */
-export const momentSharesKernel: (spec: { input: DType; centred: boolean }) => Kernel = memoized(
-  buildMomentShares,
-);
+/** What varies between the text of kernels that take moments. */
+export interface MomentSharesSpec {
+  readonly input: DType;
+  /** False: moments about 0. */
+  readonly centred: boolean;
+  /** Whether rows are whole fours, which are then one load: params count elements in fours. */
+  readonly fours: boolean;
+}
 
-function buildMomentShares(spec: { input: DType; centred: boolean }): Kernel {
-  const load = DTYPES[spec.input].storage === "f32" ? "x[at]" : "f32(x[at])";
-  const mean = spec.centred
-    ? `var mean = 0.0;
-  ${eachElement(`mean += ${load};`)}
+/** WGSL of an element of `name`, or four of them, as f32. */
+function elementAt(name: string, dtype: DType, fours: boolean): string {
+  if (DTYPES[dtype].storage === "f32") return `${name}[at]`;
+  return `${fours ? "vec4<f32>" : "f32"}(${name}[at])`;
+}
+
+/** WGSL element type of a buffer. */
+function typeOf(dtype: DType, fours: boolean): string {
+  return fours ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
+}
+
+/** WGSL of the sum of four, or of one. */
+function total(name: string, fours: boolean): string {
+  return fours ? `((${name}.x + ${name}.y) + (${name}.z + ${name}.w))` : name;
+}
+
+/** partial[g, share] = mean and sum of squared deviations from it; `centred` false: from 0. */
+export const momentSharesKernel: (spec: MomentSharesSpec) => Kernel = memoized(buildMomentShares);
+
+function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel {
+  const load = elementAt("x", input, fours);
+  const zero = fours ? "vec4(0.0)" : "0.0";
+  const mean = centred
+    ? `var sum = ${zero};
+  ${eachElement(`sum += ${load};`)}
   // Shares are never empty: splits is at most the length.
-  mean /= f32((length - share + p.splits - 1u) / p.splits);`
+  let mean = ${total("sum", fours)} / (${
+      fours ? "4.0 * " : ""
+    }f32((length - share + p.splits - 1u) / p.splits));`
     : "let mean = 0.0;";
   return kernel({
-    name: `${spec.centred ? "moment" : "square"}_shares_${spec.input}`,
+    name: `${centred ? "moment" : "square"}_shares_${input}${fours ? "_fours" : ""}`,
     buffers: [
-      { name: "x", access: "read", type: DTYPES[spec.input].storage },
+      { name: "x", access: "read", type: typeOf(input, fours) },
       { name: "partial_sums", access: "write", type: "f32" },
     ],
     params: LAYOUT,
     body: `${SHARE}
   ${mean}
-  var squares = 0.0;
+  var squares = ${zero};
   ${eachElement(`let d = ${load} - mean; squares = fma(d, d, squares);`)}
   partial_sums[2u * t] = mean;
-  partial_sums[2u * t + 1u] = squares;`,
+  partial_sums[2u * t + 1u] = ${total("squares", fours)};`,
   });
 }
 
-/** stats = [mean of each group; biased variance of each group]: [2, G]. A thread owns a group. */
+/**
+ * stats = [mean of each group; biased variance of each group]: [2, G]. A thread owns a group. The length
+ * counts elements in units of what one read of a share is.
+ */
 export function momentMergeKernel(): Kernel {
   return kernel({
     name: "moment_merge",
@@ -86,23 +115,24 @@ export function momentMergeKernel(): Kernel {
       { name: "partial_sums", access: "read", type: "f32" },
       { name: "stats", access: "write", type: "f32" },
     ],
-    params: { G: "u32", splits: "u32", length: "u32" },
+    params: { G: "u32", splits: "u32", length: "u32", unit: "f32" },
     body: `${linearThread("g", "p.G")}
   let first = g * p.splits;
+  let all = p.unit * f32(p.length);
   var mean = 0.0;
   for (var i = 0u; i < p.splits; i++) {
-    let n = f32((p.length - i + p.splits - 1u) / p.splits);
+    let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
     mean = fma(n, partial_sums[2u * (first + i)], mean);
   }
-  mean /= f32(p.length);
+  mean /= all;
   var squares = 0.0;
   for (var i = 0u; i < p.splits; i++) {
-    let n = f32((p.length - i + p.splits - 1u) / p.splits);
+    let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
     let d = partial_sums[2u * (first + i)] - mean;
     squares += partial_sums[2u * (first + i) + 1u] + n * d * d;
   }
   stats[g] = mean;
-  stats[p.G + g] = squares / f32(p.length);`,
+  stats[p.G + g] = squares / all;`,
   });
 }
 
@@ -115,23 +145,32 @@ export interface GradSharesSpec {
   /** Types of weight and bias, one a group, that the activation's input is made with. */
   readonly weight?: DType;
   readonly bias?: DType;
+  /** Whether rows are whole fours, which are then one load: params count elements in fours. */
+  readonly fours: boolean;
 }
 
 /** partial = [sum of u; sum of u·(x - mean)/√(variance + eps)] of each share: [2, G, splits]. */
 export const gradSharesKernel: (spec: GradSharesSpec) => Kernel = memoized(buildGradShares);
 
 function buildGradShares(spec: GradSharesSpec): Kernel {
-  const load = (name: string, dtype: DType, at = "at") =>
-    DTYPES[dtype].storage === "f32" ? `${name}[${at}]` : `f32(${name}[${at}])`;
-  const { epilogue, weight, bias } = spec;
-  const scaled = [weight && "* w", bias && "+ b"].filter(Boolean).join(" ");
-  const given = load("u", spec.grad);
+  const { epilogue, weight, bias, fours } = spec;
+  const perGroup = (name: string, dtype: DType) => {
+    const value = `${name}[p.${name}_off + g]`;
+    return `let ${name}_of = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
+  };
+  const z = `h${weight ? " * weight_of" : ""}${bias ? " + bias_of" : ""}`;
+  const through = fours
+    ? `vec4(${
+      ["x", "y", "z", "w"].map((c) => `activation_gradient(z.${c}, given.${c})`).join(", ")
+    })`
+    : "activation_gradient(z, given)";
   const name = ["norm_grad_shares", epilogue?.name, weight && "w", bias && "b"];
+  const zero = fours ? "vec4(0.0)" : "0.0";
   return kernel({
-    name: `${name.filter(Boolean).join("_")}_${spec.input}_${spec.grad}`,
+    name: `${name.filter(Boolean).join("_")}_${spec.input}_${spec.grad}${fours ? "_fours" : ""}`,
     buffers: [
-      { name: "u", access: "read", type: DTYPES[spec.grad].storage },
-      { name: "x", access: "read", type: DTYPES[spec.input].storage },
+      { name: "u", access: "read", type: typeOf(spec.grad, fours) },
+      { name: "x", access: "read", type: typeOf(spec.input, fours) },
       { name: "stats", access: "read", type: "f32" },
       ...(weight
         ? [{ name: "weight", access: "read", type: DTYPES[weight].storage } as const]
@@ -149,18 +188,19 @@ function buildGradShares(spec: GradSharesSpec): Kernel {
     body: `${SHARE}
   let mean = stats[g];
   let scale = inverseSqrt(stats[p.G + g] + p.eps);
-  ${weight ? `let w = ${load("weight", weight, "p.weight_off + g")};` : ""}
-  ${bias ? `let b = ${load("bias", bias, "p.bias_off + g")};` : ""}
-  var plain = 0.0;
-  var scaled = 0.0;
+  ${weight ? perGroup("weight", weight) : ""}
+  ${bias ? perGroup("bias", bias) : ""}
+  var plain = ${zero};
+  var scaled = ${zero};
   ${
-      eachElement(`let h = (${load("x", spec.input)} - mean) * scale;
-      let v = ${epilogue ? `activation_gradient(h ${scaled}, ${given})` : given};
+      eachElement(`let h = (${elementAt("x", spec.input, fours)} - mean) * scale;
+      let given = ${elementAt("u", spec.grad, fours)};
+      ${epilogue ? `let z = ${z};\n      let v = ${through};` : "let v = given;"}
       plain += v;
       scaled = fma(v, h, scaled);`)
     }
-  partial_sums[t] = plain;
-  partial_sums[p.threads + t] = scaled;`,
+  partial_sums[t] = ${total("plain", fours)};
+  partial_sums[p.threads + t] = ${total("scaled", fours)};`,
   });
 }
 

@@ -4,7 +4,8 @@
  *
  * A thread owns eight columns of a row, `across` apart, so that neighbouring threads touch neighbours
  * and a row number is divided out of an index once for eight elements: on software Vulkan that is a
- * quarter of the time of a broadcasting pointwise kernel. Source: ours.
+ * quarter of the time of a broadcasting pointwise kernel. Where rows are whole fours it owns two of them,
+ * each one load. Source: ours.
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
@@ -41,6 +42,13 @@ export interface NormRowsSpec {
   readonly module?: string;
   /** Whether weights go by row (channel) or by column. */
   readonly weights: "row" | "column";
+  /** Whether rows are whole fours, which are then one load: params count columns in fours. */
+  readonly fours: boolean;
+}
+
+/** Columns, or fours of them, that a thread owns. */
+function columnsOf({ fours }: { readonly fours: boolean }): number {
+  return fours ? NORM_COLUMNS / 4 : NORM_COLUMNS;
 }
 
 /** Builds the kernel. Inputs but elements may start at an offset `<name>_off`. */
@@ -56,45 +64,60 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
     channels: "u32",
     eps: "f32",
   };
-  const buffers: BufferDecl[] = spec.inputs.map(({ name, dtype }) => ({
-    name: `b_${name}`,
+  const { fours } = spec;
+  const byColumn = (i: NormRowsInput) => i.by === "weight" && spec.weights === "column";
+  const varies = (i: NormRowsInput) => i.by === "element" || byColumn(i);
+  const elementOf = (dtype: DType, four: boolean) =>
+    four ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
+  const buffers: BufferDecl[] = spec.inputs.map((i) => ({
+    name: `b_${i.name}`,
     access: "read",
-    type: DTYPES[dtype].storage,
+    type: elementOf(i.dtype, fours && varies(i)),
   }));
   if (spec.table) buffers.push({ name: "b_table", access: "read", type: "f32" });
-  buffers.push({ name: "b_y", access: "write", type: DTYPES[spec.output].storage });
-  const byColumn = (i: NormRowsInput) => i.by === "weight" && spec.weights === "column";
+  buffers.push({ name: "b_y", access: "write", type: elementOf(spec.output, fours) });
   const once: string[] = [];
   const each: string[] = [];
   for (const input of spec.inputs) {
     const { name, by, dtype } = input;
     if (by !== "element") params[`${name}_off`] = "u32";
+    const start = fours && byColumn(input) ? `(p.${name}_off >> 2u)` : `p.${name}_off`;
     const index = by === "element"
       ? "at"
-      : `p.${name}_off + ${byColumn(input) ? "s" : by === "weight" ? "channel" : "group"}`;
+      : `${start} + ${byColumn(input) ? "s" : by === "weight" ? "channel" : "group"}`;
     const value = `b_${name}[${index}]`;
-    const line = `let ${name} = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
-    (by === "element" || byColumn(input) ? each : once).push(line);
+    const type = fours && varies(input) ? "vec4<f32>" : "f32";
+    const line = `let ${name} = ${DTYPES[dtype].storage === "f32" ? value : `${type}(${value})`};`;
+    (varies(input) ? each : once).push(line);
   }
   for (const [name, row] of Object.entries(spec.table ?? {})) {
     once.push(`let ${name} = b_table[${row}u * p.stat_mod + group];`);
   }
+  const rowNames = Object.keys(spec.table ?? {});
+  const names = [...spec.inputs.map((i) => i.name), ...rowNames];
+  const call = (part: string) => {
+    const values = spec.inputs.map((i) => varies(i) ? `${i.name}${part}` : i.name);
+    return `value_of(${[...values, ...rowNames].join(", ")})`;
+  };
+  const result = fours ? `vec4(${[".x", ".y", ".z", ".w"].map(call).join(", ")})` : call("");
   const stored = DTYPES[spec.output].storage;
-  const value = stored === "f32" ? spec.expression : `${stored}(${spec.expression})`;
-  const columns = Array.from({ length: NORM_COLUMNS }, (_, k) =>
+  const columns = Array.from({ length: columnsOf(spec) }, (_, k) =>
     `  {
     let s = column + ${k}u * p.across;
     if (s < p.S) {
       let at = row * p.S + s;
       ${each.join("\n      ")}
-      b_y[at] = ${value};
+      b_y[at] = ${stored === "f32" ? result : `${elementOf(spec.output, fours)}(${result})`};
     }
   }`);
   return kernel({
-    name: spec.name,
+    name: `${spec.name}${fours ? "_fours" : ""}`,
     buffers,
     params,
-    module: spec.module,
+    module: `${spec.module ?? ""}
+fn value_of(${names.map((n) => `${n}: f32`).join(", ")}) -> f32 {
+  return ${spec.expression};
+}`,
     body: `${linearThread("t", "p.threads")}
   let row = t / p.across;
   let column = t % p.across;

@@ -198,17 +198,27 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
 /** Samples with every activation, with and without a residual, after `lead` inputs. */
 function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
   const affine = [both, { ...both, bias: false }, { ...both, weight: false }, neither];
-  const attributes: BatchNormAttrs[] = [
+  // The models' own with rows of whole fours and of others, the rest by turns; and shares of a channel.
+  const shapes = [[2, 3, 5], [2, 2, 2, 4]];
+  const inModels: BatchNormAttrs[] = [
+    { ...both, activation: "relu" },
+    { ...both, activation: "silu" },
+    { ...both, activation: "relu", residual: true },
+    { ...both, residual: true },
+  ];
+  const others: BatchNormAttrs[] = [
     ...ACTIVATIONS.map((activation) => ({ ...both, activation })),
     ...ACTIVATIONS.map((activation) => ({ ...both, activation, residual: true })),
     ...affine.map((some) => ({ ...some, activation: "silu" as const })),
     ...affine.map((some) => ({ ...some, activation: "relu" as const, residual: true })),
-    { ...both, residual: true },
   ];
-  const shapes = [[2, 3, 5], [3, 2, 9], [2, 2, 3, 3]];
-  return attributes.map((attrs, i) => {
-    // The first has more than one share of a channel.
-    const shape = i === 0 ? [130, 2, 3] : shapes[i % shapes.length]!;
+  const cases: (readonly [BatchNormAttrs, readonly number[]])[] = [
+    ...inModels.flatMap((attrs) => shapes.map((shape) => [attrs, shape] as const)),
+    ...others.map((attrs, i) => [attrs, shapes[i % 2]!] as const),
+    [inModels[0]!, [130, 2, 3]],
+    [inModels[0]!, [130, 2, 4]],
+  ];
+  return cases.map(([attrs, shape]) => {
     const channel = { shape: [shape[1]!] };
     return {
       inputs: [

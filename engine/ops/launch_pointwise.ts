@@ -58,6 +58,7 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
   }
   if (rank > 0 && inHalves(run, y, arrays, limits.maxStorageBufferBindingSize)) return;
   const isAlias = (a: DeviceArray) => a.storage === y.storage;
+  const starts = [y, ...arrays.map(([, a]) => a)].map((a) => operand(a).offset);
   const spec: PointwiseSpec = {
     name: run.name,
     inputs: names.map((name) => {
@@ -72,6 +73,7 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     expression: run.expression,
     module: run.module,
     rank,
+    fours: rank === 0 && [y.size, ...starts].every((n) => n % POINTWISE_VEC === 0),
   };
   const threads = rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
   const target = operand(y);

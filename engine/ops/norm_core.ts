@@ -52,16 +52,31 @@ function splitsOf(groups: number, length: number): number {
   return Math.max(1, Math.min(wanted, Math.floor(length / share), MOST_SPLITS));
 }
 
-function layoutParams({ A, G, S }: NormView): Record<string, number> & { splits: number } {
+/** The shares of groups, and how a thread walks through its own. */
+function layoutOf({ A, G, S }: NormView): {
+  readonly params: Readonly<Record<string, number>>;
+  readonly threads: number;
+  readonly splits: number;
+  /** Whether rows are whole fours, in which params then count. */
+  readonly fours: boolean;
+} {
   const splits = splitsOf(G, A * S);
+  const fours = S % 4 === 0;
+  const row = fours ? S / 4 : S;
+  const threads = G * splits;
   return {
-    threads: G * splits,
-    A,
-    G,
-    S,
+    params: {
+      threads,
+      A,
+      G,
+      S: row,
+      splits,
+      step_a: Math.floor(splits / row),
+      step_s: splits % row,
+    },
+    threads,
     splits,
-    step_a: Math.floor(splits / S),
-    step_s: splits % S,
+    fours,
   };
 }
 
@@ -71,22 +86,22 @@ function grid(threads: number): [number, number, number] {
 
 /** Mean and biased variance of each group, [2, G] f32; x is plain. `centred` false: about 0. */
 export function moments(x: DeviceArray, view: NormView, centred: boolean): DeviceArray {
-  const params = layoutParams(view);
-  const { threads, splits } = params;
+  const { params, threads, splits, fours } = layoutOf(view);
+  const unit = fours ? 4 : 1;
   const parts = DeviceArray.empty({ shape: [view.G, splits, 2], dtype: "f32" }, "norm shares");
   const stats = DeviceArray.empty({ shape: [2, view.G], dtype: "f32" }, "norm statistics");
   if (view.G === 0) return stats;
   gpu().queue.launch({
-    kernel: momentSharesKernel({ input: x.dtype, centred }),
+    kernel: momentSharesKernel({ input: x.dtype, centred, fours }),
     buffers: [operand(x).binding, operand(parts).binding],
     params,
-    grid: grid(threads as number),
+    grid: grid(threads),
     cost: { flops: 4 * x.size, bytes: x.bytes + parts.bytes },
   });
   gpu().queue.launch({
     kernel: momentMergeKernel(),
     buffers: [operand(parts).binding, operand(stats).binding],
-    params: { G: view.G, splits, length: view.A * view.S },
+    params: { G: view.G, splits, length: view.A * view.S / unit, unit },
     grid: grid(view.G),
     cost: { flops: 6 * view.G * splits, bytes: parts.bytes + stats.bytes },
   });
@@ -133,6 +148,8 @@ export function normRows(
     ),
   ];
   const operands = named.map(([n, a, by]) => ({ name: n, by, ...operand(a) }));
+  const columns = operands.filter((o) => o.by === "weight" && view.weights === "column");
+  const fours = [view.length, ...columns.map((o) => o.offset)].every((n) => n % 4 === 0);
   const across = Math.ceil(view.length / NORM_COLUMNS);
   const threads = y.size / view.length * across;
   gpu().queue.launch({
@@ -144,6 +161,7 @@ export function normRows(
       expression,
       module,
       weights: view.weights,
+      fours,
     }),
     buffers: [
       ...operands.map((o) => o.binding),
@@ -152,7 +170,7 @@ export function normRows(
     ],
     params: {
       threads,
-      S: view.length,
+      S: fours ? view.length / 4 : view.length,
       across,
       stat_div: view.rowsPerGroup,
       stat_mod: view.G,
@@ -261,8 +279,7 @@ export function gradientSums(
     DeviceArray.empty({ shape, dtype: "f32" }, "norm gradient sums");
   const sums = { plain: empty(G), scaled: empty(G), rows: empty(Object.keys(GRAD_ROWS).length, G) };
   if (G === 0) return sums;
-  const params = layoutParams(view);
-  const { splits, threads } = params;
+  const { params, threads, splits, fours } = layoutOf(view);
   const parts = DeviceArray.empty({ shape: [2, G, splits], dtype: "f32" }, "norm gradient shares");
   const affine = [w, gate?.b].map((a) => a && operand(contiguous(a)));
   const [weight, bias] = affine;
@@ -272,6 +289,7 @@ export function gradientSums(
     kernel: gradSharesKernel({
       input: x.dtype,
       grad: u.dtype,
+      fours,
       ...(gate ? { epilogue: gate.epilogue, weight: w?.dtype, bias: gate.b?.dtype } : {}),
     }),
     buffers: bindings(
@@ -282,7 +300,7 @@ export function gradientSums(
       operand(parts),
     ),
     params: { ...params, eps, weight_off: weight?.offset ?? 0, bias_off: bias?.offset ?? 0 },
-    grid: grid(threads as number),
+    grid: grid(threads),
     cost: { flops: 5 * x.size, bytes: u.bytes + x.bytes + parts.bytes },
   });
   const { plain, scaled, rows } = sums;
@@ -302,7 +320,7 @@ export function gradientSums(
     params: {
       G,
       splits,
-      threads: threads as number,
+      threads,
       eps,
       inverse_n: 1 / (view.A * view.S),
       weight_off: weight?.offset ?? 0,
