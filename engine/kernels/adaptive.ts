@@ -49,7 +49,7 @@ export function countsSteps(rule: AdaptiveRule): boolean {
 }
 
 /** Statements that update parameter value `w` with gradient `g0`; `s0`, `s1`, `s2` are the states. */
-function updateText(rule: AdaptiveRule, i: number): string {
+function updateText(rule: AdaptiveRule, i: number, fours: boolean): string {
   if (rule.name === "adam") {
     // s0 = m, s1 = v, s2 = max v; factors = [lr / (1 - beta1^t), 1 / sqrt(1 - beta2^t)]
     const decayed = rule.decoupled
@@ -77,7 +77,7 @@ function updateText(rule: AdaptiveRule, i: number): string {
   const mean = rule.centered
     ? `let mean = s1_${i}[e] + hyper[2] * (g - s1_${i}[e]);
     s1_${i}[e] = mean;
-    let spread = max(square - mean * mean, 0.0);`
+    let spread = max(square - mean * mean, ${fours ? "vec4(0.0)" : "0.0"});`
     : "let spread = square;";
   const buffer = `s${rule.centered ? 2 : 1}_${i}`;
   const step = rule.momentum
@@ -98,12 +98,15 @@ export interface AdaptiveSpec {
   readonly count: number;
   /** Binds a flag; the dispatch changes nothing where it is not 0. */
   readonly skip: boolean;
+  /** Whether every parameter is whole fours, which are then one load: params count in fours. */
+  readonly fours: boolean;
 }
 
 /** Builds the kernel for `count` parameters. */
 export const adaptiveKernel: (spec: AdaptiveSpec) => Kernel = memoized(buildAdaptive);
 
-function buildAdaptive({ rule, count, skip }: AdaptiveSpec): Kernel {
+function buildAdaptive({ rule, count, skip, fours }: AdaptiveSpec): Kernel {
+  const type = fours ? "vec4<f32>" : "f32";
   const states = adaptiveStates(rule);
   const steps = countsSteps(rule);
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
@@ -113,10 +116,10 @@ function buildAdaptive({ rule, count, skip }: AdaptiveSpec): Kernel {
   const updates: string[] = [];
   const cases: string[] = [];
   for (let i = 0; i < count; i++) {
-    buffers.push({ name: `grad${i}`, access: "read", type: "f32" });
-    buffers.push({ name: `param${i}`, access: "write", type: "f32" });
+    buffers.push({ name: `grad${i}`, access: "read", type });
+    buffers.push({ name: `param${i}`, access: "write", type });
     for (let s = 0; s < states; s++) {
-      buffers.push({ name: `s${s}_${i}`, access: "write", type: "f32" });
+      buffers.push({ name: `s${s}_${i}`, access: "write", type });
     }
     params[`first${i}`] = "u32";
     params[`count${i}`] = "u32";
@@ -126,17 +129,20 @@ fn update${i}(e: u32) {
   if (e < p.count${i}) {
     let g0 = grad${i}[e];
     var w = param${i}[e];
-    ${updateText(rule, i)}
+    ${updateText(rule, i, fours)}
     param${i}[e] = w;
   }
 }`);
-    const lanes = [0, 1, 2, 3].map((v) => `update${i}(e + ${v * LINEAR}u);`).join(" ");
+    const lanes = (fours ? [0] : [0, 1, 2, 3]).map((v) => `update${i}(e + ${v * LINEAR}u);`);
     const test = i + 1 < count ? `if (group < p.first${i + 1}) ` : "";
-    cases.push(`${test}{ let e = (group - p.first${i}) * ${ADAPTIVE_BLOCK}u + lid.x; ${lanes} }`);
+    const block = ADAPTIVE_BLOCK / (fours ? 4 : 1);
+    cases.push(
+      `${test}{ let e = (group - p.first${i}) * ${block}u + lid.x; ${lanes.join(" ")} }`,
+    );
   }
   const variant = Object.entries(rule).filter(([, on]) => on === true).map(([name]) => `_${name}`);
   return kernel({
-    name: `${rule.name}${variant.join("")}${skip ? "_skip" : ""}_x${count}`,
+    name: `${rule.name}${variant.join("")}${skip ? "_skip" : ""}_x${count}${fours ? "_fours" : ""}`,
     buffers,
     params: { ...params, groups: "u32" },
     module: updates.join("\n"),

@@ -5,7 +5,7 @@
  *   p ← p - lr·(nesterov ? g + momentum·b : b)
  *
  * A workgroup owns 4·64 consecutive elements of one parameter, found by comparing its number with
- * the first workgroup of each. Hyperparameters are read from GPU memory, so that schedules work under
+ * the first workgroup of each; a thread's four lie together where all parameters are whole fours. Hyperparameters are read from GPU memory, so that schedules work under
  * replay. Traffic: 5 words an element. Source: PyTorch's torch.optim.SGD.
  */
 
@@ -32,21 +32,24 @@ export interface SgdSpec {
   readonly momentum: boolean;
   /** Binds a flag; the dispatch changes nothing where it is not 0. */
   readonly skip: boolean;
+  /** Whether every parameter is whole fours, which are then one load: params count in fours. */
+  readonly fours: boolean;
 }
 
 /** Builds the kernel for `count` parameters. */
 export const sgdKernel: (spec: SgdSpec) => Kernel = memoized(buildSgd);
 
 function buildSgd(spec: SgdSpec): Kernel {
+  const type = spec.fours ? "vec4<f32>" : "f32";
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
   if (spec.skip) buffers.push({ name: "skip", access: "read", type: "u32" });
   const params: Record<string, Param["type"]> = {};
   const updates: string[] = [];
   const cases: string[] = [];
   for (let i = 0; i < spec.count; i++) {
-    buffers.push({ name: `grad${i}`, access: "read", type: "f32" });
-    buffers.push({ name: `param${i}`, access: "write", type: "f32" });
-    if (spec.momentum) buffers.push({ name: `buf${i}`, access: "write", type: "f32" });
+    buffers.push({ name: `grad${i}`, access: "read", type });
+    buffers.push({ name: `param${i}`, access: "write", type });
+    if (spec.momentum) buffers.push({ name: `buf${i}`, access: "write", type });
     params[`first${i}`] = "u32";
     params[`count${i}`] = "u32";
     const step = spec.momentum
@@ -62,12 +65,16 @@ ${step}
     param${i}[e] -= h.lr * d;
   }
 }`);
-    const lanes = [0, 1, 2, 3].map((v) => `update${i}(e + ${v * LINEAR}u, h);`).join(" ");
+    const turns = spec.fours ? [0] : [0, 1, 2, 3];
+    const lanes = turns.map((v) => `update${i}(e + ${v * LINEAR}u, h);`).join(" ");
     const test = i + 1 < spec.count ? `if (group < p.first${i + 1}) ` : "";
-    cases.push(`${test}{ let e = (group - p.first${i}) * ${SGD_BLOCK}u + lid.x; ${lanes} }`);
+    const block = SGD_BLOCK / (spec.fours ? 4 : 1);
+    cases.push(`${test}{ let e = (group - p.first${i}) * ${block}u + lid.x; ${lanes} }`);
   }
   return kernel({
-    name: `sgd${spec.momentum ? "_momentum" : ""}${spec.skip ? "_skip" : ""}_x${spec.count}`,
+    name: `sgd${spec.momentum ? "_momentum" : ""}${spec.skip ? "_skip" : ""}_x${spec.count}${
+      spec.fours ? "_fours" : ""
+    }`,
     buffers,
     params: { ...params, groups: "u32" },
     module: `

@@ -15,6 +15,7 @@ import {
 import { linearGrid } from "../kernels/kernel.ts";
 import { sameShape, show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
+import { parts } from "./sgd.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface AdaptiveEntry {
@@ -73,13 +74,12 @@ export function adaptiveInto(
   const pieces = entries.flatMap((e) =>
     inPieces({ ...e, grad: plain(e.grad) }, limits.maxStorageBufferBindingSize)
   );
-  for (let start = 0; start < pieces.length; start += most) {
-    const part = pieces.slice(start, start + most);
+  for (const { part, unit } of parts(pieces, most, ({ param }) => param.size)) {
     const params: Record<string, number> = {};
     let groups = 0;
     part.forEach((e, i) => {
       params[`first${i}`] = groups;
-      params[`count${i}`] = e.param.size;
+      params[`count${i}`] = e.param.size / unit;
       if (countsSteps(rule)) params[`index${i}`] = e.index;
       groups += Math.ceil(e.param.size / ADAPTIVE_BLOCK);
     });
@@ -87,7 +87,7 @@ export function adaptiveInto(
     const y = Math.ceil(groups / limits.maxComputeWorkgroupsPerDimension);
     const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
-      kernel: adaptiveKernel({ rule, count: part.length, skip }),
+      kernel: adaptiveKernel({ rule, count: part.length, skip, fours: unit === 4 }),
       buffers: [
         ...fixed.map((a) => operand(a).binding),
         ...part.flatMap((e) => [e.grad, e.param, ...e.states].map((a) => operand(a).binding)),

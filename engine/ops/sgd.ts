@@ -39,20 +39,24 @@ export function sgdInto(
   const pieces = entries.flatMap((e) =>
     inPieces({ ...e, grad: plain(e.grad) }, limits.maxStorageBufferBindingSize)
   );
-  for (let start = 0; start < pieces.length; start += most) {
-    const part = pieces.slice(start, start + most);
+  for (const { part, unit } of parts(pieces, most, ({ param }) => param.size)) {
     const params: Record<string, number> = {};
     let groups = 0;
     part.forEach((e, i) => {
       params[`first${i}`] = groups;
-      params[`count${i}`] = e.param.size;
+      params[`count${i}`] = e.param.size / unit;
       groups += Math.ceil(e.param.size / SGD_BLOCK);
     });
     const side = limits.maxComputeWorkgroupsPerDimension;
     const y = Math.max(1, Math.ceil(groups / side));
     const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
-      kernel: sgdKernel({ count: part.length, momentum, skip: skip !== undefined }),
+      kernel: sgdKernel({
+        count: part.length,
+        momentum,
+        skip: skip !== undefined,
+        fours: unit === 4,
+      }),
       buffers: [
         ...fixed.map((a) => operand(a).binding),
         ...part.flatMap((e) =>
@@ -68,6 +72,22 @@ export function sgdInto(
     e.param.storage.version++;
     if (e.buffer) e.buffer.storage.version++;
   }
+}
+
+/** At most so many entries a dispatch; those whose sizes are whole fours apart, in units of four. */
+export function parts<T>(
+  entries: readonly T[],
+  most: number,
+  sizeOf: (entry: T) => number,
+): { readonly part: readonly T[]; readonly unit: 1 | 4 }[] {
+  return ([4, 1] as const).flatMap((unit) => {
+    const alike = entries.filter((e) => (sizeOf(e) % 4 === 0) === (unit === 4));
+    const count = Math.ceil(alike.length / most);
+    return Array.from({ length: count }, (_, i) => ({
+      part: alike.slice(i * most, (i + 1) * most),
+      unit,
+    }));
+  });
 }
 
 /** The entry cut into windows that one binding can hold. */
