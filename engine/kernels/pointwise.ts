@@ -20,8 +20,16 @@ import type { Param } from "./kernel.ts";
 
 /** One operand of a pointwise expression. */
 export type PointwiseInput =
-  /** A tensor; `alias` reads the output buffer (in-place ops bind it once). */
-  | { readonly name: string; readonly dtype: DType; readonly alias?: boolean }
+  /**
+   * A tensor. `alias` reads the output buffer (in-place ops bind it once); `repeats` says that the four
+   * elements of a thread are one and the same.
+   */
+  | {
+    readonly name: string;
+    readonly dtype: DType;
+    readonly alias?: boolean;
+    readonly repeats?: boolean;
+  }
   /** A number in the uniform block. */
   | { readonly name: string; readonly scalar: "f32" | "i32" | "u32" };
 
@@ -40,7 +48,10 @@ export interface PointwiseSpec {
   readonly module?: string;
   /** Collapsed rank when some operand is strided; 0 when all are contiguous. */
   readonly rank: number;
-  /** Whether all are contiguous, and begin and end at a multiple of four: a thread's four are one load. */
+  /**
+   * Whether rows of the last dimension lie without gaps and begin and end at a multiple of four: a thread's
+   * four are one load. The last size then counts fours.
+   */
   readonly fours: boolean;
 }
 
@@ -55,9 +66,9 @@ function buildPointwise(spec: PointwiseSpec): Kernel {
   const buffers: BufferDecl[] = tensors.filter((t) => !t.alias).map((t) => ({
     name: `b_${t.name}`,
     access: "read",
-    type: elementOf(t.dtype, spec),
+    type: elementOf(t.dtype, spec.fours && !t.repeats),
   }));
-  buffers.push({ name: "b_y", access: "write", type: elementOf(spec.output, spec) });
+  buffers.push({ name: "b_y", access: "write", type: elementOf(spec.output, spec.fours) });
   const operands = [...tensors.map((t) => t.name), "y"];
   const params: Record<string, Param["type"]> = { count: "u32", threads: "u32" };
   for (const input of spec.inputs) if (!isTensor(input)) params[input.name] = input.scalar;
@@ -78,32 +89,33 @@ fn f(${args.join(", ")}) -> ${spec.result} {
           .join(", ")
       })`,
     );
-  let body: string;
-  if (spec.rank > 0) {
-    body = `${linearThread("t", "p.count")}
-${stridedOffsets(spec.rank, operands, "t")}
-  b_y[y_at] = ${call((i) => `${bufferOf(i)}[${i.name}_at]`)};`;
-  } else if (spec.fours) {
-    const lines = [linearThread("t", "p.threads")];
+  const lines = [linearThread("t", "p.threads")];
+  if (spec.rank > 0) lines.push(stridedOffsets(spec.rank, operands, "t"));
+  const at = (name: string) => spec.rank > 0 ? `${name}_at` : `p.${name}_off + 4u * t`;
+  if (spec.fours) {
     for (const i of tensors) {
-      lines.push(`  let v_${i.name} = ${bufferOf(i)}[(p.${i.name}_off >> 2u) + t];`);
+      lines.push(
+        `  let v_${i.name} = ${bufferOf(i)}[${i.repeats ? at(i.name) : `(${at(i.name)}) >> 2u`}];`,
+      );
     }
-    const four = ["x", "y", "z", "w"].map((part) => call((i) => `v_${i.name}.${part}`));
-    lines.push(`  b_y[(p.y_off >> 2u) + t] = ${elementOf(spec.output, spec)}(`);
+    const four = ["x", "y", "z", "w"].map((part) =>
+      call((i) => `v_${i.name}${i.repeats ? "" : `.${part}`}`)
+    );
+    lines.push(`  b_y[(${at("y")}) >> 2u] = ${elementOf(spec.output, true)}(`);
     lines.push(`    ${four.join(",\n    ")},`, "  );");
-    body = lines.join("\n");
+  } else if (spec.rank > 0) {
+    lines.push(`  b_y[y_at] = ${call((i) => `${bufferOf(i)}[${at(i.name)}]`)};`);
   } else {
-    const lines = [linearThread("t", "p.threads"), `  let i = t * ${POINTWISE_VEC}u;`];
     for (let v = 0; v < POINTWISE_VEC; v++) {
-      const line = `b_y[p.y_off + i + ${v}u] = ${
-        call((x) => `${bufferOf(x)}[p.${x.name}_off + i + ${v}u]`)
+      const line = `b_y[${at("y")} + ${v}u] = ${
+        call((i) => `${bufferOf(i)}[${at(i.name)} + ${v}u]`)
       };`;
-      lines.push(v === 0 ? `  ${line}` : `  if (i + ${v}u < p.count) { ${line} }`);
+      lines.push(v === 0 ? `  ${line}` : `  if (4u * t + ${v}u < p.count) { ${line} }`);
     }
-    body = lines.join("\n");
   }
-  const variant = spec.rank > 0 ? `strided${spec.rank}` : spec.fours ? "fours" : "contiguous";
-  return kernel({ name: `${spec.name}_${variant}`, buffers, params, module, body });
+  const layout = spec.rank > 0 ? `strided${spec.rank}` : spec.fours ? "" : "contiguous";
+  const name = [spec.name, layout, spec.fours && "fours"].filter(Boolean).join("_");
+  return kernel({ name, buffers, params, module, body: lines.join("\n") });
 }
 
 type TensorInput = Extract<PointwiseInput, { dtype: DType }>;
@@ -113,9 +125,9 @@ function isTensor(input: PointwiseInput): input is TensorInput {
 }
 
 /** WGSL element type of a buffer. */
-function elementOf(dtype: DType, { rank, fours }: PointwiseSpec): string {
+function elementOf(dtype: DType, four: boolean): string {
   const { storage } = DTYPES[dtype];
-  return rank === 0 && fours ? `vec4<${storage}>` : storage;
+  return four ? `vec4<${storage}>` : storage;
 }
 
 /** WGSL of a stored element in the compute type. */

@@ -58,14 +58,25 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
   }
   if (rank > 0 && inHalves(run, y, arrays, limits.maxStorageBufferBindingSize)) return;
   const isAlias = (a: DeviceArray) => a.storage === y.storage;
-  const starts = [y, ...arrays.map(([, a]) => a)].map((a) => operand(a).offset);
+  const target = operand(y);
+  const sources = arrays.map(([, a]) => isAlias(a) ? target : operand(a));
+  const walked = [...sources, target].map(({ offset }, k) => ({
+    offset,
+    strides: flat.strides[k]!,
+  }));
+  const fours = inFours(flat.shape, walked);
   const spec: PointwiseSpec = {
     name: run.name,
     inputs: names.map((name) => {
       const input = run.inputs[name]!;
-      return input instanceof DeviceArray
-        ? { name, dtype: input.dtype, alias: input.storage === y.storage && !overlaps(input, y) }
-        : { name, scalar: input.type };
+      if (!(input instanceof DeviceArray)) return { name, scalar: input.type };
+      const { strides } = walked[arrays.findIndex(([n]) => n === name)]!;
+      return {
+        name,
+        dtype: input.dtype,
+        alias: input.storage === y.storage && !overlaps(input, y),
+        ...(fours && strides.at(-1) === 0 ? { repeats: true } : {}),
+      };
     }),
     output: y.dtype,
     compute: run.compute,
@@ -73,26 +84,23 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     expression: run.expression,
     module: run.module,
     rank,
-    fours: rank === 0 && [y.size, ...starts].every((n) => n % POINTWISE_VEC === 0),
+    fours: fours !== null,
   };
-  const threads = rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
-  const target = operand(y);
-  const params: Record<string, number> = { count: y.size, threads, y_off: target.offset };
-  const buffers = [];
-  const strided: Record<string, { offset: number; strides: readonly number[] }> = {};
-  arrays.forEach(([name, array], k) => {
-    const source = isAlias(array) ? target : operand(array);
-    if (!isAlias(array)) buffers.push(source.binding);
-    params[`${name}_off`] = source.offset;
-    strided[name] = { offset: source.offset, strides: flat.strides[k]! };
-  });
+  const threads = fours || rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
+  const params: Record<string, number> = { count: y.size, threads };
+  const called = [...arrays.map(([name]) => name), "y"];
+  called.forEach((name, k) => params[`${name}_off`] = walked[k]!.offset);
+  const buffers = sources.filter((_, k) => !isAlias(arrays[k]![1])).map((o) => o.binding);
   buffers.push(target.binding);
-  strided.y = { offset: target.offset, strides: flat.strides[arrays.length]! };
   for (const name of names) {
     const input = run.inputs[name]!;
     if (!(input instanceof DeviceArray)) params[name] = input.value;
   }
-  if (rank > 0) Object.assign(params, stridedValues(flat.shape, strided));
+  if (rank > 0) {
+    const { shape, operands } = fours ?? { shape: flat.shape, operands: walked };
+    const named = Object.fromEntries(called.map((name, k) => [name, operands[k]!]));
+    Object.assign(params, stridedValues(shape, named));
+  }
   const bytes = arrays.reduce((n, [, a]) => n + a.bytes, y.bytes);
   gpu().queue.launch({
     kernel: pointwiseKernel(spec),
@@ -101,6 +109,38 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     grid: linearGrid(threads, limits.maxComputeWorkgroupsPerDimension),
     cost: { flops: y.size * (run.flops ?? 1), bytes },
   });
+}
+
+/** An operand as it is walked through: where it starts, and its steps. */
+interface Walked {
+  readonly offset: number;
+  readonly strides: readonly number[];
+}
+
+/**
+ * The walk by fours of the last dimension, whose size it counts in them, the output's steps last: null where
+ * a row has gaps, or an operand's four do not begin at a multiple of four.
+ */
+function inFours(
+  shape: readonly number[],
+  operands: readonly Walked[],
+): { shape: readonly number[]; operands: readonly Walked[] } | null {
+  const whole = (n: number) => n % POINTWISE_VEC === 0;
+  const last = shape.length - 1;
+  const size = shape[last]!;
+  if (!whole(size) || operands.at(-1)!.strides[last] !== 1) return null;
+  const fits = operands.every(({ offset, strides }) =>
+    strides[last] === 0 ||
+    strides[last] === 1 && whole(offset) && strides.slice(0, last).every(whole)
+  );
+  if (!fits) return null;
+  return {
+    shape: [...shape.slice(0, last), size / POINTWISE_VEC],
+    operands: operands.map(({ offset, strides }) => ({
+      offset,
+      strides: [...strides.slice(0, last), strides[last]! * POINTWISE_VEC],
+    })),
+  };
 }
 
 /** A contiguous copy in a storage of its own. */
