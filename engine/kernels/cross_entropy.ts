@@ -8,7 +8,20 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { asF32, fromF32, type Kernel, kernel, LINEAR, linearThread } from "./kernel.ts";
+import { asF32, type Kernel, kernel, LINEAR, linearThread, memoized } from "./kernel.ts";
+import {
+  eachColumn,
+  eachPart,
+  partsOf,
+  rowElement,
+  type RowLayout,
+  rowModule,
+  rowStart,
+  rowStored,
+  rowType,
+  rowVariant,
+  rowWorkgroup,
+} from "./rows.ts";
 import { EXP, LOG } from "./special.ts";
 
 /** What varies between the text of the kernels: ids are of dtype `target`, logits of `dtype`. */
@@ -19,43 +32,55 @@ export interface CrossEntropySpec {
 
 const CLASS = `
 fn is_valid(t: i32) -> bool { return t != p.ignore; }
-fn nan() -> f32 { return bitcast<f32>(0x7fc00000u | (p.C >> 31u)); }`;
+fn nan() -> f32 { return bitcast<f32>(0x7fc00000u | (p.rows >> 31u)); }`;
 
-/** loss[n] (0 where ignored) and lse[n]; a thread owns a row. */
-export function crossEntropyRowsKernel(spec: CrossEntropySpec): Kernel {
-  const x = (c: string) => asF32(`x[first + ${c}]`, spec.dtype);
+/** loss[n] (0 where ignored) and lse[n]; a row belongs to a thread or to a workgroup, see rows.ts. */
+export const crossEntropyRowsKernel: (spec: CrossEntropySpec & RowLayout) => Kernel = memoized(
+  buildRows,
+);
+
+function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
+  const x = rowElement("x", "first + c", spec);
+  const zero = spec.fours ? "vec4(0.0)" : "0.0";
+  const logit = spec.fours ? "x[first + (u32(t) >> 2u)][u32(t) & 3u]" : "x[first + u32(t)]";
   return kernel({
-    name: "cross_entropy_rows",
+    name: `cross_entropy_rows${rowVariant(spec)}`,
     buffers: [
-      { name: "x", access: "read", type: spec.dtype },
+      { name: "x", access: "read", type: rowType(spec.dtype, spec) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "loss", access: "write", type: "f32" },
       { name: "lse", access: "write", type: "f32" },
     ],
-    params: { rows: "u32", C: "u32", ignore: "i32", smoothing: "f32" },
-    module: CLASS + EXP + LOG,
-    body: `${linearThread("row", "p.rows")}
-  let first = row * p.C;
-  var top = ${x("0u")};
-  for (var c = 1u; c < p.C; c++) { top = max(top, ${x("c")}); }
-  var total = 0.0;
-  var linear = 0.0;
-  for (var c = 0u; c < p.C; c++) {
-    let v = ${x("c")} - top;
-    total += exponential(v);
-    linear += v;
-  }
-  let log_total = natural_log(total);
+    params: { rows: "u32", C: "u32", classes: "u32", ignore: "i32", smoothing: "f32" },
+    workgroup: rowWorkgroup(spec),
+    module: CLASS + EXP + LOG + rowModule(spec),
+    body: `${rowStart(spec)}
+  var tops = ${rowElement("x", "first", spec)};
+  ${eachColumn(spec, `tops = max(tops, ${x});`)}
+  let top = row_max(tops, lane);
+  var sums = ${zero};
+  var linears = ${zero};
+  ${
+      eachColumn(
+        spec,
+        `let v = ${x} - top; sums += ${
+          eachPart("v", spec, (part) => `exponential(${part})`)
+        }; linears += v;`,
+      )
+    }
+  let log_total = natural_log(row_sum(sums, lane));
+  let linear = row_sum(linears, lane);
+  if (lane != 0u) { return; }
   lse[row] = top + log_total;
   let t = i32(target_ids[row]);
   var value = 0.0;
   if (is_valid(t)) {
-    if (t < 0 || u32(t) >= p.C) {
+    if (t < 0 || u32(t) >= p.classes) {
       value = nan();
     } else {
-      value = log_total - (1.0 - p.smoothing) * (${x("u32(t)")} - top);
+      value = log_total - (1.0 - p.smoothing) * (${asF32(logit, spec.dtype)} - top);
       // A logit of -inf makes \`linear\` infinite, which counts with smoothing only.
-      if (p.smoothing > 0.0) { value -= p.smoothing * linear / f32(p.C); }
+      if (p.smoothing > 0.0) { value -= p.smoothing * linear / f32(p.classes); }
     }
   }
   loss[row] = value;`,
@@ -103,34 +128,56 @@ ${steps.join("\n")}
 /** How dy and the number of rows scale the gradient of a row. */
 export type CrossEntropyReduction = "mean" | "sum" | "none";
 
-/** dx; a thread owns an element. */
-export function crossEntropyBackwardKernel(
-  spec: CrossEntropySpec & { readonly reduction: CrossEntropyReduction },
-): Kernel {
+/** What varies between the text of the gradient's kernels. */
+export interface CrossEntropyBackwardSpec extends CrossEntropySpec {
+  readonly reduction: CrossEntropyReduction;
+  /** Whether a row is whole fours, which a thread then owns: params count in them. */
+  readonly fours: boolean;
+}
+
+/** dx; a thread owns an element, or four neighbours. */
+export const crossEntropyBackwardKernel: (spec: CrossEntropyBackwardSpec) => Kernel = memoized(
+  buildBackward,
+);
+
+function buildBackward(spec: CrossEntropyBackwardSpec): Kernel {
   const scale = { mean: "dy[0] / total[1]", sum: "dy[0]", none: "dy[row]" }[spec.reduction];
+  const layout = { ...spec, lanes: 1 };
+  const value = (x: string, c: string) =>
+    `(exponential(${x}) - q_rest - select(0.0, 1.0 - p.smoothing, ${c} == t)) * scale`;
+  const values = partsOf("v", layout).map((x, i) => value(x, i === 0 ? "c" : `c + ${i}`));
   return kernel({
-    name: `cross_entropy_backward_${spec.reduction}`,
+    name: `cross_entropy_backward_${spec.reduction}${rowVariant(layout)}`,
     buffers: [
-      { name: "x", access: "read", type: spec.dtype },
+      { name: "x", access: "read", type: rowType(spec.dtype, layout) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "lse", access: "read", type: "f32" },
       ...(spec.reduction === "mean"
         ? [{ name: "total", access: "read", type: "f32" } as const]
         : []),
       { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: spec.dtype },
+      { name: "dx", access: "write", type: rowType(spec.dtype, layout) },
     ],
-    params: { count: "u32", C: "u32", ignore: "i32", smoothing: "f32" },
+    params: {
+      rows: "u32",
+      count: "u32",
+      C: "u32",
+      classes: "u32",
+      ignore: "i32",
+      smoothing: "f32",
+    },
     module: CLASS + EXP,
     body: `${linearThread("i", "p.count")}
   let row = i / p.C;
-  let c = i32(i % p.C);
+  let c = i32(i % p.C)${spec.fours ? " * 4" : ""};
   let t = i32(target_ids[row]);
-  var value = 0.0;
+  var value = ${spec.fours ? "vec4(0.0)" : "0.0"};
   if (is_valid(t)) {
-    let q = select(0.0, 1.0 - p.smoothing, c == t) + p.smoothing / f32(p.C);
-    value = (exponential(${asF32("x[i]", spec.dtype)} - lse[row]) - q) * ${scale};
+    let scale = ${scale};
+    let q_rest = p.smoothing / f32(p.classes);
+    let v = ${rowElement("x", "i", { ...layout, dtype: spec.dtype })} - lse[row];
+    value = ${spec.fours ? `vec4(\n      ${values.join(",\n      ")},\n    )` : values[0]};
   }
-  dx[i] = ${fromF32("value", spec.dtype)};`,
+  dx[i] = ${rowStored("value", { ...layout, dtype: spec.dtype })};`,
   });
 }

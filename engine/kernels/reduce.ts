@@ -10,6 +10,7 @@
 
 import { type DType, DTYPES } from "../dtype.ts";
 import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
+import { partsOf, type RowLayout, rowVariant, rowWorkgroup } from "./rows.ts";
 
 /** What varies between reductions. */
 export interface ReduceSpec {
@@ -82,6 +83,79 @@ ${Array(UNROLL).fill(`    ${turn}`).join("\n")}
     left -= 1u;
   }
   b_y[t] = ${result};`,
+  });
+}
+
+/**
+ * The same for rows, inner = 1: a share belongs to a thread, or to a workgroup whose lanes walk it side by
+ * side and meet in a tree; elements are read one by one or four neighbours at a time, which p.length then
+ * counts. Partial results are [outputs, splits].
+ */
+export const rowReduceKernel: (spec: ReduceSpec & RowLayout) => Kernel = memoized(buildRowReduce);
+
+function buildRowReduce(spec: ReduceSpec & RowLayout): Kernel {
+  const { accumulator, lanes, fours } = spec;
+  const { storage } = DTYPES[spec.input];
+  const mapped = partsOf("v", spec).map((part) =>
+    `map(${storage === accumulator ? part : `${accumulator}(${part})`})`
+  );
+  const four = (a: string, b: string) => `combine(${a}, ${b})`;
+  const value = fours
+    ? four(four(mapped[0]!, mapped[1]!), four(mapped[2]!, mapped[3]!))
+    : mapped[0]!;
+  const turn = `{ let v = b_x[at]; a = combine(a, ${value}); at += step; }`;
+  const unroll = fours ? UNROLL / 2 : UNROLL;
+  const out = DTYPES[spec.output].storage;
+  const meet: string[] = [];
+  for (let half = lanes / 2; half >= 1; half /= 2) {
+    meet.push(`  if (lane < ${half}u) {
+    row_values[lane] = combine(row_values[lane], row_values[lane + ${half}u]);
+  }
+  workgroupBarrier();`);
+  }
+  return kernel({
+    name: `${spec.name}_rows${rowVariant(spec)}`,
+    buffers: [
+      { name: "b_x", access: "read", type: fours ? `vec4<${storage}>` : storage },
+      { name: "b_y", access: "write", type: out },
+    ],
+    params: { outputs: "u32", length: "u32", splits: "u32", count: "f32", first: "f32" },
+    workgroup: rowWorkgroup(spec),
+    module: `${spec.module ?? ""}
+fn map(x: ${accumulator}) -> ${accumulator} { return ${spec.map}; }
+fn combine(a: ${accumulator}, x: ${accumulator}) -> ${accumulator} {
+  return ${spec.combine};
+}
+${lanes === 1 ? "" : `var<workgroup> row_values: array<${accumulator}, ${lanes}>;`}`,
+    body: `${
+      lanes === 1
+        ? `${linearThread("t", "p.outputs * p.splits")}
+  let lane = 0u;`
+        : `  let t = wid.y * nwg.x + wid.x;
+  if (t >= p.outputs * p.splits) { return; }
+  let lane = lid.x;`
+    }
+  let start = (t % p.splits) * ${lanes}u + lane;
+  let step = p.splits * ${lanes}u;
+  var at = (t / p.splits) * p.length + start;
+  var a = ${accumulator}(${spec.init});
+  var left = select(0u, (p.length - start + step - 1u) / step, start < p.length);
+  while (left >= ${unroll}u) {
+${Array(unroll).fill(`    ${turn}`).join("\n")}
+    left -= ${unroll}u;
+  }
+  while (left > 0u) {
+    ${turn}
+    left -= 1u;
+  }
+${
+      lanes === 1 ? "" : `  row_values[lane] = a;
+  workgroupBarrier();
+${meet.join("\n")}
+  if (lane != 0u) { return; }
+  a = row_values[0];`
+    }
+  b_y[t] = ${out === accumulator ? spec.finish : `${out}(${spec.finish})`};`,
   });
 }
 

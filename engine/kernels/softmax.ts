@@ -1,70 +1,89 @@
 /**
  * y = exp(x - max) / sum exp(x - max) over rows of [rows, C], or its logarithm; and the gradients.
  *
- * A thread owns a row. Traffic: x three times, y once. Source: ours.
+ * A row belongs to a thread or to a workgroup; see rows.ts. Traffic: x three times (the second and third
+ * from cache), y once. Source: ours.
  */
 
-import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, memoized } from "./kernel.ts";
+import {
+  eachColumn,
+  eachPart,
+  rowElement,
+  type RowLayout,
+  rowModule,
+  rowStart,
+  rowStored,
+  rowType,
+  rowVariant,
+  rowWorkgroup,
+} from "./rows.ts";
 import { EXP, LOG } from "./special.ts";
 
 /** What varies between the text of softmax kernels; sums are f32. */
-export interface SoftmaxSpec {
+export interface SoftmaxSpec extends RowLayout {
   /** The logarithm of the softmax. */
   readonly log: boolean;
   readonly dtype: "f32" | "f16";
 }
 
-const ROW = `${linearThread("row", "p.rows")}
-  let first = row * p.C;`;
-
 /** Forward, shifted by the row's maximum so that exp cannot overflow. */
-export function softmaxKernel(spec: SoftmaxSpec): Kernel {
-  const x = asF32("x[first + c]", spec.dtype);
+export const softmaxKernel: (spec: SoftmaxSpec) => Kernel = memoized(buildSoftmax);
+
+function buildSoftmax(spec: SoftmaxSpec): Kernel {
+  const x = rowElement("x", "first + c", spec);
+  const zero = spec.fours ? "vec4(0.0)" : "0.0";
+  const exps = eachPart("v", spec, (part) => `exponential(${part})`);
+  const result = spec.log ? `${x} - shift` : `${exps} * scale`;
   return kernel({
-    name: spec.log ? "log_softmax" : "softmax",
+    name: `${spec.log ? "log_softmax" : "softmax"}${rowVariant(spec)}`,
     buffers: [
-      { name: "x", access: "read", type: spec.dtype },
-      { name: "y", access: "write", type: spec.dtype },
+      { name: "x", access: "read", type: rowType(spec.dtype, spec) },
+      { name: "y", access: "write", type: rowType(spec.dtype, spec) },
     ],
     params: { rows: "u32", C: "u32" },
-    module: spec.log ? EXP + LOG : EXP,
-    body: `${ROW}
-  var top = ${asF32("x[first]", spec.dtype)};
-  for (var c = 1u; c < p.C; c++) { top = max(top, ${x}); }
-  var total = 0.0;
-  for (var c = 0u; c < p.C; c++) { total += exponential(${x} - top); }
+    workgroup: rowWorkgroup(spec),
+    module: `${EXP}${spec.log ? LOG : ""}${rowModule(spec)}`,
+    body: `${rowStart(spec)}
+  var tops = ${rowElement("x", "first", spec)};
+  ${eachColumn(spec, `tops = max(tops, ${x});`)}
+  let top = row_max(tops, lane);
+  var sums = ${zero};
+  ${eachColumn(spec, `let v = ${x} - top; sums += ${exps};`)}
+  let total = row_sum(sums, lane);
   ${spec.log ? "let shift = top + natural_log(total);" : "let scale = 1.0 / total;"}
-  for (var c = 0u; c < p.C; c++) {
-    y[first + c] = ${
-      fromF32(spec.log ? `${x} - shift` : `exponential(${x} - top) * scale`, spec.dtype)
-    };
-  }`,
+  ${
+      eachColumn(
+        spec,
+        `${spec.log ? "" : `let v = ${x} - top; `}y[first + c] = ${rowStored(result, spec)};`,
+      )
+    }`,
   });
 }
 
 /** softmax: dx = y (dy - sum dy y); log softmax: dx = dy - exp(y) sum dy. */
-export function softmaxBackwardKernel(spec: SoftmaxSpec): Kernel {
-  const y = asF32("y[first + c]", spec.dtype);
-  const dy = asF32("dy[first + c]", spec.dtype);
+export const softmaxBackwardKernel: (spec: SoftmaxSpec) => Kernel = memoized(buildBackward);
+
+function buildBackward(spec: SoftmaxSpec): Kernel {
+  const y = rowElement("y", "first + c", spec);
+  const dy = rowElement("dy", "first + c", spec);
+  const zero = spec.fours ? "vec4(0.0)" : "0.0";
+  const exps = eachPart("v", spec, (part) => `exponential(${part})`);
+  const result = spec.log ? `${dy} - ${exps} * total` : `v * (${dy} - total)`;
   return kernel({
-    name: spec.log ? "log_softmax_backward" : "softmax_backward",
+    name: `${spec.log ? "log_softmax_backward" : "softmax_backward"}${rowVariant(spec)}`,
     buffers: [
-      { name: "y", access: "read", type: spec.dtype },
-      { name: "dy", access: "read", type: spec.dtype },
-      { name: "dx", access: "write", type: spec.dtype },
+      { name: "y", access: "read", type: rowType(spec.dtype, spec) },
+      { name: "dy", access: "read", type: rowType(spec.dtype, spec) },
+      { name: "dx", access: "write", type: rowType(spec.dtype, spec) },
     ],
     params: { rows: "u32", C: "u32" },
-    module: spec.log ? EXP : "",
-    body: `${ROW}
-  var total = 0.0;
-  for (var c = 0u; c < p.C; c++) { total += ${dy}${spec.log ? "" : ` * ${y}`}; }
-  for (var c = 0u; c < p.C; c++) {
-    dx[first + c] = ${
-      fromF32(
-        spec.log ? `${dy} - exponential(${y}) * total` : `${y} * (${dy} - total)`,
-        spec.dtype,
-      )
-    };
-  }`,
+    workgroup: rowWorkgroup(spec),
+    module: `${spec.log ? EXP : ""}${rowModule(spec)}`,
+    body: `${rowStart(spec)}
+  var sums = ${zero};
+  ${eachColumn(spec, `sums += ${dy}${spec.log ? "" : ` * ${y}`};`)}
+  let total = row_sum(sums, lane);
+  ${eachColumn(spec, `let v = ${y}; dx[first + c] = ${rowStored(result, spec)};`)}`,
   });
 }

@@ -15,6 +15,7 @@ import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { fill } from "./fill.ts";
 import { floatOf, inDType, plain } from "./launch_pointwise.ts";
+import { rowColumns, rowGrid, rowLayout } from "./rows.ts";
 
 /** Attributes of {@linkcode crossEntropy}. */
 export interface CrossEntropyAttrs {
@@ -30,13 +31,13 @@ function launch(
   kernel: Kernel,
   arrays: readonly DeviceArray[],
   params: Record<string, number>,
-  threads: number,
+  grid: readonly [number, number, number],
 ): void {
   gpu().queue.launch({
     kernel,
     buffers: arrays.map((a) => operand(a).binding),
     params,
-    grid: linearGrid(threads, gpu().limits.maxComputeWorkgroupsPerDimension),
+    grid,
     cost: { flops: 6 * arrays[0]!.size, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
   });
 }
@@ -75,14 +76,21 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
   forward(ctx, [logits, target], { ignoreIndex, labelSmoothing, reduction }, [out]) {
     const [x, t] = [plain(logits!), plain(target!)];
     const [rows, C] = x.shape as [number, number];
-    const params = { rows, C, ignore: ignoreIndex, smoothing: labelSmoothing };
+    const layout = rowLayout(C);
+    const params = {
+      rows,
+      C: rowColumns(C, layout),
+      classes: C,
+      ignore: ignoreIndex,
+      smoothing: labelSmoothing,
+    };
     const loss = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy rows");
     const lse = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy lse");
     launch(
-      crossEntropyRowsKernel({ target: t.dtype, ...floatOf(x) }),
+      crossEntropyRowsKernel({ target: t.dtype, ...floatOf(x), ...layout }),
       [x, t, loss, lse],
       params,
-      rows,
+      rowGrid(rows, layout),
     );
     if (reduction === "none") {
       ctx.save(x, t, lse);
@@ -90,7 +98,7 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     }
     const total = DeviceArray.empty({ shape: [2], dtype: "f32" }, "cross entropy");
     const reduceKernel = crossEntropyReduceKernel({ target: t.dtype, mean: reduction === "mean" });
-    launch(reduceKernel, [loss, t, total], params, 1);
+    launch(reduceKernel, [loss, t, total], params, [1, 1, 1]);
     ctx.save(x, t, lse, total);
     return [inDType(total.view(out!.shape, []), x.dtype)];
   },
@@ -104,11 +112,21 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     if (x.size === 0) return [fill(x, 0), null];
     const dx = DeviceArray.empty(x, "cross entropy dx");
     const dLoss = plain(inDType(dy!, "f32"));
+    const [rows, classes] = x.shape as [number, number];
+    const fours = classes % 4 === 0;
+    const unit = fours ? 4 : 1;
     launch(
-      crossEntropyBackwardKernel({ target: t.dtype, reduction, ...floatOf(x) }),
+      crossEntropyBackwardKernel({ target: t.dtype, reduction, fours, ...floatOf(x) }),
       reduction === "mean" ? [x, t, lse, total, dLoss, dx] : [x, t, lse, dLoss, dx],
-      { count: x.size, C: x.shape[1]!, ignore: ignoreIndex, smoothing: labelSmoothing },
-      x.size,
+      {
+        rows,
+        count: x.size / unit,
+        C: classes / unit,
+        classes,
+        ignore: ignoreIndex,
+        smoothing: labelSmoothing,
+      },
+      linearGrid(x.size / unit, gpu().limits.maxComputeWorkgroupsPerDimension),
     );
     return [dx, null];
   },
@@ -173,6 +191,11 @@ function drawnSamples() {
     ["none", 0.25, [3, 2], [1, 0, 1]],
     ["mean", 0.1, [5, 26], [25, 0, -100, 7, -100]],
     ["mean", 0, [1, 1], [0]],
+    // By fours, with the class at each place of its four; long rows.
+    ["mean", 0.1, [5, 8], [0, 5, 2, 7, -100]],
+    ["none", 0, [4, 12], [11, 6, 1, 8]],
+    ["sum", 0.2, [2, 68], [67, 12]],
+    ["mean", 0, [3, 67], [66, 0, 31]],
     ["mean", 0, [133, 2], many],
     ["sum", 0, [133, 2], many],
   ] as const).map(([reduction, labelSmoothing, shape, target]) => ({

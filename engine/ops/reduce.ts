@@ -4,11 +4,13 @@ import { DeviceArray, operand } from "../array.ts";
 import { type DType, DTYPES, isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
-import { IS_NAN, reduceKernel, type ReduceSpec } from "../kernels/reduce.ts";
+import { IS_NAN, reduceKernel, type ReduceSpec, rowReduceKernel } from "../kernels/reduce.ts";
+import type { RowLayout } from "../kernels/rows.ts";
 import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { eachCoordinate, hostZeros } from "../reference.ts";
 import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
 import { copyOf, plain, pointwise } from "./launch_pointwise.ts";
+import { rowColumns, rowGrid, rowLayout } from "./rows.ts";
 
 /** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
 export interface ReduceAttrs {
@@ -16,15 +18,30 @@ export interface ReduceAttrs {
   readonly keepdim?: boolean;
 }
 
-/** Threads a reduction aims at; shorter outputs are split over their length. */
-const TARGET_THREADS = 4096;
-/** Elements of a share below which splitting costs more than it gains. */
-const MIN_SHARE = 128;
+/** Threads a reduction aims at, and elements of a share below which splitting costs more than it gains. */
+const SOFTWARE = { threads: 4096, share: 128 };
+const DISCRETE = { threads: 1 << 16, share: 8 };
+/** Most shares on a discrete GPU: the second pass adds them. */
+const MOST_SHARES = 256;
+/** Workgroups that rows are cut into on a discrete GPU, and turns of a lane that a share is worth. */
+const DISCRETE_GROUPS = 1024, LANE_TURNS = 8;
 
-/** Shares that a reduction of `length` elements to each of `outputs` is cut into. */
+/** Shares that a reduction of `length` elements to each of `outputs` is cut into, a thread a share. */
 export function sharesOf(length: number, outputs: number): number {
-  const wanted = Math.ceil(TARGET_THREADS / Math.max(outputs, 1));
-  return Math.max(1, Math.min(wanted, Math.floor(length / MIN_SHARE)));
+  const { software } = gpu().info;
+  const { threads, share } = software ? SOFTWARE : DISCRETE;
+  const wanted = Math.ceil(threads / Math.max(outputs, 1));
+  const most = software ? wanted : Math.min(wanted, MOST_SHARES);
+  return Math.max(1, Math.min(most, Math.floor(length / share)));
+}
+
+/** Who owns a share of a row, and into how many it is cut. */
+function rowPlan(length: number, outputs: number): RowLayout & { readonly splits: number } {
+  const layout = rowLayout(length);
+  if (layout.lanes === 1) return { ...layout, splits: sharesOf(length, outputs) };
+  const worth = Math.floor(length / layout.lanes / LANE_TURNS);
+  const wanted = Math.ceil(DISCRETE_GROUPS / Math.max(outputs, 1));
+  return { ...layout, splits: Math.max(1, Math.min(wanted, worth, MOST_SHARES)) };
 }
 
 /** The shape that is left when `dims` are reduced. */
@@ -102,43 +119,36 @@ export function reduce(
 /** Columns from which on neighbouring threads take columns: the lanes of a software subgroup. */
 const COLUMNS = 8;
 
-/** Reduces one run of neighbouring dimensions. */
-function reduceRun(
-  x: DeviceArray,
-  run: Required<Pick<ReduceRecipe, "name" | "init" | "combine" | "map" | "finish">> & {
-    module?: string;
-    first?: number;
-    dims: readonly number[];
-    shape: readonly number[];
-    output: DType;
-    count: number;
-    accumulator: "f32" | "i32" | "u32";
-  },
-): DeviceArray {
+/** Reduction of one run of neighbouring dimensions. */
+type Run =
+  & Required<Pick<ReduceRecipe, "name" | "init" | "combine" | "map" | "finish">>
+  & {
+    readonly module?: string;
+    readonly first?: number;
+    readonly dims: readonly number[];
+    readonly shape: readonly number[];
+    readonly output: DType;
+    readonly count: number;
+    readonly accumulator: "f32" | "i32" | "u32";
+  };
+
+/** What differs between the passes of a run. */
+type Pass = Pick<Run, "map" | "finish" | "output" | "shape">;
+
+function reduceRun(x: DeviceArray, run: Run): DeviceArray {
   const { array, outer, length, inner } = asMiddle(x, run.dims);
   const outputs = outer * inner;
+  const { map, finish, output, shape } = run;
+  if (inner === 1) return reduceRows(array, { ...run, length, outputs });
   const splits = sharesOf(length, outputs), byColumn = inner >= COLUMNS;
   const pass = (
     input: DeviceArray,
     size: { length: number; inner: number; splits: number },
-    text: { map: string; finish: string; output: DType; shape: readonly number[] },
+    text: Pass,
   ) => {
-    const { name, init, combine, module, accumulator } = run;
-    const { map, finish, output } = text;
-    const y = DeviceArray.empty({ shape: text.shape, dtype: output }, name);
-    const spec = {
-      name,
-      input: input.dtype,
-      output,
-      accumulator,
-      init,
-      map,
-      combine,
-      finish,
-      module,
-    };
+    const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
     gpu().queue.launch({
-      kernel: reduceKernel(spec),
+      kernel: reduceKernel(specOf(run, input, text)),
       buffers: [operand(input).binding, operand(y).binding],
       params: {
         outputs,
@@ -152,7 +162,6 @@ function reduceRun(
     });
     return y;
   };
-  const { map, finish, output, shape } = run;
   if (splits === 1) return pass(array, { length, inner, splits }, { map, finish, output, shape });
   const partial = pass(array, { length, inner, splits }, {
     map,
@@ -166,6 +175,40 @@ function reduceRun(
     output,
     shape,
   });
+}
+
+/** Reduces each of `outputs` rows of `length` elements. */
+function reduceRows(
+  x: DeviceArray,
+  run: Run & { readonly length: number; readonly outputs: number },
+): DeviceArray {
+  const { length, outputs } = run;
+  const { splits, ...layout } = rowPlan(length, outputs);
+  const last = splits === 1;
+  const text: Pass = last
+    ? run
+    : { map: run.map, finish: "a", output: run.accumulator, shape: [outputs, splits] };
+  const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
+  gpu().queue.launch({
+    kernel: rowReduceKernel({ ...specOf(run, x, text), ...layout }),
+    buffers: [operand(x).binding, operand(y).binding],
+    params: {
+      outputs,
+      length: rowColumns(length, layout),
+      splits,
+      count: run.count,
+      first: run.first ?? 0,
+    },
+    grid: rowGrid(outputs * splits, layout),
+    cost: { flops: x.size, bytes: x.bytes + y.bytes },
+  });
+  return last ? y : reduceRows(y, { ...run, map: "x", length: splits });
+}
+
+/** What a kernel's text says of one pass. */
+function specOf(run: Run, input: DeviceArray, { map, finish, output }: Pass): ReduceSpec {
+  const { name, init, combine, module, accumulator } = run;
+  return { name, input: input.dtype, output, accumulator, init, map, combine, finish, module };
 }
 
 /** `x` (a reduced gradient) seen at the shape before reduction. */

@@ -3,18 +3,26 @@
 import { DeviceArray, operand } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
-import { linearGrid } from "../kernels/kernel.ts";
 import { softmaxBackwardKernel, softmaxKernel } from "../kernels/softmax.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show } from "../shape.ts";
 import { floatOf, plain } from "./launch_pointwise.ts";
+import { rowColumns, rowGrid, rowLayout } from "./rows.ts";
 
 function define(log: boolean): Op<Record<never, never>> {
   const name = log ? "logSoftmax" : "softmax";
-  const rows = (x: DeviceArray) => ({ rows: x.size / x.shape.at(-1)!, C: x.shape.at(-1)! });
-  const grid = (x: DeviceArray) =>
-    linearGrid(x.size / x.shape.at(-1)!, gpu().limits.maxComputeWorkgroupsPerDimension);
+  /** How a kernel goes through the rows of x. */
+  const rowsOf = (x: DeviceArray) => {
+    const C = x.shape.at(-1)!;
+    const rows = x.size / C;
+    const layout = rowLayout(C);
+    return {
+      spec: { log, ...floatOf(x), ...layout },
+      params: { rows, C: rowColumns(C, layout) },
+      grid: rowGrid(rows, layout),
+    };
+  };
   return defineOp<Record<never, never>>({
     name,
     check([x]) {
@@ -29,11 +37,12 @@ function define(log: boolean): Op<Record<never, never>> {
     forward(ctx, [x]) {
       const source = plain(x!);
       const y = DeviceArray.empty(x!, name);
+      const { spec, params, grid } = rowsOf(y);
       gpu().queue.launch({
-        kernel: softmaxKernel({ log, ...floatOf(y) }),
+        kernel: softmaxKernel(spec),
         buffers: [operand(source).binding, operand(y).binding],
-        params: rows(y),
-        grid: grid(y),
+        params,
+        grid,
         cost: { flops: 5 * y.size, bytes: 4 * y.bytes },
       });
       ctx.save(y);
@@ -42,11 +51,12 @@ function define(log: boolean): Op<Record<never, never>> {
     backward(ctx, [dy]) {
       const [y] = ctx.saved as [DeviceArray];
       const dx = DeviceArray.empty(y, `${name}_backward`);
+      const { spec, params, grid } = rowsOf(y);
       gpu().queue.launch({
-        kernel: softmaxBackwardKernel({ log, ...floatOf(y) }),
+        kernel: softmaxBackwardKernel(spec),
         buffers: [operand(y).binding, operand(plain(dy!)).binding, operand(dx).binding],
-        params: rows(y),
-        grid: grid(y),
+        params,
+        grid,
         cost: { flops: 4 * y.size, bytes: 5 * y.bytes },
       });
       return [dx];
@@ -67,6 +77,15 @@ function define(log: boolean): Op<Record<never, never>> {
     samples: [
       { inputs: [{ shape: [4, 7] }], attrs: {} },
       { inputs: [{ shape: [2, 3, 5] }], attrs: {} },
+      { inputs: [{ shape: [3, 8] }], attrs: {} },
+      // Long enough for a workgroup a row on a discrete GPU, by fours and not.
+      { inputs: [{ shape: [2, 68] }], attrs: {} },
+      { inputs: [{ shape: [3, 67] }], attrs: {} },
+      {
+        inputs: [{ shape: [1, 8], values: [0, 1, -1, 2, 0, 1, 2, 300] }],
+        attrs: {},
+        grad: false,
+      },
       { inputs: [{ shape: [3, 1] }], attrs: {} },
       {
         inputs: [{ shape: [2, 3], values: [1000, 999, 0, -1000, -1000, -1001] }],

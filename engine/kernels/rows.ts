@@ -1,0 +1,110 @@
+/**
+ * Rows of a contiguous [rows, C] that one thread owns alone, or a workgroup together: text that both share.
+ * A lane walks the row from `lane` on, `lanes` apart; what the lanes found meets in a tree whose order the
+ * number of lanes fixes. Elements are read one by one, or four neighbours at a time where C is whole fours,
+ * and then p.C counts fours.
+ */
+
+import { LINEAR, linearThread } from "./kernel.ts";
+
+/** Who owns a row, and how it is read. */
+export interface RowLayout {
+  /** Threads of a row: 1, or a power of two. */
+  readonly lanes: number;
+  readonly fours: boolean;
+}
+
+/** The parts of four, or the whole of one. */
+export function partsOf(value: string, { fours }: RowLayout): string[] {
+  return fours ? ["x", "y", "z", "w"].map((part) => `${value}.${part}`) : [value];
+}
+
+/** WGSL of f of each part. */
+export function eachPart(value: string, layout: RowLayout, f: (part: string) => string): string {
+  const parts = partsOf(value, layout).map(f);
+  return layout.fours ? `vec4(${parts.join(", ")})` : parts[0]!;
+}
+
+/** WGSL element type. */
+export function rowType(dtype: "f32" | "f16", { fours }: RowLayout): string {
+  return fours ? `vec4<${dtype}>` : dtype;
+}
+
+/** WGSL of element `index` of `buffer` as f32, or of four. */
+export function rowElement(
+  buffer: string,
+  index: string,
+  layout: RowLayout & { readonly dtype: "f32" | "f16" },
+): string {
+  const value = `${buffer}[${index}]`;
+  if (layout.dtype === "f32") return value;
+  return layout.fours ? `vec4<f32>(${value})` : `f32(${value})`;
+}
+
+/** WGSL of an f32, or of four, as it is stored. */
+export function rowStored(
+  value: string,
+  layout: RowLayout & { readonly dtype: "f32" | "f16" },
+): string {
+  return layout.dtype === "f32" ? value : `${rowType(layout.dtype, layout)}(${value})`;
+}
+
+/** First lines of a body: `row`, its first element `first`, and the thread's `lane`. */
+export function rowStart({ lanes }: RowLayout): string {
+  const place = lanes === 1
+    ? `${linearThread("row", "p.rows")}
+  let lane = 0u;`
+    : `  let row = wid.y * nwg.x + wid.x;
+  if (row >= p.rows) { return; }
+  let lane = lid.x;`;
+  return `${place}
+  let first = row * p.C;`;
+}
+
+/** WGSL of a loop over the lane's elements `c`. */
+export function eachColumn({ lanes }: RowLayout, body: string): string {
+  return `for (var c = lane; c < p.C; c += ${lanes}u) { ${body} }`;
+}
+
+/** Threads of a workgroup. */
+export function rowWorkgroup({ lanes }: RowLayout): [number, number, number] {
+  return [lanes === 1 ? LINEAR : lanes, 1, 1];
+}
+
+/**
+ * `row_max` and `row_sum` of an f32, or of four: over the four, and over the lanes of the row, which all get
+ * the same.
+ */
+export function rowModule({ lanes, fours }: RowLayout): string {
+  const four = (f: (a: string, b: string) => string) => f(f("v.x", "v.y"), f("v.z", "v.w"));
+  const combine = {
+    max: (a: string, b: string) => `max(${a}, ${b})`,
+    sum: (a: string, b: string) => `(${a} + ${b})`,
+  };
+  const reduction = (name: "max" | "sum") => {
+    const own = fours ? four(combine[name]) : "v";
+    const head = `fn row_${name}(v: ${fours ? "vec4<f32>" : "f32"}, lane: u32) -> f32 {`;
+    if (lanes === 1) return `${head} return ${own}; }`;
+    const steps: string[] = [];
+    for (let half = lanes / 2; half >= 1; half /= 2) {
+      const [a, b] = ["row_values[lane]", `row_values[lane + ${half}u]`];
+      steps.push(`  if (lane < ${half}u) { row_values[lane] = ${combine[name](a, b)}; }
+  workgroupBarrier();`);
+    }
+    return `${head}
+  row_values[lane] = ${own};
+  workgroupBarrier();
+${steps.join("\n")}
+  let result = row_values[0];
+  workgroupBarrier();
+  return result;
+}`;
+  };
+  const memory = lanes === 1 ? "" : `var<workgroup> row_values: array<f32, ${lanes}>;\n`;
+  return `\n${memory}${reduction("max")}\n${reduction("sum")}`;
+}
+
+/** What a kernel's name tells of its layout. */
+export function rowVariant({ lanes, fours }: RowLayout): string {
+  return `${lanes === 1 ? "" : `_lanes${lanes}`}${fours ? "_fours" : ""}`;
+}
