@@ -129,9 +129,12 @@ export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
 /**
  * Zeroes elements with probability p and scales the rest by 1 / (1 - p). The draw is a function of
  * the seed and the number of random calls before it; backward draws it again instead of storing it.
+ *
+ * @param options `residual`, of the shape and dtype of x, is added in the same pass over memory
  */
-export function dropout(x: Tensor, p = 0.5): Tensor {
-  return apply(dropoutOp, [x], { p, call: nextCall() })[0]!;
+export function dropout(x: Tensor, p = 0.5, options: { residual?: Tensor } = {}): Tensor {
+  const { residual } = options;
+  return apply(dropoutOp, residual ? [x, residual] : [x], { p, call: nextCall() })[0]!;
 }
 
 /** x · wᵀ + bias for x [..., K], w [N, K], bias [N], and the activation of that where there is one. */

@@ -120,25 +120,44 @@ export const advanceKernel: () => Kernel = memoized(() =>
   })
 );
 
+/** What varies between the text of dropout kernels. */
+export interface DropoutSpec {
+  readonly dtype: "f32" | "f16";
+  /** Whether a second array is added to what is kept. */
+  readonly residual: boolean;
+  /** Whether the elements are whole fours, which are then one load. */
+  readonly fours: boolean;
+}
+
 /**
- * Dropout: y = x / (1 - rate) where the draw keeps the element, else 0. The backward pass runs the
- * same kernel on dy with the same call number. A thread owns four elements.
+ * Dropout: y = x / (1 - rate) where the draw keeps the element, else 0, plus a residual where there is one.
+ * The backward pass runs the same kernel on dy with the same call number. A thread owns four elements.
  */
-export function dropoutKernel({ dtype }: { dtype: "f32" | "f16" }): Kernel {
-  const lines = [0, 1, 2, 3].map((v) =>
-    `  if (e + ${v}u < p.count) { y[e + ${v}u] = ${
-      fromF32(
-        `select(0.0, ${asF32(`x[e + ${v}u]`, dtype)} * p.scale, unit(w[${v}]) >= p.rate)`,
-        dtype,
-      )
-    }; }`
-  );
+export const dropoutKernel: (spec: DropoutSpec) => Kernel = memoized(buildDropout);
+
+function buildDropout({ dtype, residual, fours }: DropoutSpec): Kernel {
+  const type = fours ? `vec4<${dtype}>` : dtype;
+  const kept = (v: number, part: (buffer: string) => string) =>
+    `select(0.0, ${asF32(part("x"), dtype)} * p.scale, unit(w[${v}]) >= p.rate)` +
+    (residual ? ` + ${asF32(part("residual"), dtype)}` : "");
+  const each = [0, 1, 2, 3];
+  const lines = fours
+    ? [
+      `  let x4 = x[t];${residual ? "\n  let residual4 = residual[t];" : ""}`,
+      `  y[t] = ${type}(${each.map((v) => kept(v, (b) => `${b}4[${v}]`)).join(",\n    ")});`,
+    ]
+    : each.map((v) =>
+      `  if (e + ${v}u < p.count) { y[e + ${v}u] = ${
+        fromF32(kept(v, (b) => `${b}[e + ${v}u]`), dtype)
+      }; }`
+    );
   return kernel({
-    name: "dropout",
+    name: `dropout${residual ? "_add" : ""}${fours ? "_fours" : ""}`,
     buffers: [
       RNG_BUFFER,
-      { name: "x", access: "read", type: dtype },
-      { name: "y", access: "write", type: dtype },
+      { name: "x", access: "read", type },
+      ...(residual ? [{ name: "residual", access: "read", type } as const] : []),
+      { name: "y", access: "write", type },
     ],
     params: { count: "u32", threads: "u32", rate: "f32", scale: "f32", ...CALL_PARAMS },
     module: PHILOX,

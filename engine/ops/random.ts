@@ -12,7 +12,8 @@ import {
 } from "../kernels/philox.ts";
 import { defineOp, type Op } from "../op.ts";
 import { baseRaised, callParams, nextCall, rngArray } from "../rng.ts";
-import { copyOf, plain } from "./launch_pointwise.ts";
+import { sameShape, show } from "../shape.ts";
+import { copyOf, floatOf, plain } from "./launch_pointwise.ts";
 
 /** Parameters of a random fill; see {@linkcode randomKernel}. */
 export interface RandomParams {
@@ -85,34 +86,51 @@ export interface DropoutAttrs {
   readonly call: number;
 }
 
-/** y = x / (1 - p) with probability 1 - p, else 0. */
+/** y = x / (1 - p) with probability 1 - p, else 0; plus a second input where there is one. */
 export const dropout: Op<DropoutAttrs> = defineOp<DropoutAttrs>({
   name: "dropout",
-  check([x], { p }) {
+  check([x, residual], { p }) {
     if (!(p >= 0 && p < 1)) {
       throw new RangeError(`Cannot drop out with p = ${p}: it must be at least 0 and below 1`);
     }
     if (!isFloat(x!.dtype)) {
       throw new TypeError(`Cannot drop out elements of dtype ${x!.dtype}: it must be a float`);
     }
+    if (residual && (!sameShape(residual.shape, x!.shape) || residual.dtype !== x!.dtype)) {
+      throw new TypeError(
+        `Cannot drop out ${x!.dtype} ${show(x!.shape)} and add ${residual.dtype} ` +
+          `${show(residual.shape)}: the residual must have the same shape and dtype`,
+      );
+    }
     return [{ shape: x!.shape, dtype: x!.dtype }];
   },
-  forward: (_ctx, [x], attrs) => [runDropout(x!, attrs)],
-  backward: (_ctx, [dy], attrs) => [runDropout(dy!, attrs)],
+  forward: (_ctx, [x, residual], attrs) => [runDropout(x!, attrs, residual)],
+  backward: (ctx, [dy], attrs) => [
+    ctx.needs[0] ? runDropout(dy!, attrs) : null,
+    ...(ctx.inputs.length > 1 ? [dy!] : []),
+  ],
   reference: null,
   samples: [{ inputs: [{ shape: [5] }], attrs: { p: 0.5, call: 0 } }],
 });
 
-function runDropout(x: DeviceArray, { p, call }: DropoutAttrs): DeviceArray {
-  const source = plain(x);
+function runDropout(
+  x: DeviceArray,
+  { p, call }: DropoutAttrs,
+  residual?: DeviceArray,
+): DeviceArray {
+  const arrays = [x, ...(residual ? [residual] : [])].map(plain);
   const y = DeviceArray.empty(x, "dropout");
   const threads = Math.ceil(x.size / 4);
   gpu().queue.launch({
-    kernel: dropoutKernel({ dtype: x.dtype === "f16" ? "f16" : "f32" }),
-    buffers: [operand(rngArray()).binding, operand(source).binding, operand(y).binding],
+    kernel: dropoutKernel({
+      ...floatOf(x),
+      residual: residual !== undefined,
+      fours: x.size % 4 === 0,
+    }),
+    buffers: [rngArray(), ...arrays, y].map((a) => operand(a).binding),
     params: { count: x.size, threads, rate: p, scale: 1 / (1 - p), ...callParams(call) },
     grid: linearGrid(threads, gpu().limits.maxComputeWorkgroupsPerDimension),
-    cost: { flops: x.size * 20, bytes: x.bytes * 2 },
+    cost: { flops: x.size * 20, bytes: x.bytes * (arrays.length + 1) },
   });
   return y;
 }

@@ -225,7 +225,7 @@ Deno.test("setRngState() continues where rngState() was taken", async () => {
 
 Deno.test("dropout() keeps the elements whose draw is not below p, and backward the same ones", async () => {
   const p = 0.3;
-  for (const size of [1, 4, 61]) {
+  for (const size of [1, 4, 61, 64]) {
     manualSeed(11);
     const x = rand([size], { requiresGrad: true });
     const y = dropout(x, p);
@@ -239,6 +239,29 @@ Deno.test("dropout() keeps the elements whose draw is not below p, and backward 
       assertEquals(grads![e], scale, `gradient ${e}`);
     });
   }
+  for (const size of [5, 8]) {
+    manualSeed(11);
+    const [x, residual] = [1, 2].map(() => rand([size], { requiresGrad: true })) as [
+      Tensor,
+      Tensor,
+    ];
+    const y = dropout(x, p, { residual });
+    y.backward(ones([size]));
+    const [a, b, sum, da, db] = await readAll([x, residual, y, x.grad!, residual.grad!]);
+    sum!.forEach((v, e) => {
+      const keeps = unit(word(e, { seed: 11, call: 2 })) >= Math.fround(p);
+      const scale = keeps ? Math.fround(1 / (1 - p)) : 0;
+      const kept = Math.fround(Number(a![e]) * scale);
+      // The product may be rounded or fused into the sum.
+      assert(Math.abs(Number(v) - (kept + Number(b![e]))) < 2 ** -22, `sum ${e} of ${size}`);
+      assertEquals([da![e], db![e]], [scale, 1], `gradients ${e}`);
+    });
+  }
+  assertThrows(
+    () => dropout(ones([4]), 0.5, { residual: ones([5]) }),
+    TypeError,
+    "Cannot drop out f32 [4] and add f32 [5]: the residual must have the same shape and dtype",
+  );
   manualSeed(11);
   const half = [...await dropout(ones([4096]), 0.5).data()];
   assertEquals(half.filter((v) => v !== 0 && v !== 2), []);

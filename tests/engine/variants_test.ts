@@ -25,8 +25,8 @@ for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
 /** Variants that no record reaches on a plain adapter, and the test that runs them. */
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^random_/, "tests/engine/rng_test.ts"],
-  [/^dropout$/, "tests/engine/rng_test.ts"],
-  [/^batch_norm_running/, "tests/nn/layers/norm_test.ts"],
+  [/^dropout(_add)?(_fours)?$/, "tests/engine/rng_test.ts"],
+  [/^batch_norm_running/, "tests/nn/layers/epilogue_test.ts"],
   [/^advance_rng$/, "tests/engine/capture_test.ts"],
   [/^sgd/, "tests/engine/sgd_test.ts"],
   [/^(adam|rmsprop|adagrad|count_steps)/, "tests/nn/optim/adaptive_test.ts"],
