@@ -16,7 +16,10 @@ const HALF: ReadonlySet<string> = new Set([
   "recurrent",
 ]);
 
-/** Ops that take what they are given: moves, and pointwise ops that are safe in f16. */
+/**
+ * Ops that take what they are given: moves, pointwise ops that are safe in f16, and batch norm, whose
+ * statistics are f32 whatever x is.
+ */
 const AS_GIVEN: ReadonlySet<string> = new Set([
   "to",
   "reshape",
@@ -79,6 +82,8 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "argmin",
   "topk",
   "dropout",
+  "batchNorm",
+  "batchNormEval",
   "maxPool2d",
   "avgPool2d",
   "adaptiveAvgPool2d",

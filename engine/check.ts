@@ -193,7 +193,7 @@ function difference(
 ): string | null {
   const u = 2 ** -24;
   const expected = op.reference!(inputs, attrs);
-  const sums = op.reference!(inputs.map(magnitudes), attrs);
+  const sums = op.reference!(inputs.map(magnitudes), op.sumsOf?.(attrs) ?? attrs);
   const input = Math.min(1, Math.max(0, ...inputs.map(largest)));
   const factors = op.factors?.(inputs, attrs) ?? 0;
   for (const [o, want] of expected.entries()) {

@@ -4,7 +4,7 @@ import { inArena } from "./array.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
-import type { Activation } from "./ops/epilogue.ts";
+import type { OutputActivation } from "./ops/epilogue.ts";
 import {
   interpolate as interpolateOp,
   randomMaps,
@@ -44,7 +44,7 @@ export interface ConvOptions {
   /** Channels are cut into this many independent convolutions; default 1. */
   groups?: number;
   /** Applied to each output in the same pass over memory: relu, sigmoid or tanh. */
-  activation?: Activation;
+  activation?: OutputActivation;
 }
 
 /** Options of pooling. */
@@ -134,6 +134,8 @@ export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
  */
 export function dropout(x: Tensor, p = 0.5, options: { residual?: Tensor } = {}): Tensor {
   const { residual } = options;
+  // Of another dtype, as under autocast: the sum then has the wider one.
+  if (residual && residual.dtype !== x.dtype) return dropout(x, p).add(residual);
   return apply(dropoutOp, residual ? [x, residual] : [x], { p, call: nextCall() })[0]!;
 }
 
@@ -142,7 +144,7 @@ export function linear(
   x: Tensor,
   w: Tensor,
   bias?: Tensor,
-  options: { activation?: Activation } = {},
+  options: { activation?: OutputActivation } = {},
 ): Tensor {
   return x.linear(w, bias, options);
 }

@@ -103,7 +103,7 @@ export {
   rmsNorm,
 } from "./functions_norm.ts";
 export { embedding, oneHot, randperm } from "./functions_index.ts";
-export type { Activation } from "./ops/epilogue.ts";
+export type { Activation, OutputActivation } from "./ops/epilogue.ts";
 export * from "./functions_pointwise.ts";
 export * from "./functions_reduce.ts";
 export * from "./functions_linalg.ts";

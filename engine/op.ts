@@ -109,6 +109,11 @@ export interface Op<A> {
    * 2^-24, in whatever order they are multiplied. `LATHE_CHECK=1` allows for them.
    */
   readonly factors?: (inputs: readonly Spec[], attrs: A) => number;
+  /**
+   * Attributes without what is applied to the sums in the end, which may saturate: the reference at |inputs|
+   * is taken with them, to tell how much is added up.
+   */
+  readonly sumsOf?: (attrs: A) => A;
   /** Test domain. */
   readonly samples: readonly Sample<A>[];
 }

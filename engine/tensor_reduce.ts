@@ -3,7 +3,7 @@
 import { apply } from "./apply.ts";
 import type { Op } from "./op.ts";
 import { linear, matmul } from "./ops/matmul.ts";
-import type { Activation } from "./ops/epilogue.ts";
+import type { OutputActivation } from "./ops/epilogue.ts";
 import { isFloat } from "./dtype.ts";
 import { argmax, argmin } from "./ops/arg_reduce.ts";
 import { binary, unary } from "./ops/pointwise.ts";
@@ -228,7 +228,7 @@ export abstract class TensorReduce extends TensorPointwise {
    * this · wᵀ + bias for this [..., K], w [N, K], bias [N], and in the same pass the `activation` of that:
    * relu, sigmoid or tanh.
    */
-  linear(w: Tensor, bias?: Tensor, options: { activation?: Activation } = {}): Tensor {
+  linear(w: Tensor, bias?: Tensor, options: { activation?: OutputActivation } = {}): Tensor {
     const { activation } = options;
     return apply(linear, bias ? [this, w, bias] : [this, w], activation ? { activation } : {})[0]!;
   }

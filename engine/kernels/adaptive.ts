@@ -3,7 +3,8 @@
  * it that counts steps.
  *
  * As in `sgd.ts`, a workgroup owns 4·64 consecutive elements of one parameter, found by comparing its
- * number with the first workgroup of each. Hyperparameters, step counts and what follows from them
+ * number with the first workgroup of each; a thread's four are one load where all are whole fours.
+ * Hyperparameters, step counts and what follows from them
  * are read from GPU memory, so that a recorded step can be replayed. Traffic of Adam: 7 words an
  * element. Sources: PyTorch's torch.optim, formula by formula.
  */
@@ -133,11 +134,13 @@ fn update${i}(e: u32) {
     param${i}[e] = w;
   }
 }`);
-    const lanes = (fours ? [0] : [0, 1, 2, 3]).map((v) => `update${i}(e + ${v * LINEAR}u);`);
+    const lanes = fours
+      ? `update${i}(e);`
+      : `for (var v = 0u; v < 4u; v++) { update${i}(e + v * ${LINEAR}u); }`;
     const test = i + 1 < count ? `if (group < p.first${i + 1}) ` : "";
     const block = ADAPTIVE_BLOCK / (fours ? 4 : 1);
     cases.push(
-      `${test}{ let e = (group - p.first${i}) * ${block}u + lid.x; ${lanes.join(" ")} }`,
+      `${test}{ let e = (group - p.first${i}) * ${block}u + lid.x; ${lanes} }`,
     );
   }
   const variant = Object.entries(rule).filter(([, on]) => on === true).map(([name]) => `_${name}`);

@@ -8,7 +8,16 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { asF32, type Kernel, kernel, LINEAR, linearThread, memoized } from "./kernel.ts";
+import {
+  asFloats,
+  asStored,
+  type Kernel,
+  kernel,
+  LINEAR,
+  linearThread,
+  memoized,
+  storedType,
+} from "./kernel.ts";
 import {
   eachColumn,
   eachPart,
@@ -17,8 +26,6 @@ import {
   type RowLayout,
   rowModule,
   rowStart,
-  rowStored,
-  rowType,
   rowVariant,
   rowWorkgroup,
 } from "./rows.ts";
@@ -30,8 +37,9 @@ export interface CrossEntropySpec {
   readonly dtype: "f32" | "f16";
 }
 
-const CLASS = `
-fn is_valid(t: i32) -> bool { return t != p.ignore; }
+const IS_VALID = `
+fn is_valid(t: i32) -> bool { return t != p.ignore; }`;
+const NAN = `
 fn nan() -> f32 { return bitcast<f32>(0x7fc00000u | (p.rows >> 31u)); }`;
 
 /** loss[n] (0 where ignored) and lse[n]; a row belongs to a thread or to a workgroup, see rows.ts. */
@@ -46,14 +54,14 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
   return kernel({
     name: `cross_entropy_rows${rowVariant(spec)}`,
     buffers: [
-      { name: "x", access: "read", type: rowType(spec.dtype, spec) },
+      { name: "x", access: "read", type: storedType(spec.dtype, spec.fours) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "loss", access: "write", type: "f32" },
       { name: "lse", access: "write", type: "f32" },
     ],
     params: { rows: "u32", C: "u32", classes: "u32", ignore: "i32", smoothing: "f32" },
     workgroup: rowWorkgroup(spec),
-    module: CLASS + EXP + LOG + rowModule(spec),
+    module: IS_VALID + NAN + EXP + LOG + rowModule(spec),
     body: `${rowStart(spec)}
   var tops = ${rowElement("x", "first", spec)};
   ${eachColumn(spec, `tops = max(tops, ${x});`)}
@@ -78,7 +86,7 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
     if (t < 0 || u32(t) >= p.classes) {
       value = nan();
     } else {
-      value = log_total - (1.0 - p.smoothing) * (${asF32(logit, spec.dtype)} - top);
+      value = log_total - (1.0 - p.smoothing) * (${asFloats(logit, spec.dtype)} - top);
       // A logit of -inf makes \`linear\` infinite, which counts with smoothing only.
       if (p.smoothing > 0.0) { value -= p.smoothing * linear / f32(p.classes); }
     }
@@ -104,8 +112,8 @@ export function crossEntropyReduceKernel(spec: { target: DType; mean: boolean })
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "total", access: "write", type: "f32" },
     ],
-    params: { rows: "u32", C: "u32", ignore: "i32" },
-    module: `${CLASS}
+    params: { rows: "u32", ignore: "i32" },
+    module: `${IS_VALID}
 var<workgroup> sums: array<f32, ${LINEAR}>;
 var<workgroup> counts: array<f32, ${LINEAR}>;`,
     body: `  var sum = 0.0;
@@ -149,24 +157,23 @@ function buildBackward(spec: CrossEntropyBackwardSpec): Kernel {
   return kernel({
     name: `cross_entropy_backward_${spec.reduction}${rowVariant(layout)}`,
     buffers: [
-      { name: "x", access: "read", type: rowType(spec.dtype, layout) },
+      { name: "x", access: "read", type: storedType(spec.dtype, spec.fours) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "lse", access: "read", type: "f32" },
       ...(spec.reduction === "mean"
         ? [{ name: "total", access: "read", type: "f32" } as const]
         : []),
       { name: "dy", access: "read", type: "f32" },
-      { name: "dx", access: "write", type: rowType(spec.dtype, layout) },
+      { name: "dx", access: "write", type: storedType(spec.dtype, spec.fours) },
     ],
     params: {
-      rows: "u32",
       count: "u32",
       C: "u32",
       classes: "u32",
       ignore: "i32",
       smoothing: "f32",
     },
-    module: CLASS + EXP,
+    module: IS_VALID + EXP,
     body: `${linearThread("i", "p.count")}
   let row = i / p.C;
   let c = i32(i % p.C)${spec.fours ? " * 4" : ""};
@@ -175,9 +182,9 @@ function buildBackward(spec: CrossEntropyBackwardSpec): Kernel {
   if (is_valid(t)) {
     let scale = ${scale};
     let q_rest = p.smoothing / f32(p.classes);
-    let v = ${rowElement("x", "i", { ...layout, dtype: spec.dtype })} - lse[row];
+    let v = ${rowElement("x", "i", layout)} - lse[row];
     value = ${spec.fours ? `vec4(\n      ${values.join(",\n      ")},\n    )` : values[0]};
   }
-  dx[i] = ${rowStored("value", { ...layout, dtype: spec.dtype })};`,
+  dx[i] = ${asStored("value", spec.dtype, spec.fours)};`,
   });
 }

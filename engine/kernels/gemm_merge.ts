@@ -6,9 +6,17 @@
  * order, so that the same product gives the same bits. Source: ours.
  */
 
-import { type DType, DTYPES } from "../dtype.ts";
+import type { DType } from "../dtype.ts";
 import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
-import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
+import {
+  asFloats,
+  asStored,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  storedType,
+} from "./kernel.ts";
 
 /** What varies between the text of these kernels. */
 export interface GemmMergeSpec {
@@ -24,21 +32,17 @@ export interface GemmMergeSpec {
 export const gemmMergeKernel: (spec: GemmMergeSpec) => Kernel = memoized(buildMerge);
 
 function buildMerge({ c, bias, accumulate, epilogue, wide }: GemmMergeSpec): Kernel {
-  const stored = (dtype: DType) => wide ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
-  const floats = wide ? "vec4<f32>" : "f32";
-  const read = (value: string, dtype: DType) =>
-    DTYPES[dtype].storage === "f32" ? value : `${floats}(${value})`;
   const more = [
-    bias && `  sum += ${read("bias[p.bias_off + t % p.N]", bias)};`,
-    accumulate && `  sum += ${read("c[p.c_off + t]", c)};`,
+    bias && `  sum += ${asFloats("bias[p.bias_off + t % p.N]", bias, wide)};`,
+    accumulate && `  sum += ${asFloats("c[p.c_off + t]", c, wide)};`,
   ];
   const name = ["gemm_merge", c, bias && `bias_${bias}`, accumulate && "acc", epilogue?.name];
   return kernel({
     name: [...name, wide && "wide"].filter(Boolean).join("_"),
     buffers: [
-      { name: "shares", access: "read", type: floats },
-      ...(bias ? [{ name: "bias", access: "read", type: stored(bias) } as const] : []),
-      { name: "c", access: "write", type: stored(c) },
+      { name: "shares", access: "read", type: storedType("f32", wide) },
+      ...(bias ? [{ name: "bias", access: "read", type: storedType(bias, wide) } as const] : []),
+      { name: "c", access: "write", type: storedType(c, wide) },
     ],
     params: {
       count: "u32",
@@ -57,10 +61,6 @@ function buildMerge({ c, bias, accumulate, epilogue, wide }: GemmMergeSpec): Ker
     sum += shares[first + s * p.MN];
   }
 ${more.filter(Boolean).join("\n")}
-  c[p.c_off + t] = ${
-      DTYPES[c].storage === "f32"
-        ? activated("sum", { epilogue, wide })
-        : `${stored(c)}(${activated("sum", { epilogue, wide })})`
-    };`,
+  c[p.c_off + t] = ${asStored(activated("sum", { epilogue, wide }), c, wide)};`,
   });
 }

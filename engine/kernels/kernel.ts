@@ -7,6 +7,8 @@
  * contiguous array, `coordinate` one number a dimension.
  */
 
+import { type DType, DTYPES } from "../dtype.ts";
+
 /** How a kernel uses a storage buffer. */
 export type Access = "read" | "write";
 
@@ -74,6 +76,23 @@ export function memoized<P extends unknown[]>(
 /** WGSL of a stored float as f32, in which kernels compute. */
 export function asF32(value: string, dtype: "f32" | "f16"): string {
   return dtype === "f32" ? value : `f32(${value})`;
+}
+
+/** WGSL element type of a buffer of so stored elements, read one by one or four at a time. */
+export function storedType(dtype: DType, fours = false): string {
+  const { storage } = DTYPES[dtype];
+  return fours ? `vec4<${storage}>` : storage;
+}
+
+/** WGSL of a stored element, or four, as f32. */
+export function asFloats(value: string, dtype: DType, fours = false): string {
+  if (DTYPES[dtype].storage === "f32") return value;
+  return `${fours ? "vec4<f32>" : "f32"}(${value})`;
+}
+
+/** WGSL of an f32, or four, as a float is stored. */
+export function asStored(value: string, dtype: DType, fours = false): string {
+  return DTYPES[dtype].storage === "f32" ? value : `${storedType(dtype, fours)}(${value})`;
 }
 
 /** WGSL of an f32 as a float is stored. */

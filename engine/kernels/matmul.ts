@@ -4,10 +4,13 @@ import { type DType, DTYPES } from "../dtype.ts";
 import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
 import { gemmKernel, type Tile } from "./gemm.ts";
 import {
+  asFloats,
+  asStored,
   type BufferDecl,
   type Kernel,
   memoized,
   type Param,
+  storedType,
   stridedOffsets,
   stridedParams,
 } from "./kernel.ts";
@@ -37,14 +40,10 @@ export const matmulKernel: (spec: MatmulSpec, tile: Tile) => Kernel = memoized(b
 
 function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
   const { aFours, bFours, wide = false } = spec;
-  const stored = (dtype: DType, four: boolean) =>
-    four ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
-  const asFloats = (value: string, dtype: DType, four = false) =>
-    DTYPES[dtype].storage === "f32" ? value : `${four ? "vec4<f32>" : "f32"}(${value})`;
-  const out = stored(spec.c, wide);
+  const out = storedType(spec.c, wide);
   const buffers: BufferDecl[] = [
-    { name: "a", access: "read", type: stored(spec.a, aFours !== undefined) },
-    { name: "b", access: "read", type: stored(spec.b, bFours !== undefined) },
+    { name: "a", access: "read", type: storedType(spec.a, aFours !== undefined) },
+    { name: "b", access: "read", type: storedType(spec.b, bFours !== undefined) },
   ];
   if (spec.bias) buffers.push({ name: "bias", access: "read", type: DTYPES[spec.bias].storage });
   buffers.push({ name: "c", access: "write", type: out });
@@ -111,7 +110,7 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
       const at = `c[${wide ? `(${index}) >> 2u` : index}]`;
       const total = spec.accumulate ? `${asFloats(at, spec.c, wide)} + ${sum}` : sum;
       const result = activated(total, spec);
-      return `${at} = ${DTYPES[spec.c].storage === "f32" ? result : `${out}(${result})`};`;
+      return `${at} = ${asStored(result, spec.c, wide)};`;
     },
   }, tile);
 }

@@ -11,9 +11,17 @@
  * and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
  */
 
-import { type DType, DTYPES } from "../dtype.ts";
+import type { DType } from "../dtype.ts";
 import type { Epilogue } from "./epilogue.ts";
-import { type Kernel, kernel, linearThread, memoized, type Param } from "./kernel.ts";
+import {
+  asFloats,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  type Param,
+  storedType,
+} from "./kernel.ts";
 
 const LAYOUT: Readonly<Record<string, Param["type"]>> = {
   threads: "u32",
@@ -58,17 +66,6 @@ export interface MomentSharesSpec {
   readonly fours: boolean;
 }
 
-/** WGSL of an element of `name`, or four of them, as f32. */
-function elementAt(name: string, dtype: DType, fours: boolean): string {
-  if (DTYPES[dtype].storage === "f32") return `${name}[at]`;
-  return `${fours ? "vec4<f32>" : "f32"}(${name}[at])`;
-}
-
-/** WGSL element type of a buffer. */
-function typeOf(dtype: DType, fours: boolean): string {
-  return fours ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
-}
-
 /** WGSL of the sum of four, or of one. */
 function total(name: string, fours: boolean): string {
   return fours ? `((${name}.x + ${name}.y) + (${name}.z + ${name}.w))` : name;
@@ -78,7 +75,7 @@ function total(name: string, fours: boolean): string {
 export const momentSharesKernel: (spec: MomentSharesSpec) => Kernel = memoized(buildMomentShares);
 
 function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel {
-  const load = elementAt("x", input, fours);
+  const load = asFloats("x[at]", input, fours);
   const zero = fours ? "vec4(0.0)" : "0.0";
   const mean = centred
     ? `var sum = ${zero};
@@ -91,7 +88,7 @@ function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel 
   return kernel({
     name: `${centred ? "moment" : "square"}_shares_${input}${fours ? "_fours" : ""}`,
     buffers: [
-      { name: "x", access: "read", type: typeOf(input, fours) },
+      { name: "x", access: "read", type: storedType(input, fours) },
       { name: "partial_sums", access: "write", type: "f32" },
     ],
     params: LAYOUT,
@@ -136,6 +133,11 @@ export function momentMergeKernel(): Kernel {
   });
 }
 
+/** WGSL that reads a weight or bias of the group, `<name>_of`. */
+function perGroup(name: string, dtype: DType): string {
+  return `let ${name}_of = ${asFloats(`${name}[p.${name}_off + g]`, dtype)};`;
+}
+
 /** What varies between the text of kernels that sum gradients. */
 export interface GradSharesSpec {
   readonly input: DType;
@@ -154,10 +156,6 @@ export const gradSharesKernel: (spec: GradSharesSpec) => Kernel = memoized(build
 
 function buildGradShares(spec: GradSharesSpec): Kernel {
   const { epilogue, weight, bias, fours } = spec;
-  const perGroup = (name: string, dtype: DType) => {
-    const value = `${name}[p.${name}_off + g]`;
-    return `let ${name}_of = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
-  };
   const z = `h${weight ? " * weight_of" : ""}${bias ? " + bias_of" : ""}`;
   const through = fours
     ? `vec4(${
@@ -169,13 +167,11 @@ function buildGradShares(spec: GradSharesSpec): Kernel {
   return kernel({
     name: `${name.filter(Boolean).join("_")}_${spec.input}_${spec.grad}${fours ? "_fours" : ""}`,
     buffers: [
-      { name: "u", access: "read", type: typeOf(spec.grad, fours) },
-      { name: "x", access: "read", type: typeOf(spec.input, fours) },
+      { name: "u", access: "read", type: storedType(spec.grad, fours) },
+      { name: "x", access: "read", type: storedType(spec.input, fours) },
       { name: "stats", access: "read", type: "f32" },
-      ...(weight
-        ? [{ name: "weight", access: "read", type: DTYPES[weight].storage } as const]
-        : []),
-      ...(bias ? [{ name: "bias", access: "read", type: DTYPES[bias].storage } as const] : []),
+      ...(weight ? [{ name: "weight", access: "read", type: storedType(weight) } as const] : []),
+      ...(bias ? [{ name: "bias", access: "read", type: storedType(bias) } as const] : []),
       { name: "partial_sums", access: "write", type: "f32" },
     ],
     params: {
@@ -193,8 +189,8 @@ function buildGradShares(spec: GradSharesSpec): Kernel {
   var plain = ${zero};
   var scaled = ${zero};
   ${
-      eachElement(`let h = (${elementAt("x", spec.input, fours)} - mean) * scale;
-      let given = ${elementAt("u", spec.grad, fours)};
+      eachElement(`let h = (${asFloats("x[at]", spec.input, fours)} - mean) * scale;
+      let given = ${asFloats("u[at]", spec.grad, fours)};
       ${epilogue ? `let z = ${z};\n      let v = ${through};` : "let v = given;"}
       plain += v;
       scaled = fma(v, h, scaled);`)
@@ -226,10 +222,7 @@ export const gradMergeKernel: (spec: GradMergeSpec) => Kernel = memoized(buildGr
 
 function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
   const given = Object.entries({ ...(weight ? { weight } : {}), ...(bias ? { bias } : {}) });
-  const values = given.map(([name, dtype]) => {
-    const value = `${name}[p.${name}_off + g]`;
-    return `let ${name}_of = ${DTYPES[dtype].storage === "f32" ? value : `f32(${value})`};`;
-  });
+  const values = given.map(([name, dtype]) => perGroup(name, dtype));
   const row = (name: keyof typeof GRAD_ROWS) => `rows[${GRAD_ROWS[name]}u * p.G + g]`;
   return kernel({
     name: [
@@ -244,7 +237,7 @@ function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
       ...given.map(([name, dtype]) => ({
         name,
         access: "read",
-        type: DTYPES[dtype].storage,
+        type: storedType(dtype),
       } as const)),
       ...(statistics ? [{ name: "stats_grad", access: "read", type: "f32" } as const] : []),
       { name: "sums", access: "write", type: "f32" },

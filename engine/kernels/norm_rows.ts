@@ -8,14 +8,17 @@
  * each one load. Source: ours.
  */
 
-import { type DType, DTYPES } from "../dtype.ts";
+import type { DType } from "../dtype.ts";
 import {
+  asFloats,
+  asStored,
   type BufferDecl,
   type Kernel,
   kernel,
   linearThread,
   memoized,
   type Param,
+  storedType,
 } from "./kernel.ts";
 
 /** Columns of a thread. */
@@ -67,15 +70,13 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
   const { fours } = spec;
   const byColumn = (i: NormRowsInput) => i.by === "weight" && spec.weights === "column";
   const varies = (i: NormRowsInput) => i.by === "element" || byColumn(i);
-  const elementOf = (dtype: DType, four: boolean) =>
-    four ? `vec4<${DTYPES[dtype].storage}>` : DTYPES[dtype].storage;
   const buffers: BufferDecl[] = spec.inputs.map((i) => ({
     name: `b_${i.name}`,
     access: "read",
-    type: elementOf(i.dtype, fours && varies(i)),
+    type: storedType(i.dtype, fours && varies(i)),
   }));
   if (spec.table) buffers.push({ name: "b_table", access: "read", type: "f32" });
-  buffers.push({ name: "b_y", access: "write", type: elementOf(spec.output, fours) });
+  buffers.push({ name: "b_y", access: "write", type: storedType(spec.output, fours) });
   const once: string[] = [];
   const each: string[] = [];
   for (const input of spec.inputs) {
@@ -86,8 +87,7 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
       ? "at"
       : `${start} + ${byColumn(input) ? "s" : by === "weight" ? "channel" : "group"}`;
     const value = `b_${name}[${index}]`;
-    const type = fours && varies(input) ? "vec4<f32>" : "f32";
-    const line = `let ${name} = ${DTYPES[dtype].storage === "f32" ? value : `${type}(${value})`};`;
+    const line = `let ${name} = ${asFloats(value, dtype, fours && varies(input))};`;
     (varies(input) ? each : once).push(line);
   }
   for (const [name, row] of Object.entries(spec.table ?? {})) {
@@ -100,14 +100,13 @@ function buildNormRows(spec: NormRowsSpec): Kernel {
     return `value_of(${[...values, ...rowNames].join(", ")})`;
   };
   const result = fours ? `vec4(${[".x", ".y", ".z", ".w"].map(call).join(", ")})` : call("");
-  const stored = DTYPES[spec.output].storage;
   const columns = Array.from({ length: columnsOf(spec) }, (_, k) =>
     `  {
     let s = column + ${k}u * p.across;
     if (s < p.S) {
       let at = row * p.S + s;
       ${each.join("\n      ")}
-      b_y[at] = ${stored === "f32" ? result : `${elementOf(spec.output, fours)}(${result})`};
+      b_y[at] = ${asStored(result, spec.output, fours)};
     }
   }`);
   return kernel({

@@ -1,9 +1,9 @@
 /**
  * y = f(x₀, x₁, …) element by element, any strides, broadcasting by stride 0.
  *
- * A thread owns four consecutive elements where every operand is contiguous or a uniform scalar, else one.
- * Where the four are aligned they are one load and one store: 1.3 to 1.6 times as fast as four on lavapipe
- * (Mesa 25.0.7, Deno 2.9.6, 2026-11). Traffic: each operand once. Source: ours.
+ * A thread owns four consecutive elements where every operand is contiguous or a uniform scalar, or where
+ * rows of the last dimension are whole fours; else one. Aligned fours are one load and one store: 1.3 to 1.6
+ * times as fast as four on lavapipe (Mesa 25.0.7, Deno 2.9.6, 2026-11). Traffic: each operand once. Source: ours.
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
@@ -13,6 +13,7 @@ import {
   kernel,
   linearThread,
   memoized,
+  storedType,
   stridedOffsets,
   stridedParams,
 } from "./kernel.ts";
@@ -66,9 +67,9 @@ function buildPointwise(spec: PointwiseSpec): Kernel {
   const buffers: BufferDecl[] = tensors.filter((t) => !t.alias).map((t) => ({
     name: `b_${t.name}`,
     access: "read",
-    type: elementOf(t.dtype, spec.fours && !t.repeats),
+    type: storedType(t.dtype, spec.fours && !t.repeats),
   }));
-  buffers.push({ name: "b_y", access: "write", type: elementOf(spec.output, spec.fours) });
+  buffers.push({ name: "b_y", access: "write", type: storedType(spec.output, spec.fours) });
   const operands = [...tensors.map((t) => t.name), "y"];
   const params: Record<string, Param["type"]> = { count: "u32", threads: "u32" };
   for (const input of spec.inputs) if (!isTensor(input)) params[input.name] = input.scalar;
@@ -101,7 +102,7 @@ fn f(${args.join(", ")}) -> ${spec.result} {
     const four = ["x", "y", "z", "w"].map((part) =>
       call((i) => `v_${i.name}${i.repeats ? "" : `.${part}`}`)
     );
-    lines.push(`  b_y[(${at("y")}) >> 2u] = ${elementOf(spec.output, true)}(`);
+    lines.push(`  b_y[(${at("y")}) >> 2u] = ${storedType(spec.output, true)}(`);
     lines.push(`    ${four.join(",\n    ")},`, "  );");
   } else if (spec.rank > 0) {
     lines.push(`  b_y[y_at] = ${call((i) => `${bufferOf(i)}[${at(i.name)}]`)};`);
@@ -122,12 +123,6 @@ type TensorInput = Extract<PointwiseInput, { dtype: DType }>;
 
 function isTensor(input: PointwiseInput): input is TensorInput {
   return "dtype" in input;
-}
-
-/** WGSL element type of a buffer. */
-function elementOf(dtype: DType, four: boolean): string {
-  const { storage } = DTYPES[dtype];
-  return four ? `vec4<${storage}>` : storage;
 }
 
 /** WGSL of a stored element in the compute type. */

@@ -9,8 +9,8 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
-import { partsOf, type RowLayout, rowVariant, rowWorkgroup } from "./rows.ts";
+import { type Kernel, kernel, linearThread, memoized, storedType } from "./kernel.ts";
+import { meet, partsOf, type RowLayout, rowVariant, rowWorkgroup } from "./rows.ts";
 
 /** What varies between reductions. */
 export interface ReduceSpec {
@@ -99,24 +99,17 @@ function buildRowReduce(spec: ReduceSpec & RowLayout): Kernel {
   const mapped = partsOf("v", spec).map((part) =>
     `map(${storage === accumulator ? part : `${accumulator}(${part})`})`
   );
-  const four = (a: string, b: string) => `combine(${a}, ${b})`;
+  const both = (a: string, b: string) => `combine(${a}, ${b})`;
   const value = fours
-    ? four(four(mapped[0]!, mapped[1]!), four(mapped[2]!, mapped[3]!))
+    ? both(both(mapped[0]!, mapped[1]!), both(mapped[2]!, mapped[3]!))
     : mapped[0]!;
   const turn = `{ let v = b_x[at]; a = combine(a, ${value}); at += step; }`;
   const unroll = fours ? UNROLL / 2 : UNROLL;
   const out = DTYPES[spec.output].storage;
-  const meet: string[] = [];
-  for (let half = lanes / 2; half >= 1; half /= 2) {
-    meet.push(`  if (lane < ${half}u) {
-    row_values[lane] = combine(row_values[lane], row_values[lane + ${half}u]);
-  }
-  workgroupBarrier();`);
-  }
   return kernel({
     name: `${spec.name}_rows${rowVariant(spec)}`,
     buffers: [
-      { name: "b_x", access: "read", type: fours ? `vec4<${storage}>` : storage },
+      { name: "b_x", access: "read", type: storedType(spec.input, fours) },
       { name: "b_y", access: "write", type: out },
     ],
     params: { outputs: "u32", length: "u32", splits: "u32", count: "f32", first: "f32" },
@@ -151,7 +144,7 @@ ${Array(unroll).fill(`    ${turn}`).join("\n")}
 ${
       lanes === 1 ? "" : `  row_values[lane] = a;
   workgroupBarrier();
-${meet.join("\n")}
+${meet(lanes, both)}
   if (lane != 0u) { return; }
   a = row_values[0];`
     }

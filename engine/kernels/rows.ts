@@ -5,7 +5,7 @@
  * and then p.C counts fours.
  */
 
-import { LINEAR, linearThread } from "./kernel.ts";
+import { asFloats, LINEAR, linearThread } from "./kernel.ts";
 
 /** Who owns a row, and how it is read. */
 export interface RowLayout {
@@ -25,28 +25,13 @@ export function eachPart(value: string, layout: RowLayout, f: (part: string) => 
   return layout.fours ? `vec4(${parts.join(", ")})` : parts[0]!;
 }
 
-/** WGSL element type. */
-export function rowType(dtype: "f32" | "f16", { fours }: RowLayout): string {
-  return fours ? `vec4<${dtype}>` : dtype;
-}
-
 /** WGSL of element `index` of `buffer` as f32, or of four. */
 export function rowElement(
   buffer: string,
   index: string,
   layout: RowLayout & { readonly dtype: "f32" | "f16" },
 ): string {
-  const value = `${buffer}[${index}]`;
-  if (layout.dtype === "f32") return value;
-  return layout.fours ? `vec4<f32>(${value})` : `f32(${value})`;
-}
-
-/** WGSL of an f32, or of four, as it is stored. */
-export function rowStored(
-  value: string,
-  layout: RowLayout & { readonly dtype: "f32" | "f16" },
-): string {
-  return layout.dtype === "f32" ? value : `${rowType(layout.dtype, layout)}(${value})`;
+  return asFloats(`${buffer}[${index}]`, layout.dtype, layout.fours);
 }
 
 /** First lines of a body: `row`, its first element `first`, and the thread's `lane`. */
@@ -71,6 +56,17 @@ export function rowWorkgroup({ lanes }: RowLayout): [number, number, number] {
   return [lanes === 1 ? LINEAR : lanes, 1, 1];
 }
 
+/** WGSL that combines the lanes' `row_values` into the first, in a tree; all have written theirs. */
+export function meet(lanes: number, combine: (a: string, b: string) => string): string {
+  const steps: string[] = [];
+  for (let half = lanes / 2; half >= 1; half /= 2) {
+    const both = combine("row_values[lane]", `row_values[lane + ${half}u]`);
+    steps.push(`  if (lane < ${half}u) { row_values[lane] = ${both}; }
+  workgroupBarrier();`);
+  }
+  return steps.join("\n");
+}
+
 /**
  * `row_max` and `row_sum` of an f32, or of four: over the four, and over the lanes of the row, which all get
  * the same.
@@ -85,16 +81,10 @@ export function rowModule({ lanes, fours }: RowLayout): string {
     const own = fours ? four(combine[name]) : "v";
     const head = `fn row_${name}(v: ${fours ? "vec4<f32>" : "f32"}, lane: u32) -> f32 {`;
     if (lanes === 1) return `${head} return ${own}; }`;
-    const steps: string[] = [];
-    for (let half = lanes / 2; half >= 1; half /= 2) {
-      const [a, b] = ["row_values[lane]", `row_values[lane + ${half}u]`];
-      steps.push(`  if (lane < ${half}u) { row_values[lane] = ${combine[name](a, b)}; }
-  workgroupBarrier();`);
-    }
     return `${head}
   row_values[lane] = ${own};
   workgroupBarrier();
-${steps.join("\n")}
+${meet(lanes, combine[name])}
   let result = row_values[0];
   workgroupBarrier();
   return result;

@@ -5,7 +5,8 @@
  *   p ← p - lr·(nesterov ? g + momentum·b : b)
  *
  * A workgroup owns 4·64 consecutive elements of one parameter, found by comparing its number with
- * the first workgroup of each; a thread's four lie together where all parameters are whole fours. Hyperparameters are read from GPU memory, so that schedules work under
+ * the first workgroup of each; a thread's four lie together, as one load, where all parameters are whole
+ * fours. Hyperparameters are read from GPU memory, so that schedules work under
  * replay. Traffic: 5 words an element. Source: PyTorch's torch.optim.SGD.
  */
 
@@ -65,8 +66,10 @@ ${step}
     param${i}[e] -= h.lr * d;
   }
 }`);
-    const turns = spec.fours ? [0] : [0, 1, 2, 3];
-    const lanes = turns.map((v) => `update${i}(e + ${v * LINEAR}u, h);`).join(" ");
+    // A loop, since the text of many parameters compiles long.
+    const lanes = spec.fours
+      ? `update${i}(e, h);`
+      : `for (var v = 0u; v < 4u; v++) { update${i}(e + v * ${LINEAR}u, h); }`;
     const test = i + 1 < spec.count ? `if (group < p.first${i + 1}) ` : "";
     const block = SGD_BLOCK / (spec.fours ? 4 : 1);
     cases.push(`${test}{ let e = (group - p.first${i}) * ${block}u + lid.x; ${lanes} }`);

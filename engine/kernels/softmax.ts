@@ -5,7 +5,7 @@
  * from cache), y once. Source: ours.
  */
 
-import { type Kernel, kernel, memoized } from "./kernel.ts";
+import { asStored, type Kernel, kernel, memoized, storedType } from "./kernel.ts";
 import {
   eachColumn,
   eachPart,
@@ -13,8 +13,6 @@ import {
   type RowLayout,
   rowModule,
   rowStart,
-  rowStored,
-  rowType,
   rowVariant,
   rowWorkgroup,
 } from "./rows.ts";
@@ -38,8 +36,8 @@ function buildSoftmax(spec: SoftmaxSpec): Kernel {
   return kernel({
     name: `${spec.log ? "log_softmax" : "softmax"}${rowVariant(spec)}`,
     buffers: [
-      { name: "x", access: "read", type: rowType(spec.dtype, spec) },
-      { name: "y", access: "write", type: rowType(spec.dtype, spec) },
+      { name: "x", access: "read", type: storedType(spec.dtype, spec.fours) },
+      { name: "y", access: "write", type: storedType(spec.dtype, spec.fours) },
     ],
     params: { rows: "u32", C: "u32" },
     workgroup: rowWorkgroup(spec),
@@ -55,7 +53,9 @@ function buildSoftmax(spec: SoftmaxSpec): Kernel {
   ${
       eachColumn(
         spec,
-        `${spec.log ? "" : `let v = ${x} - top; `}y[first + c] = ${rowStored(result, spec)};`,
+        `${spec.log ? "" : `let v = ${x} - top; `}y[first + c] = ${
+          asStored(result, spec.dtype, spec.fours)
+        };`,
       )
     }`,
   });
@@ -73,9 +73,9 @@ function buildBackward(spec: SoftmaxSpec): Kernel {
   return kernel({
     name: `${spec.log ? "log_softmax_backward" : "softmax_backward"}${rowVariant(spec)}`,
     buffers: [
-      { name: "y", access: "read", type: rowType(spec.dtype, spec) },
-      { name: "dy", access: "read", type: rowType(spec.dtype, spec) },
-      { name: "dx", access: "write", type: rowType(spec.dtype, spec) },
+      { name: "y", access: "read", type: storedType(spec.dtype, spec.fours) },
+      { name: "dy", access: "read", type: storedType(spec.dtype, spec.fours) },
+      { name: "dx", access: "write", type: storedType(spec.dtype, spec.fours) },
     ],
     params: { rows: "u32", C: "u32" },
     workgroup: rowWorkgroup(spec),
@@ -84,6 +84,8 @@ function buildBackward(spec: SoftmaxSpec): Kernel {
   var sums = ${zero};
   ${eachColumn(spec, `sums += ${dy}${spec.log ? "" : ` * ${y}`};`)}
   let total = row_sum(sums, lane);
-  ${eachColumn(spec, `let v = ${y}; dx[first + c] = ${rowStored(result, spec)};`)}`,
+  ${
+      eachColumn(spec, `let v = ${y}; dx[first + c] = ${asStored(result, spec.dtype, spec.fours)};`)
+    }`,
   });
 }

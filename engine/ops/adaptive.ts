@@ -15,7 +15,7 @@ import {
 import { linearGrid } from "../kernels/kernel.ts";
 import { sameShape, show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
-import { parts } from "./sgd.ts";
+import { cuts, dispatches } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface AdaptiveEntry {
@@ -72,9 +72,14 @@ export function adaptiveInto(
   // See sgd.ts: software Vulkan runs every branch of the choice between parameters.
   const most = info.software ? 1 : Math.max(1, Math.min(room, ADAPTIVE_MOST));
   const pieces = entries.flatMap((e) =>
-    inPieces({ ...e, grad: plain(e.grad) }, limits.maxStorageBufferBindingSize)
+    cuts(e.param).map((cut): AdaptiveEntry => ({
+      param: cut(e.param),
+      grad: cut(plain(e.grad)),
+      states: e.states.map(cut),
+      index: e.index,
+    }))
   );
-  for (const { part, unit } of parts(pieces, most, ({ param }) => param.size)) {
+  for (const { part, unit } of dispatches(pieces, most)) {
     const params: Record<string, number> = {};
     let groups = 0;
     part.forEach((e, i) => {
@@ -83,7 +88,6 @@ export function adaptiveInto(
       if (countsSteps(rule)) params[`index${i}`] = e.index;
       groups += Math.ceil(e.param.size / ADAPTIVE_BLOCK);
     });
-    if (groups === 0) continue;
     const y = Math.ceil(groups / limits.maxComputeWorkgroupsPerDimension);
     const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
@@ -98,24 +102,6 @@ export function adaptiveInto(
     });
   }
   for (const e of entries) for (const a of [e.param, ...e.states]) a.storage.version++;
-}
-
-/** The entry cut into windows that one binding can hold. */
-function inPieces(entry: AdaptiveEntry, limit: number): AdaptiveEntry[] {
-  const { size, bytes } = entry.param;
-  if (bytes <= limit) return [entry];
-  const step = Math.floor(limit / 4 / 256) * 256;
-  const pieces: AdaptiveEntry[] = [];
-  for (let start = 0; start < size; start += step) {
-    const cut = (a: DeviceArray) => a.view([Math.min(step, size - start)], [1], a.offset + start);
-    pieces.push({
-      param: cut(entry.param),
-      grad: cut(entry.grad),
-      states: entry.states.map(cut),
-      index: entry.index,
-    });
-  }
-  return pieces;
 }
 
 /** The kernel reads every array from its first element on, without strides. */

@@ -162,11 +162,12 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       }
       const gate = epilogue && !attrs.residual ? { epilogue, b } : undefined;
       const gradient = { u, x, stats, w, gate, extra };
-      const sums = gradientSums(gradient, at);
+      const needsSums = ctx.needs.slice(0, inputsBefore(attrs, 1)).some(Boolean);
+      const sums = needsSums ? gradientSums(gradient, at) : null;
       return [
-        ctx.needs[0] ? normInputGrad(gradient, sums, at) : null,
-        ...(attrs.weight ? [sums.scaled] : []),
-        ...(attrs.bias ? [sums.plain] : []),
+        ctx.needs[0] ? normInputGrad(gradient, sums!, at) : null,
+        ...(attrs.weight ? [sums?.scaled ?? null] : []),
+        ...(attrs.bias ? [sums?.plain ?? null] : []),
         ...(attrs.residual ? [u] : []),
       ];
     },
@@ -272,7 +273,7 @@ export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
     const epilogue = epilogueOf(attrs.activation);
     const dy = plain(grad!);
     const u = epilogue ? throughEpilogue(dy, { x, w, b, r, epilogue }, { mean, variance }, at) : dy;
-    const needsSums = ctx.needs.slice(1, inputsBefore(attrs)).some(Boolean);
+    const needsSums = ctx.needs.slice(1, inputsBefore(attrs, 3)).some(Boolean);
     const sums = needsSums ? gradientSums({ u, x, stats: joined(mean, variance) }, at) : null;
     const weight: Record<string, DeviceArray> = w ? { w } : {};
     const times = w ? " * w" : "";
@@ -348,9 +349,9 @@ export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
   ],
 });
 
-/** Inputs of {@linkcode batchNormEval} before the residual. */
-function inputsBefore({ weight, bias }: BatchNormAttrs): number {
-  return 3 + Number(weight) + Number(bias);
+/** Inputs before the residual, `lead` of them before weight and bias. */
+function inputsBefore({ weight, bias }: BatchNormAttrs, lead: number): number {
+  return lead + Number(weight) + Number(bias);
 }
 
 /** [mean; variance], or their gradients, as one array, as the kernels take them. */

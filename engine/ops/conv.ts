@@ -7,11 +7,11 @@ import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
 import { convForward, convInputGrad, convWeightGrad, type Window } from "./conv_core.ts";
 import {
-  type Activation,
   checkActivation,
-  FROM_OUTPUT_ACTIVATIONS,
   gradientFromOutput,
   hostActivation,
+  OUTPUT_ACTIVATIONS,
+  type OutputActivation,
 } from "./epilogue.ts";
 import { plain } from "./launch_pointwise.ts";
 import { sum } from "./reduce.ts";
@@ -21,7 +21,7 @@ export interface ConvAttrs extends Window {
   /** Zeros below and to the right; as many as above and to the left where absent. */
   readonly paddingEnd?: readonly [number, number];
   /** Applied to the sum. */
-  readonly activation?: Activation;
+  readonly activation?: OutputActivation;
 }
 
 /** Output size of a window sliding over `size` with `padding` at the start and `paddingEnd`. */
@@ -144,7 +144,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   name: "conv2d",
   check([x, w, bias], attrs) {
     const { groups } = attrs;
-    checkActivation("conv2d", attrs.activation, FROM_OUTPUT_ACTIVATIONS);
+    checkActivation("conv2d", attrs.activation, OUTPUT_ACTIVATIONS);
     checkConv("conv2d", [x!, w!, ...(bias ? [bias] : [])], {
       attrs,
       channels: w!.shape[0]!,
@@ -194,6 +194,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy) : null);
     return grads;
   },
+  sumsOf: ({ activation: _, ...attrs }) => attrs,
   reference([x, w, bias], attrs) {
     const y: HostArray = hostFrom(
       outputShape(x!.shape, w!.shape, attrs),
@@ -207,7 +208,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   },
   samples: [
     // The core with and without fours, and a kernel that activations follow.
-    ...FROM_OUTPUT_ACTIVATIONS.flatMap((activation) => [
+    ...OUTPUT_ACTIVATIONS.flatMap((activation) => [
       sample([2, 3, 6, 5], [4, 3, 3, 3], { padding: [1, 1], activation }),
       withoutBias(sample([2, 4, 4, 6], [9, 4, 1, 1], { activation })),
       sample([1, 2, 5, 4], [2, 1, 3, 3], { groups: 2, activation }),

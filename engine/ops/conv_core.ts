@@ -4,45 +4,26 @@
  */
 
 import { DeviceArray, operand } from "../array.ts";
-import { gpu } from "../gpu/device.ts";
 import {
   convForwardKernel,
   convInputGradKernel,
   type ConvSpec,
   convWeightGradKernel,
 } from "../kernels/conv.ts";
-import {
-  DEPTHWISE_COLUMNS,
-  depthwiseForwardKernel,
-  depthwiseInputGradKernel,
-  depthwiseWeightGradKernel,
-} from "../kernels/depthwise.ts";
-import {
-  depthwiseRowsKernel,
-  type DepthwiseRowsSpec,
-  depthwiseRowsWeightGradKernel,
-  ROWS_COLUMNS,
-  rowsOf,
-} from "../kernels/depthwise_rows.ts";
+import type { Epilogue } from "../kernels/epilogue.ts";
 import type { Tile } from "../kernels/gemm.ts";
-import { type Kernel, linearGrid } from "../kernels/kernel.ts";
+import type { Kernel } from "../kernels/kernel.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
-import type { Epilogue } from "../kernels/epilogue.ts";
+import { depthwiseForward, depthwiseInputGrad, depthwiseWeightGrad } from "./conv_depthwise.ts";
+import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv_sizes.ts";
 import { activate, type Activation, epilogueOf } from "./epilogue.ts";
 import { fill } from "./fill.ts";
 import { floatOf } from "./gemm_tiles.ts";
 import { type GemmPlan, type GemmSize, launchGemm, planGemm, whole } from "./gemm_plan.ts";
 import { sum } from "./reduce.ts";
 
-/** How a window slides, as pairs [height, width]. */
-export interface Window {
-  readonly stride: readonly [number, number];
-  /** Zeros above and to the left. */
-  readonly padding: readonly [number, number];
-  readonly dilation: readonly [number, number];
-  readonly groups: number;
-}
+export type { Window } from "./conv_sizes.ts";
 
 /** Which kernels run; `auto` asks {@linkcode isDepthwise}. Tests force one. */
 let forced: "auto" | "core" = "auto";
@@ -56,51 +37,6 @@ export function onTiledCore<T>(fn: () => T): T {
   } finally {
     forced = before;
   }
-}
-
-/** Sizes of a convolution of x [B, C·groups, H, W] by w [O·groups, C, KH, KW] to y [.., OH, OW]. */
-interface Sizes {
-  readonly B: number;
-  readonly C: number;
-  readonly O: number;
-  readonly H: number;
-  readonly W: number;
-  readonly OH: number;
-  readonly OW: number;
-  readonly KH: number;
-  readonly KW: number;
-}
-
-interface Shapes {
-  readonly x: readonly number[];
-  readonly w: readonly number[];
-  readonly y: readonly number[];
-}
-
-function sizesOf({ x, w, y }: Shapes, { groups }: Window): Sizes {
-  const [B, , H, W] = x as [number, number, number, number];
-  const [O, C, KH, KW] = w as [number, number, number, number];
-  return { B, C, O: O / groups, H, W, OH: y[2]!, OW: y[3]!, KH, KW };
-}
-
-function windowParams(s: Sizes, at: Window): Record<string, number> {
-  return {
-    C: s.C,
-    O: s.O,
-    groups: at.groups,
-    H: s.H,
-    W: s.W,
-    OH: s.OH,
-    OW: s.OW,
-    KH: s.KH,
-    KW: s.KW,
-    stride_h: at.stride[0],
-    stride_w: at.stride[1],
-    pad_h: at.padding[0],
-    pad_w: at.padding[1],
-    dil_h: at.dilation[0],
-    dil_w: at.dilation[1],
-  };
 }
 
 /** True if a window can reach outside of x. */
@@ -134,42 +70,6 @@ function storesFours({ tile }: GemmPlan, row: number): boolean {
   return tile.lanes === true && tile.tn % 4 === 0 && whole(row);
 }
 
-/** Whether the kernels of depthwise_rows.ts can do a depthwise convolution, and the adapter wants them. */
-function isByRows(s: Sizes, { stride, dilation }: Window): boolean {
-  return gpu().info.software && s.O === 1 && s.KH === s.KW && (s.KH === 3 || s.KH === 5) &&
-    stride[0] === stride[1] && stride[0] <= 2 && dilation[0] === 1 && dilation[1] === 1;
-}
-
-/** Y, or dX of stride 1 with dY in the place of X; the last array is the output. */
-function launchRows(
-  spec: DepthwiseRowsSpec,
-  arrays: readonly DeviceArray[],
-  padding: readonly [number, number],
-): void {
-  const [x, y] = [arrays[0]!, arrays.at(-1)!];
-  const [B, C, H, W] = x.shape as [number, number, number, number];
-  const [OH, OW] = y.shape.slice(2) as [number, number];
-  const across = Math.ceil(OW / ROWS_COLUMNS);
-  const down = Math.ceil(OH / rowsOf(spec.stride));
-  launchDepthwise(depthwiseRowsKernel(spec), arrays, {
-    count: B * C * down * across,
-    params: {
-      B,
-      C,
-      H,
-      W,
-      OH,
-      OW,
-      KH: spec.size,
-      pad_h: padding[0],
-      pad_w: padding[1],
-      across,
-      down,
-    },
-    flops: 2 * Math.min(x.size, y.size) * spec.size ** 2,
-  });
-}
-
 interface Product {
   readonly size: GemmSize;
   readonly plan: GemmPlan;
@@ -191,24 +91,6 @@ function onCore(build: (spec: ConvSpec, tile: Tile) => Kernel, product: Product)
       bytes: arrays.reduce((n, a) => n + a.bytes, 0),
     },
   });
-}
-
-function launchDepthwise(
-  kernel: Kernel,
-  arrays: readonly DeviceArray[],
-  { count, params, flops }: { count: number; params: Record<string, number>; flops: number },
-): void {
-  gpu().queue.launch({
-    kernel,
-    buffers: arrays.map((a) => operand(a).binding),
-    params: { count, ...params },
-    grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
-    cost: { flops, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
-  });
-}
-
-function depthwiseParams(s: Sizes, at: Window): Record<string, number> {
-  return { ...windowParams(s, at), B: s.B, mult: s.O };
 }
 
 /** Y = f(W * X + bias) in the shape `shape`; inputs are plain. */
@@ -245,18 +127,8 @@ function convProduct(
   if (s.C === 0) return fill({ shape, dtype }, 0);
   const y = DeviceArray.empty({ shape, dtype }, "conv2d");
   const arrays = [x, w, ...(bias ? [bias] : []), y];
-  if (isDepthwise(s) && isByRows(s, at)) {
-    const spec = { dtype, size: s.KH, stride: at.stride[0], bias: bias !== undefined };
-    launchRows(spec, arrays, at.padding);
-    return y;
-  }
   if (isDepthwise(s)) {
-    const across = Math.ceil(s.OW / DEPTHWISE_COLUMNS);
-    launchDepthwise(depthwiseForwardKernel({ dtype, bias: bias !== undefined }), arrays, {
-      count: y.size / s.OW * across,
-      params: { ...depthwiseParams(s, at), across },
-      flops: 2 * y.size * s.KH * s.KW,
-    });
+    depthwiseForward(arrays, { s, at, bias: bias !== undefined });
     return y;
   }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
@@ -325,13 +197,6 @@ export function phases({ size, kernel, stride, padding, dilation }: {
   return list;
 }
 
-/** Distance of the taps that meet one position, and of the outputs they meet it in. */
-function tapSteps(stride: number, dilation: number): { tapStep: number; outputStep: number } {
-  let [a, b] = [stride, dilation];
-  while (b > 0) [a, b] = [b, a % b];
-  return { tapStep: stride / a, outputStep: dilation / a };
-}
-
 /** dX of the shape `shape`, plus a bias where there is one; inputs are plain. */
 export function convInputGrad(
   { dy, w, bias }: { dy: DeviceArray; w: DeviceArray; bias?: DeviceArray },
@@ -342,27 +207,8 @@ export function convInputGrad(
   const dtype = floatOf(dy);
   const dx = DeviceArray.empty({ shape, dtype }, "conv2d dx");
   const arrays = [dy, w, ...(bias ? [bias] : []), dx];
-  if (isDepthwise(s) && isByRows(s, at) && at.stride[0] === 1) {
-    const spec = { dtype, size: s.KH, stride: 1, bias: bias !== undefined, turned: true };
-    launchRows(spec, arrays, [s.KH - 1 - at.padding[0], s.KW - 1 - at.padding[1]]);
-    return dx;
-  }
   if (isDepthwise(s)) {
-    const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
-    const columns = DEPTHWISE_COLUMNS * at.stride[1];
-    const across = Math.ceil(s.W / columns) * at.stride[1];
-    launchDepthwise(depthwiseInputGradKernel({ dtype, bias: bias !== undefined }), arrays, {
-      count: dx.size / s.W * across,
-      params: {
-        ...depthwiseParams(s, at),
-        across,
-        kh_step: h!.tapStep,
-        kw_step: v!.tapStep,
-        oh_step: h!.outputStep,
-        ow_step: v!.outputStep,
-      },
-      flops: 2 * dy.size * s.KH * s.KW,
-    });
+    depthwiseInputGrad(arrays, { s, at, bias: bias !== undefined });
     return dx;
   }
   const along = (d: 0 | 1, size: number, kernel: number) =>
@@ -430,13 +276,6 @@ export function convInputGrad(
   return dx;
 }
 
-/** Threads a depthwise weight gradient aims at, and positions of a share that are worth a thread. */
-const DEPTHWISE_THREADS = 4096;
-const LEAST_SHARE = 64;
-
-/** Threads of a weight gradient by rows. */
-const ROWS_THREADS = 512;
-
 /** dW of the shape `shape`; dy and x are plain. */
 export function convWeightGrad(
   { dy, x }: { dy: DeviceArray; x: DeviceArray },
@@ -444,27 +283,7 @@ export function convWeightGrad(
   shape: readonly number[],
 ): DeviceArray {
   const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
-  if (isDepthwise(s) && isByRows(s, at)) return rowsWeightGrad({ dy, x }, at, shape);
-  if (isDepthwise(s)) {
-    const weights = s.O * at.groups * s.KH * s.KW;
-    const positions = s.OH * s.OW;
-    const worth = Math.min(Math.floor(s.B * positions / LEAST_SHARE), positions);
-    const splits = Math.max(1, Math.min(Math.ceil(DEPTHWISE_THREADS / weights), worth));
-    const shares = DeviceArray.empty({ shape: [...shape, splits], dtype: "f32" }, "conv2d dw");
-    launchDepthwise(depthwiseWeightGradKernel({ dtype: floatOf(x) }), [dy, x, shares], {
-      count: shares.size,
-      params: {
-        ...depthwiseParams(s, at),
-        splits,
-        step_h: Math.floor(splits / s.OW),
-        step_w: splits % s.OW,
-      },
-      flops: 2 * dy.size * s.KH * s.KW,
-    });
-    return splits === 1
-      ? shares.view(shape, contiguousStrides(shape))
-      : run(sum, [shares], { dim: shape.length });
-  }
+  if (isDepthwise(s)) return depthwiseWeightGrad({ dy, x }, { s, at, shape });
   const size = { M: s.O, N: s.C * s.KH * s.KW, K: s.B * s.OH * s.OW, batch: at.groups };
   const plan = planGemm(size, { kind: "dw", dtype: floatOf(x) });
   const { splits } = plan;
@@ -488,27 +307,4 @@ export function convWeightGrad(
   return splits === 1
     ? shares.view(shape, contiguousStrides(shape))
     : run(sum, [shares], { dim: 0 });
-}
-
-/** dW by the kernels of depthwise_rows.ts. */
-function rowsWeightGrad(
-  { dy, x }: { dy: DeviceArray; x: DeviceArray },
-  at: Window,
-  shape: readonly number[],
-): DeviceArray {
-  const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
-  const across = Math.ceil(s.OW / ROWS_COLUMNS);
-  const splits = Math.max(1, Math.min(Math.ceil(ROWS_THREADS / at.groups), s.B * across));
-  const shares = DeviceArray.empty({ shape: [...shape, splits], dtype: "f32" }, "conv2d dw");
-  const spec = { dtype: floatOf(x), size: s.KH, stride: at.stride[0] };
-  const { OH, OW, H, W, B, KH } = s;
-  const [pad_h, pad_w] = at.padding;
-  launchDepthwise(depthwiseRowsWeightGradKernel(spec), [dy, x, shares], {
-    count: at.groups * splits,
-    params: { B, C: at.groups, H, W, OH, OW, KH, pad_h, pad_w, across, splits },
-    flops: 2 * dy.size * s.KH * s.KW,
-  });
-  return splits === 1
-    ? shares.view(shape, contiguousStrides(shape))
-    : run(sum, [shares], { dim: shape.length });
 }

@@ -2,13 +2,15 @@
 
 import type { DeviceArray } from "../array.ts";
 import type { Epilogue } from "../kernels/epilogue.ts";
-import { show } from "../shape.ts";
 import { pointwise, pointwiseInto } from "./launch_pointwise.ts";
 import type { UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
 
 /** An activation that has no settings. */
-export type Activation = "relu" | "silu" | "gelu" | "sigmoid" | "tanh" | "hardswish";
+export type Activation = OutputActivation | "silu" | "gelu" | "hardswish";
+
+/** An activation whose gradient follows from its output. */
+export type OutputActivation = "relu" | "sigmoid" | "tanh";
 
 const ROWS: Readonly<Record<Activation, UnaryRow>> = {
   relu: UNARY.relu,
@@ -19,20 +21,20 @@ const ROWS: Readonly<Record<Activation, UnaryRow>> = {
   hardswish: UNARY.hardswish,
 };
 
-/** Every activation. */
-export const ACTIVATIONS: readonly Activation[] = Object.keys(ROWS) as Activation[];
-
 /** Gradients dx over y = f(x) and dy alone, for ops that keep their output and not what it was made of. */
-const FROM_OUTPUT: Readonly<Partial<Record<Activation, string>>> = {
+const FROM_OUTPUT: Readonly<Record<OutputActivation, string>> = {
   relu: "select(0.0, dy, y > 0.0)", // y > 0 where x > 0
   sigmoid: UNARY.sigmoid.dx,
   tanh: UNARY.tanh.dx,
 };
 
+/** Every activation. */
+export const ACTIVATIONS: readonly Activation[] = Object.keys(ROWS) as Activation[];
+
 /** The activations whose gradient follows from their output. */
-export const FROM_OUTPUT_ACTIVATIONS: readonly Activation[] = Object.keys(
+export const OUTPUT_ACTIVATIONS: readonly OutputActivation[] = Object.keys(
   FROM_OUTPUT,
-) as Activation[];
+) as OutputActivation[];
 
 /**
  * Checks the name of an activation.
@@ -50,17 +52,22 @@ export function checkActivation(
   );
 }
 
-/** WGSL of an activation; none without one. */
-export function epilogueOf(activation: Activation | undefined): Epilogue | undefined {
-  if (activation === undefined) return undefined;
-  const { f, dx, module = "" } = ROWS[activation];
-  const y = /\by\b/.test(dx as string) ? `let y = ${f}; ` : "";
-  return {
-    name: activation,
-    module: `${module}
+const EPILOGUES: ReadonlyMap<Activation, Epilogue> = new Map(
+  ACTIVATIONS.map((name) => {
+    const { f, dx, module = "" } = ROWS[name];
+    const y = /\by\b/.test(dx as string) ? `let y = ${f}; ` : "";
+    return [name, {
+      name,
+      module: `${module}
 fn activation(x: f32) -> f32 { return ${f}; }
 fn activation_gradient(x: f32, dy: f32) -> f32 { ${y}return ${dx}; }`,
-  };
+    }];
+  }),
+);
+
+/** WGSL of an activation; none without one. */
+export function epilogueOf(activation: Activation | undefined): Epilogue | undefined {
+  return activation && EPILOGUES.get(activation);
 }
 
 /** y ← f(y). */
@@ -78,16 +85,14 @@ export function activate(activation: Activation, y: DeviceArray): void {
 
 /** dx = dy · f'(x), given y = f(x). */
 export function gradientFromOutput(
-  activation: Activation,
+  activation: OutputActivation,
   y: DeviceArray,
   dy: DeviceArray,
 ): DeviceArray {
-  const formula = FROM_OUTPUT[activation];
-  if (!formula) throw new Error(`No gradient of ${activation} from its output ${show(y.shape)}`);
   return pointwise({
     name: `${activation}_from_output`,
     inputs: { y_: y, dy },
-    expression: formula.replace(/\by\b/g, "y_"),
+    expression: FROM_OUTPUT[activation].replace(/\by\b/g, "y_"),
     compute: "f32",
     result: "f32",
     flops: 2,

@@ -4,7 +4,6 @@ import { DeviceArray, operand } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { mib } from "../gpu/pool.ts";
-import type { Epilogue } from "../kernels/epilogue.ts";
 import { gemmMergeKernel } from "../kernels/gemm_merge.ts";
 import { linearGrid, stridedValues } from "../kernels/kernel.ts";
 import { matmulKernel } from "../kernels/matmul.ts";
@@ -16,9 +15,10 @@ import {
   type Activation,
   checkActivation,
   epilogueOf,
-  FROM_OUTPUT_ACTIVATIONS,
   gradientFromOutput,
   hostActivation,
+  OUTPUT_ACTIVATIONS,
+  type OutputActivation,
 } from "./epilogue.ts";
 import { fill } from "./fill.ts";
 import { foursOf, launchGemm, planGemm, whole } from "./gemm_plan.ts";
@@ -34,7 +34,7 @@ export interface GemmOptions {
   /** Whether it is added to what C has. */
   readonly accumulate?: boolean;
   /** Applied last. */
-  readonly epilogue?: Epilogue;
+  readonly activation?: Activation;
 }
 
 /** C = f(A · B + bias) for A [..., M, K], B [..., K, N] of any strides; batches broadcast. */
@@ -49,6 +49,7 @@ export function gemm(
   if (a.shape.at(-1) === 0) {
     const zeros = fill({ shape, dtype }, 0);
     if (options.bias) copyInto(options.bias, zeros);
+    if (options.activation) activate(options.activation, zeros);
     return zeros;
   }
   const c = DeviceArray.empty({ shape, dtype }, "matmul");
@@ -93,7 +94,7 @@ export function gemmInto(
     batchRank: flat.shape.length,
     bias: now.bias?.dtype,
     accumulate: now.accumulate,
-    epilogue: now.epilogue,
+    epilogue: epilogueOf(now.activation),
     aFours: foursOf({ ...aLayout, fixed: [oa.offset, ...steps[0]!] }, { K, tile, rows: tile.tm }),
     bFours: foursOf({ ...bLayout, fixed: [ob.offset, ...steps[1]!] }, {
       K,
@@ -129,13 +130,14 @@ export function gemmInto(
 function mergeShares(
   shares: DeviceArray,
   c: DeviceArray,
-  { bias, accumulate, epilogue }: GemmOptions,
+  { bias, accumulate, activation }: GemmOptions,
 ): void {
   const [, splits, M, N] = shares.shape as [number, number, number, number];
   const [of, at, added] = [operand(shares), operand(c), bias && operand(bias)];
   const wide = whole(N, at.offset, added?.offset ?? 0);
   const unit = wide ? 4 : 1;
   const count = c.size / unit;
+  const epilogue = epilogueOf(activation);
   gpu().queue.launch({
     kernel: gemmMergeKernel({ c: c.dtype, bias: bias?.dtype, accumulate, epilogue, wide }),
     buffers: [of.binding, ...(added ? [added.binding] : []), at.binding],
@@ -192,8 +194,8 @@ function inHalves(
       const bias = options.bias && cut(options.bias, 0, part);
       gemmInto(a, cut(b, 1, part), cut(c, 1, part), { ...options, bias });
     } else {
-      const { epilogue, ...first } = options;
-      const rest = part[0] === 0 ? first : { accumulate: true, epilogue };
+      const { activation, ...first } = options;
+      const rest = part[0] === 0 ? first : { accumulate: true, activation };
       gemmInto(cut(a, 1, part), cut(b, 0, part), c, rest);
     }
   }
@@ -330,14 +332,14 @@ function asRows(x: DeviceArray): DeviceArray {
 /** Attributes of {@linkcode linear}. */
 export interface LinearAttrs {
   /** Applied to the sum. */
-  readonly activation?: Activation;
+  readonly activation?: OutputActivation;
 }
 
 /** y = f(x · wᵀ + bias) for x [..., K], w [N, K], bias [N], with an activation where there is one. */
 export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   name: "linear",
   check([x, w, bias], { activation }) {
-    checkActivation("linear", activation, FROM_OUTPUT_ACTIVATIONS);
+    checkActivation("linear", activation, OUTPUT_ACTIVATIONS);
     requireFloats("linear", x!, w!, ...(bias ? [bias] : []));
     if (w!.shape.length !== 2 || x!.shape.length === 0 || x!.shape.at(-1) !== w!.shape[1]) {
       throw new TypeError(
@@ -358,10 +360,7 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   },
   forward(ctx, [x, w, bias], { activation }, [out]) {
     const flatBias = bias && !bias.contiguous ? copyOf(bias) : bias;
-    const epilogue = epilogueOf(activation);
-    const rows = gemm(asRows(x!), permuted(w!, [1, 0]), { bias: flatBias, epilogue });
-    // Without anything to sum over there is no product to apply it to.
-    if (activation && x!.shape.at(-1) === 0) activate(activation, rows);
+    const rows = gemm(asRows(x!), permuted(w!, [1, 0]), { bias: flatBias, activation });
     const y = rows.view(out!.shape, contiguousStrides(out!.shape));
     ctx.save(
       ...(activation ? [y] : []),
@@ -383,6 +382,7 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
     if (ctx.inputs[2]) grads.push(ctx.needs[2] ? run(sum, [rows], { dim: 0 }) : null);
     return grads;
   },
+  sumsOf: () => ({}),
   reference([x, w, bias], { activation }) {
     const K = w!.shape[1]!;
     const f = hostActivation(activation);
@@ -398,7 +398,7 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
     ];
   },
   samples: [
-    ...FROM_OUTPUT_ACTIVATIONS.map((activation) => ({
+    ...OUTPUT_ACTIVATIONS.map((activation) => ({
       inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }],
       attrs: { activation },
       terms: 7,

@@ -108,8 +108,8 @@ export function moments(x: DeviceArray, view: NormView, centred: boolean): Devic
   return stats;
 }
 
-/** A row of what there is one of a group: 0 has means, 1 variances. */
-export function statsRow(stats: DeviceArray, row: number): DeviceArray {
+/** Row 0 (means) or 1 (variances) of statistics, one a group. */
+export function statsRow(stats: DeviceArray, row: 0 | 1): DeviceArray {
   const G = stats.shape[1]!;
   return stats.view([G], [1], stats.offset + row * G);
 }

@@ -26,7 +26,7 @@ export function updateRunning(
   const unbiased = count / (count - 1);
   const moved = [running.mean, running.variance, ...(running.batches ? [running.batches] : [])];
   const apart = new Set(moved.map((a) => a.storage)).size === moved.length;
-  const plain = moved.every((a) => bindsPlain(a) && a.dtype !== "f16");
+  const plain = moved.every((a, i) => bindsPlain(a) && a.dtype === (i < 2 ? "f32" : "i32"));
   if (momentum !== null && apart && plain) {
     inOneDispatch(moved, batch, { momentum, unbiased });
   } else oneByOne(running, batch, { momentum, unbiased });

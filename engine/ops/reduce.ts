@@ -20,10 +20,11 @@ export interface ReduceAttrs {
 
 /** Threads a reduction aims at, and elements of a share below which splitting costs more than it gains. */
 const SOFTWARE = { threads: 4096, share: 128 };
+// No discrete GPU has been at hand: these are guesses.
 const DISCRETE = { threads: 1 << 16, share: 8 };
-/** Most shares on a discrete GPU: the second pass adds them. */
+/** Most shares on a discrete GPU, and most that the second pass adds without shares of its own. */
 const MOST_SHARES = 256;
-/** Workgroups that rows are cut into on a discrete GPU, and turns of a lane that a share is worth. */
+/** Workgroups that rows are cut into on a discrete GPU, and turns of a lane that a share is worth: guesses. */
 const DISCRETE_GROUPS = 1024, LANE_TURNS = 8;
 
 /** Shares that a reduction of `length` elements to each of `outputs` is cut into, a thread a share. */
@@ -83,7 +84,7 @@ type ReduceRecipe =
   & { first?: number };
 
 /**
- * Reduces `dims` of `x` into a contiguous array of `shape`: one or two passes for each run of
+ * Reduces `dims` of `x` into a contiguous array of `shape`: one to three passes for each run of
  * neighbouring dimensions, the innermost run first, so that nothing is copied into another order.
  */
 export function reduce(
@@ -180,10 +181,18 @@ function reduceRun(x: DeviceArray, run: Run): DeviceArray {
 /** Reduces each of `outputs` rows of `length` elements. */
 function reduceRows(
   x: DeviceArray,
-  run: Run & { readonly length: number; readonly outputs: number },
+  run: Run & {
+    readonly length: number;
+    readonly outputs: number;
+    /** Whether the rows are shares of an earlier pass. */
+    readonly merges?: boolean;
+  },
 ): DeviceArray {
   const { length, outputs } = run;
-  const { splits, ...layout } = rowPlan(length, outputs);
+  const planned = rowPlan(length, outputs);
+  const { splits, ...layout } = run.merges && length <= MOST_SHARES
+    ? { ...planned, splits: 1 }
+    : planned;
   const last = splits === 1;
   const text: Pass = last
     ? run
@@ -202,7 +211,7 @@ function reduceRows(
     grid: rowGrid(outputs * splits, layout),
     cost: { flops: x.size, bytes: x.bytes + y.bytes },
   });
-  return last ? y : reduceRows(y, { ...run, map: "x", length: splits });
+  return last ? y : reduceRows(y, { ...run, map: "x", length: splits, merges: true });
 }
 
 /** What a kernel's text says of one pass. */

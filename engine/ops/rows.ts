@@ -4,8 +4,8 @@ import { gpu } from "../gpu/device.ts";
 import { LINEAR, linearGrid } from "../kernels/kernel.ts";
 import type { RowLayout } from "../kernels/rows.ts";
 
-/** Columns up to which a thread owns a row on a discrete GPU, and from which 256 threads do. */
-const SHORT = 64, LONG = 1024;
+/** Loads of a row up to which a thread owns it on a discrete GPU, and from which 256 threads do: guesses. */
+const SHORT = 32, LONG = 512;
 
 /**
  * The layout for rows of C elements: on software a thread a row, which is 1.1 to 30 times as fast there as 8
@@ -14,11 +14,11 @@ const SHORT = 64, LONG = 1024;
  */
 export function rowLayout(C: number): RowLayout {
   const { info, limits } = gpu();
-  const wanted = info.software || C <= SHORT ? 1 : C < LONG ? 64 : 256;
-  return {
-    lanes: Math.min(wanted, 2 ** Math.floor(Math.log2(limits.maxComputeInvocationsPerWorkgroup))),
-    fours: C % 4 === 0,
-  };
+  const fours = C % 4 === 0;
+  const loads = fours ? C / 4 : C;
+  const wanted = info.software || loads <= SHORT ? 1 : loads < LONG ? 64 : 256;
+  const most = 2 ** Math.floor(Math.log2(limits.maxComputeInvocationsPerWorkgroup));
+  return { lanes: Math.min(wanted, most), fours };
 }
 
 /** Columns in the units that the layout counts. */

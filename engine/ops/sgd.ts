@@ -5,6 +5,7 @@ import { gpu } from "../gpu/device.ts";
 import { SGD_BLOCK, SGD_HYPER, SGD_MOST, sgdKernel } from "../kernels/sgd.ts";
 import { sameShape, show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
+import { cuts, dispatches } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface SgdEntry {
@@ -37,9 +38,13 @@ export function sgdInto(
   // dispatch took 9.4 ms a step where one a dispatch takes 6.0 (AlexNet, 1.8 M parameters, 2026-11).
   const most = info.software ? 1 : Math.max(1, Math.min(room, SGD_MOST));
   const pieces = entries.flatMap((e) =>
-    inPieces({ ...e, grad: plain(e.grad) }, limits.maxStorageBufferBindingSize)
+    cuts(e.param).map((cut): SgdEntry => ({
+      param: cut(e.param),
+      grad: cut(plain(e.grad)),
+      buffer: e.buffer && cut(e.buffer),
+    }))
   );
-  for (const { part, unit } of parts(pieces, most, ({ param }) => param.size)) {
+  for (const { part, unit } of dispatches(pieces, most)) {
     const params: Record<string, number> = {};
     let groups = 0;
     part.forEach((e, i) => {
@@ -72,39 +77,6 @@ export function sgdInto(
     e.param.storage.version++;
     if (e.buffer) e.buffer.storage.version++;
   }
-}
-
-/** At most so many entries a dispatch; those whose sizes are whole fours apart, in units of four. */
-export function parts<T>(
-  entries: readonly T[],
-  most: number,
-  sizeOf: (entry: T) => number,
-): { readonly part: readonly T[]; readonly unit: 1 | 4 }[] {
-  return ([4, 1] as const).flatMap((unit) => {
-    const alike = entries.filter((e) => (sizeOf(e) % 4 === 0) === (unit === 4));
-    const count = Math.ceil(alike.length / most);
-    return Array.from({ length: count }, (_, i) => ({
-      part: alike.slice(i * most, (i + 1) * most),
-      unit,
-    }));
-  });
-}
-
-/** The entry cut into windows that one binding can hold. */
-function inPieces(entry: SgdEntry, limit: number): SgdEntry[] {
-  const { size, bytes } = entry.param;
-  if (bytes <= limit) return [entry];
-  const step = Math.floor(limit / 4 / 256) * 256;
-  const pieces: SgdEntry[] = [];
-  for (let start = 0; start < size; start += step) {
-    const cut = (a: DeviceArray) => a.view([Math.min(step, size - start)], [1], a.offset + start);
-    pieces.push({
-      param: cut(entry.param),
-      grad: cut(entry.grad),
-      buffer: entry.buffer && cut(entry.buffer),
-    });
-  }
-  return pieces;
 }
 
 /** The kernel reads every array from its first element on, without strides. */

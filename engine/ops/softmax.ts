@@ -79,8 +79,10 @@ function define(log: boolean): Op<Record<never, never>> {
       { inputs: [{ shape: [2, 3, 5] }], attrs: {} },
       { inputs: [{ shape: [3, 8] }], attrs: {} },
       // Long enough for a workgroup a row on a discrete GPU, by fours and not.
-      { inputs: [{ shape: [2, 68] }], attrs: {} },
+      { inputs: [{ shape: [2, 132] }], attrs: {} },
       { inputs: [{ shape: [3, 67] }], attrs: {} },
+      { inputs: [{ shape: [1, 513] }], attrs: {}, grad: false },
+      { inputs: [{ shape: [1, 2052] }], attrs: {}, grad: false },
       {
         inputs: [{ shape: [1, 8], values: [0, 1, -1, 2, 0, 1, 2, 300] }],
         attrs: {},

@@ -3,7 +3,7 @@
 import type { Tensor } from "../../engine/mod.ts";
 import { type Layer, Module } from "../module.ts";
 import { describeList } from "../module_text.ts";
-import { fusible, thenActivation } from "./_epilogue.ts";
+import { fusible, then } from "./_epilogue.ts";
 
 /**
  * Layers one after the other, named "0", "1", …
@@ -39,7 +39,8 @@ export class Sequential extends Module implements Iterable<Layer> {
   }
   /**
    * The last layer's output. A convolution, linear layer or batch normalisation applies the activation that
-   * follows it itself, where it can: one pass over memory fewer, forward and backward.
+   * follows it itself, where it can: one pass over memory fewer, forward and backward. A profile then counts
+   * the activation as part of the layer.
    */
   override forward(x: Tensor): Tensor {
     const layers = [...this];
@@ -47,7 +48,7 @@ export class Sequential extends Module implements Iterable<Layer> {
     for (let i = 0; i < layers.length; i++) {
       const [layer, next] = [layers[i]!, layers[i + 1]];
       if (next && fusible(layer, next)) {
-        y = thenActivation(layer, y, next);
+        y = then(layer, y, { next });
         i++;
       } else y = layer.forward(y);
     }

@@ -1,8 +1,8 @@
 /** @file Convolution layers. */
 
 import {
-  type Activation,
   conv2d,
+  type OutputActivation,
   type Pair,
   samePadding,
   type Sides,
@@ -91,7 +91,7 @@ export class Conv2d extends Module {
   }
 
   /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW], and the activation of that if one is given. */
-  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
+  override forward(x: Tensor, { activation }: { activation?: OutputActivation } = {}): Tensor {
     const { stride, padding, dilation, groups } = this;
     const bias = this.bias ?? undefined;
     return conv2d(x, this.weight, { bias, stride, padding, dilation, groups, activation });
@@ -145,7 +145,7 @@ export class Conv2dSame extends Conv2d {
    * x [N, inChannels, H, W] → y [N, outChannels, ⌈H / stride⌉, ⌈W / stride⌉], and the activation of that if
    * one is given.
    */
-  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
+  override forward(x: Tensor, { activation }: { activation?: OutputActivation } = {}): Tensor {
     const { kernelSize, stride, dilation, groups } = this;
     const along = (d: 0 | 1) =>
       samePadding(x.shape[2 + d] ?? 1, {

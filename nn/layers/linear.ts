@@ -1,6 +1,6 @@
 /** @file y = x · Wᵀ + b. */
 
-import type { Activation, Tensor } from "../../engine/mod.ts";
+import type { OutputActivation, Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonBool } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
@@ -48,7 +48,7 @@ export class Linear extends Module {
   }
 
   /** x [..., inFeatures] → y [..., outFeatures], and the activation of that if one is given. */
-  override forward(x: Tensor, { activation }: { activation?: Activation } = {}): Tensor {
+  override forward(x: Tensor, { activation }: { activation?: OutputActivation } = {}): Tensor {
     return x.linear(this.weight, this.bias ?? undefined, { activation });
   }
   override extraRepr(): string {

@@ -12,6 +12,7 @@ import {
   Linear,
   Sequential,
 } from "../layers/mod.ts";
+import { mayBeLeftOut, then } from "../layers/_epilogue.ts";
 import { Module } from "../module.ts";
 
 /** Options of {@linkcode efficientnetB0}. */
@@ -48,7 +49,7 @@ const SQUEEZE = 0.25;
 const EXPANSION = 6;
 
 /** The activation after most normalisations. */
-const SILU = { activation: "silu" } as const;
+const SILU = { next: "silu" } as const;
 
 /** Rows of the B0 table: kernel, stride, channels and number of blocks. */
 const STAGES = [
@@ -94,9 +95,9 @@ function branch(
 ): Tensor {
   if (!dropPath) return norm.forward(x);
   const drops = dropPath.training && dropPath.p > 0;
-  return drops || input.dtype !== x.dtype
+  return drops || !mayBeLeftOut(dropPath)
     ? dropPath.forward(norm.forward(x)).add(input)
-    : norm.forward(x, { residual: input });
+    : then(norm, x, { residual: () => input });
 }
 
 /** Each channel times a number from 0 to 1 that all channels' means decide: x [N, C, H, W]. */
@@ -116,7 +117,7 @@ export class SqueezeExcite extends Module {
   override forward(x: Tensor): Tensor {
     const means = x.mean([2, 3], { keepdim: true });
     const squeezed = this.conv_reduce.forward(means).silu();
-    return x.mul(this.conv_expand.forward(squeezed, { activation: "sigmoid" }));
+    return x.mul(then(this.conv_expand, squeezed, { next: "sigmoid" }));
   }
 }
 
@@ -148,7 +149,7 @@ export class DepthwiseSeparableConv extends Module {
   }
   /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const y = this.se.forward(this.bn1.forward(this.conv_dw.forward(x), SILU));
+    const y = this.se.forward(then(this.bn1, this.conv_dw.forward(x), SILU));
     return branch(this.bn2, this.conv_pw.forward(y), { dropPath: this.drop_path, input: x });
   }
 }
@@ -188,8 +189,8 @@ export class InvertedResidual extends Module {
   }
   /** x [N, inChannels, H, W] → y [N, outChannels, OH, OW] */
   override forward(x: Tensor): Tensor {
-    const wide = this.bn1.forward(this.conv_pw.forward(x), SILU);
-    const y = this.se.forward(this.bn2.forward(this.conv_dw.forward(wide), SILU));
+    const wide = then(this.bn1, this.conv_pw.forward(x), SILU);
+    const y = this.se.forward(then(this.bn2, this.conv_dw.forward(wide), SILU));
     return branch(this.bn3, this.conv_pwl.forward(y), { dropPath: this.drop_path, input: x });
   }
 }
@@ -267,9 +268,9 @@ export class EfficientNet extends Module {
 
   /** What the last layer sees: x [N, inChannels, H, W] → [N, 1280] */
   features(x: Tensor): Tensor {
-    const stem = this.bn1.forward(this.conv_stem.forward(x), SILU);
+    const stem = then(this.bn1, this.conv_stem.forward(x), SILU);
     const head = this.conv_head.forward(this.#runBlocks(stem));
-    return this.global_pool.forward(this.bn2.forward(head, SILU)).flatten(1);
+    return this.global_pool.forward(then(this.bn2, head, SILU)).flatten(1);
   }
 
   #runBlocks(x: Tensor): Tensor {

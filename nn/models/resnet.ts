@@ -12,7 +12,7 @@ import {
   ReLU,
   Sequential,
 } from "../layers/mod.ts";
-import { addThenActivation, thenActivation } from "../layers/_epilogue.ts";
+import { then } from "../layers/_epilogue.ts";
 import { type Layer, Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
 
@@ -84,9 +84,9 @@ export class BasicBlock extends Module {
   /** x [N, inChannels, H, W] → y [N, channels, OH, OW] */
   override forward(x: Tensor): Tensor {
     const { relu } = this;
-    const hidden = thenActivation(this.bn1, this.conv1.forward(x), relu);
+    const hidden = then(this.bn1, this.conv1.forward(x), { next: relu });
     const residual = () => this.downsample?.forward(x) ?? x;
-    return addThenActivation(this.bn2, this.conv2.forward(hidden), { residual, next: relu });
+    return then(this.bn2, this.conv2.forward(hidden), { residual, next: relu });
   }
 }
 
@@ -128,10 +128,10 @@ export class Bottleneck extends Module {
   /** x [N, inChannels, H, W] → y [N, 4 · channels, OH, OW] */
   override forward(x: Tensor): Tensor {
     const { relu } = this;
-    const first = thenActivation(this.bn1, this.conv1.forward(x), relu);
-    const second = thenActivation(this.bn2, this.conv2.forward(first), relu);
+    const first = then(this.bn1, this.conv1.forward(x), { next: relu });
+    const second = then(this.bn2, this.conv2.forward(first), { next: relu });
     const residual = () => this.downsample?.forward(x) ?? x;
-    return addThenActivation(this.bn3, this.conv3.forward(second), { residual, next: relu });
+    return then(this.bn3, this.conv3.forward(second), { residual, next: relu });
   }
 }
 
@@ -223,7 +223,7 @@ export class ResNet extends Module {
 
   /** What the last layer sees: x [N, inChannels, H, W] → [N, 512] or, of bottlenecks, [N, 2048] */
   features(x: Tensor): Tensor {
-    let y = this.maxpool.forward(thenActivation(this.bn1, this.conv1.forward(x), this.relu));
+    let y = this.maxpool.forward(then(this.bn1, this.conv1.forward(x), { next: this.relu }));
     for (const layer of [this.layer1, this.layer2, this.layer3, this.layer4]) y = layer.forward(y);
     return this.avgpool.forward(y).flatten(1);
   }

@@ -31,7 +31,7 @@ function asHardware<T>(fn: () => T): T {
 }
 
 Deno.test("adaptiveStep() gives the same bits to many parameters at once and to each alone", async () => {
-  const sizes = [1, 255, 2, 257, 513, 0, 64];
+  const sizes = [1, 255, 2, 257, 513, 0, 64, 256, 260];
   for (const rule of RULES) {
     const states = adaptiveStates(rule);
     const draw = new Draw("adaptive at once");
@@ -58,12 +58,10 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
     const counts = rule.name === "rmsprop" ? 0 : 1;
     const room = gpu().limits.maxStorageBuffersPerShaderStage - 1 - counts;
     const most = Math.min(8, Math.floor(room / (2 + states)));
-    // A dispatch for each `most` parameters, but none where all of those are empty.
-    const parts = Array.from(
-      { length: Math.ceil(sizes.length / most) },
-      (_, i) => sizes.slice(i * most, (i + 1) * most),
-    );
-    assertEquals(dispatches, counts + parts.filter((part) => part.some((n) => n > 0)).length);
+    // Whole fours apart from the others, and nothing for the empty one.
+    const fours = sizes.filter((n) => n > 0 && n % 4 === 0).length;
+    const groups = [fours, sizes.filter((n) => n % 4 !== 0).length];
+    assertEquals(dispatches, groups.reduce((n, count) => n + Math.ceil(count / most), counts));
     adaptiveStep(rule, alone.entries, { hyper, active, ...alone });
     const params = await readAll([...together.entries, ...alone.entries].map((e) => e.param));
     assertEquals(params.slice(0, sizes.length), params.slice(sizes.length));
@@ -77,6 +75,37 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
         t.dispose();
       }
     }
+  }
+});
+
+Deno.test("adaptiveStep() gives an element the same bits among four and alone", async () => {
+  for (const rule of RULES) {
+    const make = (size: number) => {
+      const draw = new Draw("adaptive fours");
+      const values = Array.from({ length: size }, () => draw.uniform());
+      return {
+        param: tensor(values),
+        grad: tensor(values.map((v) => Math.sin(9 * v))),
+        states: Array.from(
+          { length: adaptiveStates(rule) },
+          (_, s) => tensor(values.map((v) => s === 0 ? 1 + v : 0.5 * v)),
+        ),
+        index: 0,
+      };
+    };
+    const results = [];
+    for (const size of [260, 261]) {
+      const entry = make(size);
+      using hyper = tensor([...HYPER[rule.name]]);
+      using active = tensor([1]);
+      using steps = tensor([3]);
+      using factors = zeros([1, 2]);
+      adaptiveStep(rule, [entry], { hyper, active, steps, factors });
+      const data = await readAll([entry.param, ...entry.states]);
+      results.push(data.map((d) => [...d].slice(0, 260)));
+      for (const t of [entry.param, entry.grad, ...entry.states]) t.dispose();
+    }
+    assertEquals(results[0], results[1], rule.name);
   }
 });
 

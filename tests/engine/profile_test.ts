@@ -34,8 +34,8 @@ function sample(): Profile {
 }
 
 class Net extends nn.Module {
-  features = new nn.Sequential(new nn.Conv2d(3, 4, { kernelSize: 3 }), new nn.ReLU());
-  fc = new nn.Linear(4 * 36, 5);
+  features = new nn.Sequential(new nn.Conv2d(3, 4, { kernelSize: 3 }), new nn.MaxPool2d(2));
+  fc = new nn.Linear(4 * 9, 5);
   override forward(x: ReturnType<typeof randn>) {
     return this.fc.forward(this.features.forward(x).flatten(1));
   }

@@ -300,7 +300,9 @@ function forwardPlan(
     }
     return { shape: y.shape, dtype: specs[o].dtype, data: y.data };
   });
-  const sums = terms > 1 ? op.reference!(mapFloats(hosts, Math.abs), sample.attrs) : null;
+  const sums = terms > 1
+    ? op.reference!(mapFloats(hosts, Math.abs), op.sumsOf?.(sample.attrs) ?? sample.attrs)
+    : null;
   const nudged = backwardOf(op)
     ? op.reference!(mapFloats(hosts, (v) => v * (1 + 2 ** -20)), sample.attrs)
     : null;

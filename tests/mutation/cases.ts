@@ -30,8 +30,9 @@ const ADAPTERS: Readonly<Record<string, Partial<DeviceInfo>>> = {
 };
 
 /** The ops whose kernels depend on the adapter. */
-const PLANNED =
-  /^(matmul|linear|conv\w*|\w*[nN]orm|\w*[sS]oftmax|crossEntropy|sum|mean|max|prod|any)$/;
+const PLANNED = new RegExp(
+  "^(matmul|linear|conv\\w*|\\w*[nN]orm(Eval)?|\\w*[sS]oftmax|crossEntropy|sum|mean|max|min|prod|any|all|argm\\w*)$",
+);
 
 /** One case for each sample of each op and one for its other dtypes, on each adapter that matters. */
 export async function opCases(): Promise<Case[]> {

@@ -2,9 +2,13 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../../engine/gpu/device.ts";
+import { batchNorm as batchNormOp } from "../../../engine/ops/batch_norm.ts";
+import { apply } from "../../../engine/tensor.ts";
 import {
+  autocast,
   batchNorm,
   conv2d,
+  gradcheck,
   init,
   manualSeed,
   nn,
@@ -108,7 +112,7 @@ for (const [name, build] of Object.entries(PAIRS)) {
       const apart = await results([layer], x, (x) => activation.forward(layer.forward(x)));
       const names = await launched(() => scope(() => void net.forward(x)));
       const own = activation.constructor.name.toLowerCase();
-      // A depthwise kernel does not do it itself; the layer does, in place.
+      // What a depthwise kernel stores is changed in place: a pass, but no other array.
       const separate = names.filter((n) => n.startsWith(`${own}_`) && !n.includes("in_place"));
       assertEquals(separate, [], `${names}`);
       const together = await results([layer], x, (x) => net.forward(x));
@@ -176,6 +180,12 @@ Deno.test("batchNorm() moves running statistics the same in one dispatch and one
   };
   const [one, several] = [await moved(false), await moved(true)];
   assertEquals(one.data, several.data);
+  // A count of another type is raised, too.
+  using runningMean = zeros([3]);
+  using runningVar = zeros([3]);
+  using numBatchesTracked = zeros([]);
+  batchNorm(x, { training: true, runningMean, runningVar, numBatchesTracked }).dispose();
+  assertEquals(await numBatchesTracked.item(), 1);
   assert(one.names.includes("batch_norm_running"), `${one.names}`);
   assert(several.names.some((n) => n.startsWith("batch_norm_running_apart")), `${several.names}`);
 });
@@ -191,7 +201,7 @@ Deno.test("options that do not fit are refused", () => {
       "shape and dtype",
   );
   assertThrows(
-    () => conv2d(x, w, { activation: "silu" }),
+    () => conv2d(x, w, { activation: "silu" as "relu" }),
     TypeError,
     'Cannot conv2d with activation "silu": it must be relu, sigmoid, tanh',
   );
@@ -200,4 +210,45 @@ Deno.test("options that do not fit are refused", () => {
     TypeError,
     'Cannot linear with activation "swish"',
   );
+});
+
+Deno.test("batch norm's gradient is right where only some of its outputs are used", async () => {
+  const shape = [6, 2];
+  const loss = {
+    y: ([y]: readonly Tensor[]) => y!.square().sum(),
+    mean: ([, mean]: readonly Tensor[]) => mean!.square().sum(),
+    variance: ([, , variance]: readonly Tensor[]) => variance!.square().sum(),
+    both: ([y, , variance]: readonly Tensor[]) => y!.square().sum().add(variance!.sum()),
+  };
+  const attrs = { eps: 1e-5, weight: false, bias: false, activation: "relu" as const };
+  for (const [what, of] of Object.entries(loss)) {
+    manualSeed(5);
+    using x = randn(shape);
+    await gradcheck((t) => of(apply(batchNormOp, [t!], attrs) as Tensor[]), [x]).catch((e) => {
+      throw new Error(`${what}: ${e}`);
+    });
+  }
+});
+
+Deno.test({
+  name: "under autocast batch norm takes and gives f16, and its shortcut is one pass",
+  ignore: !(await init()).features.has("shader-f16"),
+  async fn() {
+    using block = new nn.models.BasicBlock({
+      inChannels: 4,
+      channels: 4,
+      stride: 1,
+      norm: (c) => new nn.BatchNorm2d(c),
+    });
+    using x = randn([2, 4, 6, 6]);
+    using half = x.to("f16");
+    const names = await launched(() =>
+      scope(() => {
+        const y = autocast({ dtype: "f16" }, () => block.forward(half));
+        assertEquals(y.dtype, "f16");
+      })
+    );
+    assert(names.some((n) => /^normalise_row_weight_bias_add_relu/.test(n)), `${names}`);
+    assert(!names.some((n) => n.startsWith("add_")), `${names}`);
+  },
 });

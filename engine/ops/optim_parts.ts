@@ -1,0 +1,41 @@
+/** How the optimizers share parameters out among dispatches. */
+
+import type { DeviceArray } from "../array.ts";
+import { gpu } from "../gpu/device.ts";
+
+/** Windows of a parameter that one binding can hold each: functions that cut an array of its size. */
+export function cuts(param: DeviceArray): ((array: DeviceArray) => DeviceArray)[] {
+  const { size, bytes } = param;
+  const limit = gpu().limits.maxStorageBufferBindingSize;
+  if (bytes <= limit) return [(array) => array];
+  const step = Math.floor(limit / 4 / 256) * 256;
+  return Array.from({ length: Math.ceil(size / step) }, (_, i) => (array) => {
+    const start = i * step;
+    return array.view([Math.min(step, size - start)], [1], array.offset + start);
+  });
+}
+
+/** Parameters of one dispatch, whose sizes are counted in units. */
+export interface Dispatch<T> {
+  readonly part: readonly T[];
+  readonly unit: 1 | 4;
+}
+
+/**
+ * At most so many entries a dispatch, those whose parameters are whole fours apart from the others; none
+ * for empty ones.
+ */
+export function dispatches<T extends { readonly param: DeviceArray }>(
+  entries: readonly T[],
+  most: number,
+): Dispatch<T>[] {
+  return ([4, 1] as const).flatMap((unit) => {
+    const alike = entries.filter(({ param: { size } }) =>
+      size > 0 && (size % 4 === 0) === (unit === 4)
+    );
+    return Array.from({ length: Math.ceil(alike.length / most) }, (_, i) => ({
+      part: alike.slice(i * most, (i + 1) * most),
+      unit,
+    }));
+  });
+}
