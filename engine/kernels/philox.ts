@@ -6,7 +6,16 @@
  */
 
 import { DTYPES } from "../dtype.ts";
-import { asF32, fromF32, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
+import {
+  asF32,
+  asStored,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  storedType,
+} from "./kernel.ts";
 import { LOG1P } from "./special.ts";
 import { QUARTER } from "./trig.ts";
 
@@ -136,7 +145,7 @@ export interface DropoutSpec {
 export const dropoutKernel: (spec: DropoutSpec) => Kernel = memoized(buildDropout);
 
 function buildDropout({ dtype, residual, fours }: DropoutSpec): Kernel {
-  const type = fours ? `vec4<${dtype}>` : dtype;
+  const type = storedType(dtype, fours);
   const kept = (v: number, part: (buffer: string) => string) =>
     `select(0.0, ${asF32(part("x"), dtype)} * p.scale, unit(w[${v}]) >= p.rate)` +
     (residual ? ` + ${asF32(part("residual"), dtype)}` : "");
@@ -144,7 +153,9 @@ function buildDropout({ dtype, residual, fours }: DropoutSpec): Kernel {
   const lines = fours
     ? [
       `  let x4 = x[t];${residual ? "\n  let residual4 = residual[t];" : ""}`,
-      `  y[t] = ${type}(${each.map((v) => kept(v, (b) => `${b}4[${v}]`)).join(",\n    ")});`,
+      `  y[t] = ${
+        asStored(`vec4(${each.map((v) => kept(v, (b) => `${b}4[${v}]`)).join(", ")})`, dtype, true)
+      };`,
     ]
     : each.map((v) =>
       `  if (e + ${v}u < p.count) { y[e + ${v}u] = ${

@@ -9,7 +9,16 @@ import {
 } from "@std/assert";
 import { DeviceArray, operand } from "../../engine/array.ts";
 import { capture } from "../../engine/capture.ts";
-import { bernoulli, ones, rand, randint, randLike, randn, zeros } from "../../engine/creation.ts";
+import {
+  bernoulli,
+  ones,
+  rand,
+  randint,
+  randLike,
+  randn,
+  tensor,
+  zeros,
+} from "../../engine/creation.ts";
 import { dropout } from "../../engine/functions.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { kernel, linearThread } from "../../engine/kernels/kernel.ts";
@@ -256,6 +265,19 @@ Deno.test("dropout() keeps the elements whose draw is not below p, and backward 
       assert(Math.abs(Number(v) - (kept + Number(b![e]))) < 2 ** -22, `sum ${e} of ${size}`);
       assertEquals([da![e], db![e]], [scale, 1], `gradients ${e}`);
     });
+  }
+  if (gpu().info.features.has("shader-f16")) {
+    for (const size of [5, 8]) {
+      const half = (first: number) =>
+        tensor(Array.from({ length: size }, (_, i) => first + i / 8), { dtype: "f16" });
+      manualSeed(11);
+      const sum = await dropout(half(1), p, { residual: half(-2) }).data();
+      sum.forEach((v, e) => {
+        const keeps = unit(word(e, { seed: 11, call: 0 })) >= Math.fround(p);
+        const want = (keeps ? (1 + e / 8) / (1 - p) : 0) - 2 + e / 8;
+        assert(Math.abs(Number(v) - want) <= 2 ** -10 * 2, `f16 sum ${e} of ${size}`);
+      });
+    }
   }
   assertThrows(
     () => dropout(ones([4]), 0.5, { residual: ones([5]) }),

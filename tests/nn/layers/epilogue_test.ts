@@ -223,7 +223,7 @@ Deno.test("batch norm's gradient is right where only some of its outputs are use
   const attrs = { eps: 1e-5, weight: false, bias: false, activation: "relu" as const };
   for (const [what, of] of Object.entries(loss)) {
     manualSeed(5);
-    using x = randn(shape);
+    using x = randn(shape, { requiresGrad: true });
     await gradcheck((t) => of(apply(batchNormOp, [t!], attrs) as Tensor[]), [x]).catch((e) => {
       throw new Error(`${what}: ${e}`);
     });
