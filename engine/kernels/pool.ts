@@ -121,11 +121,12 @@ export function maxPoolBackwardKernel(
   spec: UnrolledPoolSpec & { readonly stride: readonly [number, number] },
 ): Kernel {
   const { dtype } = spec;
+  const windows = spec.unroll ? `_${spec.unroll.join("x")}` : "";
   const [stride_h, stride_w] = spec.unroll
     ? spec.stride.map((s) => `${s}u`)
     : ["u32(p.stride_h)", "u32(p.stride_w)"];
   return kernel({
-    name: "max_pool2d_backward",
+    name: `max_pool2d_backward${windows}`,
     buffers: [
       { name: "dy", access: "read", type: dtype },
       { name: "arg", access: "read", type: "u32" },
