@@ -35,6 +35,11 @@ const FLAGS = defineFlags({
     default: false,
     help: "The same work in TensorFlow.js and jax-js instead, alternating, as ratios to ours",
   },
+  wasmConvs: {
+    type: "boolean",
+    default: false,
+    help: "With --peers: convolutions in jax-js's WASM, too, up to a minute each",
+  },
 }, {
   command: "deno task bench",
   about: "Times kernels and training steps against the roofline, earlier runs and other libraries.",
@@ -163,7 +168,7 @@ async function measured(
 
 /** Times the libraries that do the same work; `deno.lock` of this folder pins them. */
 async function peers(
-  options: { batch: number; filter?: string; seconds: number; json?: string },
+  options: { batch: number; filter?: string; seconds: number; json?: string; wasmConvs: boolean },
   info: DeviceInfo,
 ): Promise<void> {
   const { coldStart, peerWorkloads, runPeers } = await import("./peers/run.ts");
@@ -175,7 +180,12 @@ async function peers(
     if (options.json === undefined) return;
     await writeJson(options.json, { ...aboutRun(info, options.batch), results, cold });
   };
-  const results = await runPeers(list, { seconds: options.seconds, info, save });
+  const results = await runPeers(list, {
+    seconds: options.seconds,
+    wasmConvs: options.wasmConvs,
+    info,
+    save,
+  });
   if (withFirstStep) await save(results, await coldStart());
   // Workers of jax-js would keep the process alive.
   Deno.exit(0);

@@ -62,8 +62,11 @@ interface Jax {
   };
 }
 
-/** jax-js on `device`. */
-export async function jaxJs(device: "webgpu" | "wasm"): Promise<Library> {
+/** jax-js on `device`; convolutions are left out on request. */
+export async function jaxJs(
+  device: "webgpu" | "wasm",
+  { convs = true }: { convs?: boolean } = {},
+): Promise<Library> {
   const jax = await import(`${PACKAGE}@${VERSION}`) as Jax;
   if (!(await jax.init(device)).includes(device)) throw new Error(`jax-js opened no ${device}`);
   const kept: JaxArray[] = [];
@@ -71,7 +74,7 @@ export async function jaxJs(device: "webgpu" | "wasm"): Promise<Library> {
   return {
     name: device === "wasm" ? "jax-js WASM" : "jax-js",
     prepare(work, inputs): Promise<Job | null> {
-      const f = functionOf(jax, work);
+      const f = convs || work.op !== "conv" ? functionOf(jax, work) : null;
       if (!f) return Promise.resolve(null);
       const arrays = inputsFor(work, inputs).map((x) => upload(jax, x, device));
       const jit = jax.jit(f);

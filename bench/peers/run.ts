@@ -104,6 +104,8 @@ export interface RunPeersOptions {
   /** Time for each workload and library. */
   readonly seconds: number;
   readonly info: DeviceInfo;
+  /** Whether jax-js's WASM runs convolutions, too, which takes it up to a minute each. */
+  readonly wasmConvs: boolean;
   /** Called after each workload. */
   readonly save: (results: readonly PeerResult[]) => Promise<void>;
 }
@@ -111,9 +113,11 @@ export interface RunPeersOptions {
 /** Times every library on `list` and prints the table as it goes. */
 export async function runPeers(
   list: readonly { work: Work; from: string }[],
-  { seconds, info, save }: RunPeersOptions,
+  { seconds, info, wasmConvs, save }: RunPeersOptions,
 ): Promise<PeerResult[]> {
   const libraries: (readonly [Library, number])[] = [];
+  const jax = () => jaxJs("webgpu");
+  const wasm = () => jaxJs("wasm", { convs: wasmConvs });
   for (const open of [() => Promise.resolve(lathe()), tensorflow, jax, wasm]) {
     try {
       const library = await open();
@@ -141,12 +145,4 @@ export async function runPeers(
   console.log("");
   for (const line of summary(results)) console.log(line);
   return results;
-}
-
-function jax(): Promise<Library> {
-  return jaxJs("webgpu");
-}
-
-function wasm(): Promise<Library> {
-  return jaxJs("wasm");
 }

@@ -141,7 +141,11 @@ function reduceRun(x: DeviceArray, run: Run): DeviceArray {
   const outputs = outer * inner;
   const { map, finish, output, shape } = run;
   if (inner === 1) return reduceRows(array, { ...run, length, outputs });
-  const splits = sharesOf(length, outputs), byColumn = inner >= COLUMNS;
+  const byColumn = inner >= COLUMNS;
+  const fours = byColumn && inner % 4 === 0;
+  const unit = fours ? 4 : 1;
+  const threads = outputs / unit;
+  const splits = sharesOf(length, threads);
   const pass = (
     input: DeviceArray,
     size: { length: number; inner: number; splits: number },
@@ -149,28 +153,29 @@ function reduceRun(x: DeviceArray, run: Run): DeviceArray {
   ) => {
     const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
     gpu().queue.launch({
-      kernel: reduceKernel(specOf(run, input, text)),
+      kernel: reduceKernel({ ...specOf(run, input, text), fours }),
       buffers: [operand(input).binding, operand(y).binding],
       params: {
-        outputs,
+        outputs: threads,
         ...size,
         by_column: Number(byColumn),
         count: run.count,
         first: run.first ?? 0,
       },
-      grid: linearGrid(outputs * size.splits, gpu().limits.maxComputeWorkgroupsPerDimension),
+      grid: linearGrid(threads * size.splits, gpu().limits.maxComputeWorkgroupsPerDimension),
       cost: { flops: input.size, bytes: input.bytes + y.bytes },
     });
     return y;
   };
-  if (splits === 1) return pass(array, { length, inner, splits }, { map, finish, output, shape });
-  const partial = pass(array, { length, inner, splits }, {
+  const size = { length, inner: inner / unit, splits };
+  if (splits === 1) return pass(array, size, { map, finish, output, shape });
+  const partial = pass(array, size, {
     map,
     finish: "a",
     output: run.accumulator,
     shape: byColumn ? [splits, outputs] : [outputs, splits],
   });
-  return pass(partial, { length: splits, inner: byColumn ? outputs : 1, splits: 1 }, {
+  return pass(partial, { length: splits, inner: byColumn ? threads : 1, splits: 1 }, {
     map: "x",
     finish,
     output,
