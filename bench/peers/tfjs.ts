@@ -192,6 +192,8 @@ function lstmJob(tf: Tf, work: Lstm, host: readonly HostInput[]): Job {
     units: hidden,
     returnSequences: true,
     recurrentActivation: "sigmoid",
+    // The weights are overwritten; an orthogonal start takes minutes.
+    recurrentInitializer: "zeros",
     inputShape: [work.steps, features],
   });
   tf.tidy(() => void layer.apply(x));
