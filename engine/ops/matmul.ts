@@ -398,8 +398,9 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
     ];
   },
   samples: [
+    // Small, so that nothing saturates.
     ...OUTPUT_ACTIVATIONS.map((activation) => ({
-      inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }],
+      inputs: [[4, 6], [3, 6], [3]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
       attrs: { activation },
       terms: 7,
     })),
