@@ -98,7 +98,7 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
 function unarySamples(row: UnaryRow): Sample<Scalars>[] {
   const attrs = row.scalars ?? {};
   const domain = { low: row.low, high: row.high, distinct: row.distinct };
-  const samples: Sample<Scalars>[] = [[], [1], [7], [3, 5], [64, 4], [257]].map((shape) => ({
+  const samples: Sample<Scalars>[] = [[], [1], [7], [3, 5], [9, 8], [64], [257]].map((shape) => ({
     inputs: [{ shape, ...domain }],
     attrs,
     terms: 1,
@@ -230,10 +230,18 @@ function argument(value: DeviceArray | number, kind: "f32" | "i32" | "u32"): Poi
 }
 
 function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
-  const shapes = [[[3], [3]], [[2, 3], [3]], [[4, 1, 3], [5, 1]], [[], [2, 2]], [[65], [65]], [[
-    0,
-    3,
-  ], [3]]];
+  // The last three by fours: all of them, a row and a column repeated.
+  const shapes = [
+    [[3], [3]],
+    [[2, 3], [3]],
+    [[4, 1, 3], [5, 1]],
+    [[], [2, 2]],
+    [[65], [65]],
+    [[0, 3], [3]],
+    [[68], [68]],
+    [[3, 8], [8]],
+    [[3, 8], [3, 1]],
+  ];
   const a = { low: row.lowA, distinct: row.distinct };
   const b = { low: row.lowB, distinct: row.distinct };
   const samples: Sample<BinaryAttrs>[] = shapes.map(([sa, sb]) => ({
