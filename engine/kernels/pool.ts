@@ -147,7 +147,9 @@ export function maxPoolBackwardKernel(
     let ow = w1 - ${column};
     let covers = oh >= h0 && ow >= w0;
     let o = base + select(0u, u32(oh) * p.OW + u32(ow), covers);
-    total += select(0.0, ${asF32("dy[o]", dtype)}, covers && arg[o] == place);`)
+    total ${row === "0" && column === "0" ? "=" : "+="} select(0.0, ${
+        asF32("dy[o]", dtype)
+      }, covers && arg[o] == place);`)
     }
   dx[t] = ${fromF32("total", dtype)};`,
   });

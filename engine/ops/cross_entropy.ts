@@ -165,6 +165,16 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       grad: false,
       terms: 3,
     },
+    {
+      inputs: [{ shape: [1, 8], values: [0, -1, 0, 1, 0, 1, 2, 300] }, {
+        shape: [1],
+        dtype: "i32" as const,
+        values: [1],
+      }],
+      attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "mean" as const },
+      grad: false,
+      terms: 8,
+    },
     // A class that cannot be, and rows that are NaN.
     {
       inputs: [

@@ -221,7 +221,11 @@ function reduceRows(
 
 /** What a kernel's text says of one pass. */
 function specOf(run: Run, input: DeviceArray, { map, finish, output }: Pass): ReduceSpec {
-  const { name, init, combine, module, accumulator } = run;
+  const { init, combine, module, accumulator } = run;
+  // What is stored as it is added up is a share.
+  const name = output === accumulator && finish === "a" && run.finish !== "a"
+    ? `${run.name}_shares`
+    : run.name;
   return { name, input: input.dtype, output, accumulator, init, map, combine, finish, module };
 }
 
@@ -273,6 +277,9 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   { inputs: [{ shape: [3, 700] }], attrs: { dim: 1 }, grad: false },
   { inputs: [{ shape: [701, 9] }], attrs: { dim: 0 }, grad: false },
   { inputs: [{ shape: [2, 530, 8] }], attrs: { dim: 1 }, grad: false },
+  // More than the elements of a turn of the loop, one by one and by fours.
+  { inputs: [{ shape: [2, 19], distinct: true }], attrs: { dim: 1 } },
+  { inputs: [{ shape: [2, 36], distinct: true }], attrs: { dim: 1 } },
 ];
 
 /** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
@@ -424,6 +431,13 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
       { inputs: [{ shape: [8], values: [-2, -1.5, -1, 0, 0.5, 1, 2, 3] }], attrs: {} },
       { inputs: [{ shape: [8], values: [3, 2, 1, 0.5, 0, -1, -1.5, -2] }], attrs: {} },
       { inputs: [{ shape: [5, 1], distinct: true }], attrs: { dim: 1 } },
+      ...[19, 36].flatMap((length) => {
+        const rising = Array.from({ length }, (_, i) => i / 4 - 3);
+        return [rising, rising.toReversed()].map((values) => ({
+          inputs: [{ shape: [1, length], values }],
+          attrs: { dim: 1 },
+        }));
+      }),
     ],
   });
 }

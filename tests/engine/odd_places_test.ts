@@ -17,7 +17,9 @@ function whole(shape: readonly number[], place: number): Tensor {
 }
 
 Deno.test("products are exact wherever each operand begins", async () => {
-  for (const [M, K, N] of [[9, 12, 8], [3, 7, 12], [17, 8, 5], [40, 16, 33]] as const) {
+  for (
+    const [M, K, N] of [[9, 12, 8], [3, 7, 12], [17, 8, 5], [40, 16, 33], [5, 12, 12]] as const
+  ) {
     for (const [px, pw, pb] of [[0, 1, 0], [1, 0, 1], [0, 0, 1], [3, 2, 0]] as const) {
       manualSeed(M * K + px);
       const [x, w, bias] = scope(() => [whole([M, K], px), whole([N, K], pw), whole([N], pb)]);

@@ -190,10 +190,11 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^multibox_match$/, /^best /, "overlaps are only compared with each other there"],
   [/^cross_entropy_sum$/, /counts\[0\]|target_ids/, "only the mean divides by the rows that count"],
   [
-    /^max_pool2d_backward_1x1$/,
-    /^term dropped/,
-    "one window covers an element: its term is the first",
+    /^((log_)?softmax|cross_entropy_rows)(_|$)/,
+    /^read one on: x\[\(first\)/,
+    "the search for a row's greatest starts at any of its elements",
   ],
+  [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
   [/^square_shares_/, /a = p\.step_a/, "they are of rows: A is 1, so a share's a is 0 throughout"],
   [
