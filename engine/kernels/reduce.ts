@@ -124,7 +124,7 @@ function buildRowReduce(spec: ReduceSpec & RowLayout): Kernel {
     ? both(both(mapped[0]!, mapped[1]!), both(mapped[2]!, mapped[3]!))
     : mapped[0]!;
   const turn = `{ let v = b_x[at]; a = combine(a, ${value}); at += step; }`;
-  const unroll = fours ? UNROLL / 2 : UNROLL;
+  const unroll = fours || lanes > 1 ? UNROLL / 2 : UNROLL;
   const out = DTYPES[spec.output].storage;
   return kernel({
     name: `${spec.name}_rows${rowVariant(spec)}`,

@@ -331,6 +331,9 @@ export const batchNormEval: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       [[4, 3], neither],
       [[2, 3, 8], { ...both, bias: false }],
       [[2, 3, 8], { ...both, weight: false }],
+      // All eight columns of a thread, one by one.
+      [[2, 2, 15], both],
+      [[2, 2, 15], neither],
       [[0, 2, 3], both],
     ] as const).map(([shape, attrs]) => {
       const affine = { shape: [shape[1]] };

@@ -400,13 +400,18 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   samples: [
     // Small, so that nothing saturates.
     ...OUTPUT_ACTIVATIONS.map((activation) => ({
-      inputs: [[4, 6], [3, 6], [3]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
+      inputs: [[9, 6], [28, 6], [28]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
       attrs: { activation },
-      terms: 7,
+      terms: 9,
+    })),
+    ...OUTPUT_ACTIVATIONS.map((activation) => ({
+      inputs: [[9, 6], [8, 6], [8]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
+      attrs: { activation },
+      terms: 9,
     })),
     // Shares of K, merged four columns at a time and one by one.
     ...[8, 5].map((N) => ({
-      inputs: [{ shape: [3, 520] }, { shape: [N, 520] }, { shape: [N] }],
+      inputs: [{ shape: [9, 520] }, { shape: [N, 520] }, { shape: [N] }],
       attrs: { activation: "relu" as const },
       terms: 521,
     })),

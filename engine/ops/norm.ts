@@ -268,6 +268,8 @@ export const layerNorm: Op<LayerNormAttrs> = rowNorm<LayerNormAttrs>("layerNorm"
     [[0, 3], [3], { ...both, dims: 1 }],
     [[2, 257], [257], { ...both, dims: 1 }],
     [[3, 129], [129], { ...both, dims: 1 }, { low: 1000, high: 1002, grad: false }],
+    [[2, 15], [15], { ...both, dims: 1 }],
+    [[2, 15], [15], { ...neither, dims: 1 }],
   ]),
 });
 
@@ -282,6 +284,7 @@ export const rmsNorm: Op<LayerNormAttrs> = rowNorm<LayerNormAttrs>("rmsNorm", {
     [[2, 3, 4], [3, 4], { ...both, bias: false, dims: 2 }],
     [[3, 8], [8], { ...neither, dims: 1 }],
     [[2, 300], [300], { ...both, bias: false, dims: 1 }],
+    [[2, 15], [15], { ...both, bias: false, dims: 1 }],
     [[0, 3], [3], { ...both, bias: false, dims: 1 }],
   ]),
 });
@@ -323,6 +326,8 @@ export const groupNorm: Op<GroupNormAttrs> = rowNorm<GroupNormAttrs>("groupNorm"
     [[3, 6], [6], { ...both, groups: 2 }],
     [[2, 4, 3], [4], { ...neither, groups: 1 }],
     [[1, 2, 8], [2], { ...neither, groups: 2 }],
+    [[1, 2, 15], [2], { ...neither, groups: 2 }],
+    [[2, 2, 15], [2], { ...both, groups: 1 }],
     [[2, 4, 9], [4], { ...both, groups: 2 }],
     [[1, 2, 16, 17], [2], { ...both, groups: 1 }],
     [[0, 4, 2], [4], { ...both, groups: 2 }],

@@ -2,7 +2,7 @@
 
 import type { DeviceArray, Spec } from "../array.ts";
 import { DTYPES, isFloat } from "../dtype.ts";
-import { defineOp, notDifferentiable, type Op } from "../op.ts";
+import { defineOp, notDifferentiable, type Op, type SampleInput } from "../op.ts";
 import { normalizeDims } from "../shape.ts";
 import { pointwise } from "./launch_pointwise.ts";
 import {
@@ -74,7 +74,12 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
     ...REDUCE_SAMPLES.map((s) =>
       // Long products must neither vanish nor overflow; their rounding shows as their condition.
       s.grad === false || s.inputs[0]!.shape[1]! >= 19
-        ? { ...s, inputs: [{ shape: s.inputs[0]!.shape, low: 0.95, high: 1.05 }], terms: 1 }
+        ? {
+          ...s,
+          // The longer, the nearer to 1.
+          inputs: [nearOne(s.inputs[0]!.shape)],
+          terms: 1,
+        }
         : s
     ),
     { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
@@ -147,3 +152,9 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
 export const any: Op<ReduceAttrs> = truth("any");
 /** True where no element is 0; true of none. */
 export const all: Op<ReduceAttrs> = truth("all");
+
+/** Factors whose product over a row neither vanishes nor overflows. */
+function nearOne(shape: readonly number[]): SampleInput {
+  const far = Math.min(0.05, 20 / Math.max(...shape, 1));
+  return { shape, low: 1 - far, high: 1 + far };
+}

@@ -40,7 +40,7 @@ export function sharesOf(length: number, outputs: number): number {
 function rowPlan(length: number, outputs: number): RowLayout & { readonly splits: number } {
   const layout = rowLayout(length);
   if (layout.lanes === 1) return { ...layout, splits: sharesOf(length, outputs) };
-  const worth = Math.floor(length / layout.lanes / LANE_TURNS);
+  const worth = Math.floor(rowColumns(length, layout) / layout.lanes / LANE_TURNS);
   const wanted = Math.ceil(DISCRETE_GROUPS / Math.max(outputs, 1));
   return { ...layout, splits: Math.max(1, Math.min(wanted, worth, MOST_SHARES)) };
 }
@@ -280,6 +280,11 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   // More than the elements of a turn of the loop, one by one and by fours.
   { inputs: [{ shape: [2, 19], distinct: true }], attrs: { dim: 1 } },
   { inputs: [{ shape: [2, 36], distinct: true }], attrs: { dim: 1 } },
+  ...[301, 1200, 8197, 8200].map((length) => ({
+    inputs: [{ shape: [1, length], low: 0.5 }],
+    attrs: { dim: 1 },
+    grad: false,
+  })),
 ];
 
 /** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
@@ -431,11 +436,13 @@ function extreme(largest: boolean): Op<ReduceAttrs> {
       { inputs: [{ shape: [8], values: [-2, -1.5, -1, 0, 0.5, 1, 2, 3] }], attrs: {} },
       { inputs: [{ shape: [8], values: [3, 2, 1, 0.5, 0, -1, -1.5, -2] }], attrs: {} },
       { inputs: [{ shape: [5, 1], distinct: true }], attrs: { dim: 1 } },
-      ...[19, 36].flatMap((length) => {
+      // At an end of what a lane of each layout walks.
+      ...[19, 36, 301, 1200, 8197, 8200].flatMap((length) => {
         const rising = Array.from({ length }, (_, i) => i / 4 - 3);
         return [rising, rising.toReversed()].map((values) => ({
           inputs: [{ shape: [1, length], values }],
           attrs: { dim: 1 },
+          grad: length < 100,
         }));
       }),
     ],

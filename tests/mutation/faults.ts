@@ -194,6 +194,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
     /^read one on: x\[\(first\)/,
     "the search for a row's greatest starts at any of its elements",
   ],
+  [/^norm_grad_merge_(bias_\w+_)?statistics$/, /^scaled_sums /, "no weight asks for them"],
   [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
   [/^square_shares_/, /a = p\.step_a/, "they are of rows: A is 1, so a share's a is 0 throughout"],
