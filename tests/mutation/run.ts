@@ -1,6 +1,7 @@
 /**
  * @file `deno task test:mutation`: plants faults in the kernels, one at a time, and counts how many the
- * tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults.
+ * tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults;
+ * `--part=1/2` takes every second kernel from the first on, so that two processes share the work.
  *
  * A kernel's faults are tried on the cases that run it; see `cases.ts`. A fault whose text does not
  * compile is no fault and is not counted, nor is one that changes no result; see `EQUIVALENT`. Ends
@@ -117,6 +118,15 @@ function unreached(names: readonly string[]): string[] {
     .filter((variant) => !names.some((name) => new RegExp(`^${variant}$`).test(name)));
 }
 
+/** Every kernel, or those of the part that `--part=I/N` names. */
+function ofPart(names: string[]): string[] {
+  const part = Deno.args.find((a) => a.startsWith("--part="));
+  if (!part) return names;
+  const [, i = 0, n = 0] = /^--part=(\d+)\/(\d+)$/.exec(part)?.map(Number) ?? [];
+  if (i < 1 || i > n) throw new Error(`${part} is no part: --part=1/2 is the first of two`);
+  return names.filter((_, at) => at % n === i - 1);
+}
+
 async function main(): Promise<number> {
   const list = Deno.args.includes("--list");
   const words = Deno.args.filter((w) => !w.startsWith("--"));
@@ -126,8 +136,8 @@ async function main(): Promise<number> {
   pipelines.get = (k) => get.call(pipelines, ending(k));
   const used = await usedKernels([...await opCases(), ...await testCases()]);
   for (const variant of unreached([...used.keys()])) console.log(`not reached: ${variant}`);
-  const names = families(used.keys()).filter((n) =>
-    words.length === 0 || words.some((w) => n.includes(w))
+  const names = ofPart(
+    families(used.keys()).filter((n) => words.length === 0 || words.some((w) => n.includes(w))),
   );
   const counts = { caught: 0, survived: 0, invalid: 0, equivalent: 0 };
   const start = performance.now();
