@@ -2,7 +2,7 @@
  * The suite on adapters that have less. The engine itself refuses what the faked adapter could not do, so
  * a kernel that asks for more fails.
  *
- * Under each lack of `ADAPTERS` every test of the engine and of nn's layers, losses, optimizers, models,
+ * Under each lack every test of the engine and of nn's layers, losses, optimizers, models,
  * metrics and boxes runs as it is, among them every sample of every op in every dtype
  * (`ops_test.ts`). Left out are files that open the device by themselves, that define ops of their own, or
  * that test the table of ops and what is said before `init()`.
@@ -10,30 +10,9 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { gpu, type InitOptions, reopen } from "../engine/gpu/device.ts";
-import { allOps, type Op } from "../engine/op.ts";
-import { synchronize } from "../engine/read.ts";
-import { sizeOf } from "../engine/shape.ts";
-import { checkOp } from "./helpers/check_op.ts";
-import { type RegisteredTest, registeredTests, testFiles } from "./helpers/registered.ts";
-import { ROOT } from "./helpers/source.ts";
-
-for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
-  if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
-}
-
-/** Adapters by what they lack. Those of the first cannot hide one another: each one only refuses. */
-const ADAPTERS: Readonly<Record<string, InitOptions>> = {
-  "64 workgroups a side, bindings of 1 MiB and 8 storage buffers": {
-    limits: {
-      maxComputeWorkgroupsPerDimension: 64,
-      maxStorageBufferBindingSize: 1 << 20,
-      maxStorageBuffersPerShaderStage: 8,
-    },
-  },
-  "no f16": { without: ["shader-f16"] },
-  "no subgroups": { without: ["subgroups"] },
-};
+import { gpu, type InitOptions, reopen } from "../../engine/gpu/device.ts";
+import { synchronize } from "../../engine/read.ts";
+import { type RegisteredTest, registeredTests, testFiles } from "./registered.ts";
 
 const FOLDERS = ["engine", "nn", "nn/layers", "nn/models", "nn/optim", "nn/vision"];
 /** What a file's tests do that only works in a process of their own; the edges of tiles take a minute. */
@@ -80,7 +59,8 @@ async function outcomeOf(test: RegisteredTest): Promise<{ outcome: Outcome; mess
   }
 }
 
-for (const [lack, options] of Object.entries(ADAPTERS)) {
+/** Registers the test that runs the suite on an adapter that lacks something. */
+export function testOnAdapter(lack: string, options: InitOptions): void {
   Deno.test(`the suite passes on an adapter with ${lack}`, async () => {
     const counts = { passed: 0, refused: 0, failed: 0 };
     const problems: string[] = [];
@@ -110,53 +90,3 @@ for (const [lack, options] of Object.entries(ADAPTERS)) {
     await reopen();
   });
 }
-
-const tested = [...allOps().values()].filter((op) => op.reference !== null);
-
-Deno.test("every op gives what its reference gives as on a GPU with 16 workgroups a side", async () => {
-  // Few, so that the small grids of the samples have to be folded as large ones are at 65,535. On a GPU
-  // products, norms and optimizers are planned otherwise.
-  await reopen({ limits: { maxComputeWorkgroupsPerDimension: 16 } });
-  Object.assign(gpu().info, { software: false });
-  const problems: string[] = [];
-  for (const op of tested) {
-    const result = await checkOp(op);
-    problems.push(...result.problems.map((p) => `${op.name}: ${p}`));
-  }
-  assertEquals(problems, []);
-  await reopen();
-});
-
-/** The largest sample of an op and its first. */
-function few(op: Op<unknown>): number[] {
-  const work = op.samples.map((s) => s.inputs.reduce((n, i) => n + sizeOf(i.shape), 0));
-  return [work.indexOf(Math.max(...work)), 0];
-}
-
-Deno.test("an array over the binding limit is cut, or refused by name and limit", async () => {
-  // Far below any real limit, so that the samples themselves are over it.
-  await reopen({ limits: { maxStorageBufferBindingSize: 1024 } });
-  const refusal = /RangeError: Cannot .*(binds at most|this adapter binds)/;
-  const problems: string[] = [];
-  let refused = 0;
-  let runs = 0;
-  for (const op of tested) {
-    const result = await checkOp(op, { only: few(op), dtypes: false });
-    runs += result.counts.samples;
-    for (const p of result.problems) {
-      if (refusal.test(p)) refused++;
-      else problems.push(`${op.name}: ${p}`);
-    }
-  }
-  assertEquals(problems, []);
-  assert(refused > 0 && refused < runs / 2, `${refused} of ${runs} refused`);
-  await reopen();
-});
-
-Deno.test("a kernel with more buffers than the adapter binds is refused", async () => {
-  await reopen({ limits: { maxStorageBuffersPerShaderStage: 1 } });
-  const { problems } = await checkOp(allOps().get("add")!);
-  const message = "Cannot run add_contiguous: it binds 3 buffers and this adapter binds 1";
-  assert(problems.some((p) => p.includes(message)), problems[0]);
-  await reopen();
-});
