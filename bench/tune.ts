@@ -176,7 +176,7 @@ async function main(): Promise<void> {
     for (const trial of trials(dtype, info.software ? 1 : 8)) {
       const name = classOf(trial.use, trial.size);
       if (options.filter !== undefined && !name.includes(options.filter)) continue;
-      const usual = defaultTile(trial.size);
+      const usual = defaultTile(trial.size, trial.use);
       const times = await race(trial, tiles, options.runs);
       const before = times[tiles.indexOf(usual)]!;
       const best = times.indexOf(Math.min(...times));

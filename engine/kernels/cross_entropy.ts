@@ -13,7 +13,6 @@ import {
   asStored,
   type Kernel,
   kernel,
-  LINEAR,
   linearThread,
   memoized,
   storedType,
@@ -95,41 +94,55 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
   });
 }
 
+/** What varies between the text of the kernels that reduce the rows. */
+export interface CrossEntropyReduceSpec {
+  readonly target: DType;
+  readonly mean: boolean;
+  /** Threads that share the rows: 1, or a power of two. */
+  readonly lanes: number;
+}
+
 /** out = [sum of loss (divided by the rows that count, for the mean), rows that count]; one workgroup. */
-export function crossEntropyReduceKernel(spec: { target: DType; mean: boolean }): Kernel {
-  const steps = [];
-  for (let half = LINEAR / 2; half >= 1; half /= 2) {
-    steps.push(`  if (lid.x < ${half}u) {
-    sums[lid.x] += sums[lid.x + ${half}u];
-    counts[lid.x] += counts[lid.x + ${half}u];
+export const crossEntropyReduceKernel: (spec: CrossEntropyReduceSpec) => Kernel = memoized(
+  buildReduce,
+);
+
+function buildReduce({ target, mean, lanes }: CrossEntropyReduceSpec): Kernel {
+  const memory = `
+var<workgroup> sums: array<f32, ${lanes}>;
+var<workgroup> counts: array<f32, ${lanes}>;`;
+  const meet = `  sums[lid.x] = sum;
+  counts[lid.x] = count;
+  workgroupBarrier();
+  for (var half = ${lanes / 2}u; half > 0u; half >>= 1u) {
+    if (lid.x < half) {
+      sums[lid.x] += sums[lid.x + half];
+      counts[lid.x] += counts[lid.x + half];
+    }
+    workgroupBarrier();
   }
-  workgroupBarrier();`);
-  }
+  if (lid.x > 0u) { return; }
+  sum = sums[0];
+  count = counts[0];`;
   return kernel({
-    name: spec.mean ? "cross_entropy_mean" : "cross_entropy_sum",
+    name: `cross_entropy_${mean ? "mean" : "sum"}${lanes === 1 ? "" : `_lanes${lanes}`}`,
     buffers: [
       { name: "loss", access: "read", type: "f32" },
-      { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
+      { name: "target_ids", access: "read", type: DTYPES[target].storage },
       { name: "total", access: "write", type: "f32" },
     ],
     params: { rows: "u32", ignore: "i32" },
-    module: `${IS_VALID}
-var<workgroup> sums: array<f32, ${LINEAR}>;
-var<workgroup> counts: array<f32, ${LINEAR}>;`,
+    workgroup: [lanes, 1, 1],
+    module: `${IS_VALID}${lanes === 1 ? "" : memory}`,
     body: `  var sum = 0.0;
   var count = 0.0;
-  for (var row = lid.x; row < p.rows; row += ${LINEAR}u) {
+  for (var row = lid.x; row < p.rows; row += ${lanes}u) {
     sum += loss[row];
     count += select(0.0, 1.0, is_valid(i32(target_ids[row])));
   }
-  sums[lid.x] = sum;
-  counts[lid.x] = count;
-  workgroupBarrier();
-${steps.join("\n")}
-  if (lid.x == 0u) {
-    total[0] = ${spec.mean ? "sums[0] / counts[0]" : "sums[0]"};
-    total[1] = counts[0];
-  }`,
+${lanes === 1 ? "" : meet}
+  total[0] = ${mean ? "sum / count" : "sum"};
+  total[1] = count;`,
   });
 }
 

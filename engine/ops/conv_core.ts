@@ -132,8 +132,8 @@ function convProduct(
     return y;
   }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
-  const plan = { ...planGemm(size, { kind: "conv", dtype }), splits: 1 };
   const pointwise = isPointwise(s, at);
+  const plan = { ...planGemm(size, { kind: pointwise ? "nn" : "conv", dtype }), splits: 1 };
   const wide = storesFours(plan, s.OH * s.OW);
   onCore(convForwardKernel, {
     size,
@@ -227,10 +227,10 @@ export function convInputGrad(
         K: s.O * h.taps * v.taps,
         batch: at.groups,
       };
-      const plan = { ...planGemm(size, { kind: "dx", dtype }), splits: 1 };
+      const pointwise = isPointwise(s, at);
+      const plan = { ...planGemm(size, { kind: pointwise ? "tn" : "dx", dtype }), splits: 1 };
       const dense = h.positions === s.H && v.positions === s.W;
       const wide = dense && storesFours(plan, s.H * s.W);
-      const pointwise = isPointwise(s, at);
       onCore(convInputGradKernel, {
         size,
         plan,

@@ -6,12 +6,14 @@ import type { Tile } from "../kernels/gemm.ts";
 import { adapterKey, TUNED } from "./tuned/mod.ts";
 
 // Software Vulkan (lavapipe, Mesa 25.0.7, two cores, Deno 2.9.6, 2026-11): a subgroup has 8 lanes, and a
-// load of 8 lanes costs 8 bounds checks, so that rows of A handed from lane to lane pay. 32 rows are up
-// to 10 % faster than 16, and take three times as long to compile.
+// load of 8 lanes costs 8 bounds checks, so that rows of A handed from lane to lane pay. Four columns a
+// lane pay where they lie side by side, and are one load; elsewhere two are as fast and take half as long
+// to compile. 32 rows are up to 10 % faster than 16, and take three times as long.
 const SOFTWARE: Tile = { tm: 8, tn: 4, wx: 8, wy: 1 };
 const SOFTWARE_THIN: Tile = { tm: 8, tn: 1, wx: 8, wy: 1 };
 const LANES_8: Tile = { ...SOFTWARE, lanes: true };
 const LANES_16: Tile = { ...LANES_8, tm: 16 };
+const LANES_16_NARROW: Tile = { ...LANES_16, tn: 2 };
 const LANES_32: Tile = { ...LANES_8, tm: 32 };
 const LANES_THIN: Tile = { ...SOFTWARE_THIN, lanes: true };
 // A discrete GPU: tiles in workgroup memory, 128 x 128, 64 x 64 or 32 x 32 outputs a workgroup. Results are
@@ -27,6 +29,7 @@ export const TILES: readonly Tile[] = [
   SOFTWARE_THIN,
   LANES_8,
   LANES_16,
+  LANES_16_NARROW,
   LANES_32,
   LANES_THIN,
   DISCRETE_LARGE,
@@ -44,7 +47,8 @@ const BY_NAME: ReadonlyMap<string, Tile> = new Map(TILES.map((t) => [tileName(t)
 
 /**
  * What a product is of: matrices, of which both, the first or the second lie row by row (`nn`, `nt`,
- * `tn`), or a convolution's output, input's gradient or weight's gradient.
+ * `tn`), or a convolution's output, input's gradient or weight's gradient. A convolution with windows of
+ * one element is a product of matrices (`nn`), and so is its input's gradient (`tn`).
  */
 export type GemmKind = "nn" | "nt" | "tn" | "conv" | "dx" | "dw";
 
@@ -96,14 +100,19 @@ export function tileFor(size: { M: number; N: number; batch: number }, use: Gemm
   const { adapter } = gpu().info;
   const table = TUNED.find((t) => t.adapter === adapterKey(adapter));
   const tuned = BY_NAME.get(table?.tiles[classOf(use, size)] ?? "");
-  return tuned && fits(tuned) ? tuned : defaultTile(size);
+  return tuned && fits(tuned) ? tuned : defaultTile(size, use);
 }
 
 /** The tile that suits the kind of adapter. */
-export function defaultTile({ M, N, batch }: { M: number; N: number; batch: number }): Tile {
+export function defaultTile(
+  { M, N, batch }: { M: number; N: number; batch: number },
+  { kind }: Pick<GemmUse, "kind">,
+): Tile {
   if (gpu().info.software) {
     if (!fits(LANES_16)) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
-    return N <= 8 ? LANES_THIN : M <= 8 ? LANES_8 : LANES_16;
+    if (N <= 8) return LANES_THIN;
+    // Columns of B lie side by side in row by row matrices alone.
+    return M <= 8 ? LANES_8 : kind === "nn" || kind === "tn" ? LANES_16 : LANES_16_NARROW;
   }
   const outputs = M * N * batch;
   if (outputs >= 1 << 22 && M >= 256 && N >= 256 && fits(DISCRETE_LARGE)) return DISCRETE_LARGE;

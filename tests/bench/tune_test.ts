@@ -32,7 +32,7 @@ Deno.test("every entry of a table names a tile, which the tests of tiles run, an
 
 Deno.test("the planner takes a measured tile that fits, and its own elsewhere", async () => {
   await init();
-  const mine = tileName(defaultTile(SIZE));
+  const mine = tileName(defaultTile(SIZE, USE));
   const other = TILES.find((t) => tileName(t) !== mine && fits(t))!;
   const unfit = TILES.find((t) => t.staged)!;
   const tables = TUNED as unknown as { adapter: string; tiles: Record<string, string> }[];
@@ -45,7 +45,7 @@ Deno.test("the planner takes a measured tile that fits, and its own elsewhere", 
     assertEquals(tileName(tileFor(SIZE, { ...USE, dtype: "f16" })), mine);
     assertEquals(
       tileName(tileFor({ ...SIZE, M: 8 }, USE)),
-      tileName(defaultTile({ ...SIZE, M: 8 })),
+      tileName(defaultTile({ ...SIZE, M: 8 }, USE)),
     );
     Object.assign(gpu().info, { adapter: "Another GPU" });
     assertEquals(tileName(tileFor(SIZE, USE)), mine);
@@ -65,12 +65,13 @@ Deno.test("the planner takes a measured tile that fits, and its own elsewhere", 
 Deno.test("adapters without tables get what suits their kind", async () => {
   await reopen();
   const lanes = gpu().info.subgroupSize === 8;
-  assertEquals(tileName(defaultTile(SIZE)), lanes ? "16x32_lanes" : "8x32");
+  assertEquals(tileName(defaultTile(SIZE, USE)), lanes ? "16x32_lanes" : "8x32");
+  assertEquals(tileName(defaultTile(SIZE, { kind: "nt" })), lanes ? "16x16_lanes" : "8x32");
   Object.assign(gpu().info, { subgroupSize: 0 });
-  assertEquals(tileName(defaultTile(SIZE)), "8x32");
+  assertEquals(tileName(defaultTile(SIZE, USE)), "8x32");
   Object.assign(gpu().info, { software: false });
-  assertEquals(tileName(defaultTile(SIZE)), "32x32_staged16");
-  assertEquals(tileName(defaultTile({ M: 4096, N: 4096, batch: 1 })), "128x128_staged8");
+  assertEquals(tileName(defaultTile(SIZE, USE)), "32x32_staged16");
+  assertEquals(tileName(defaultTile({ M: 4096, N: 4096, batch: 1 }, USE)), "128x128_staged8");
   await reopen();
 });
 
