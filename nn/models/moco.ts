@@ -12,6 +12,7 @@ import {
   zeros,
 } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
+import { EMA } from "../optim/ema.ts";
 
 /** A module that maps images to features [N, dim]. */
 export type Encoder = Module & {
@@ -53,7 +54,7 @@ export class MoCo extends Module {
   declare queue: Tensor;
   /** Column where the next key goes: i32 [1]. */
   declare queue_ptr: Tensor;
-  readonly #momentum: number;
+  readonly #average: EMA;
   readonly #temperature: number;
   readonly #symmetric: boolean;
   readonly #queueSize: number;
@@ -73,7 +74,6 @@ export class MoCo extends Module {
     ) {
       if (!fits) throw new RangeError(`Cannot make MoCo with ${name} ${value}: it is out of range`);
     }
-    this.#momentum = momentum;
     this.#temperature = temperature;
     this.#symmetric = symmetric;
     this.#queueSize = queueSize;
@@ -84,6 +84,7 @@ export class MoCo extends Module {
       this.encoder_k.parameters().forEach((p, i) => p.copy_(start[i]!));
     });
     this.encoder_k.requiresGrad_(false);
+    this.#average = new EMA({ decay: momentum });
     this.registerBuffer("queue", noGrad(() => normalize(randn([dim, queueSize]), { dim: 0 })));
     this.registerBuffer("queue_ptr", zeros([1], { dtype: "i32" }));
   }
@@ -101,7 +102,7 @@ export class MoCo extends Module {
         `Cannot queue ${keys} keys a step: the queue of ${this.#queueSize} must be a multiple of them`,
       );
     }
-    noGrad(() => this.#followQueryEncoder());
+    this.#average.update(this.encoder_k.parameters(), this.encoder_q.parameters());
     const a = this.#contrast(first, second);
     if (!this.#symmetric) {
       noGrad(() => this.#enqueue(a.keys));
@@ -110,14 +111,6 @@ export class MoCo extends Module {
     const b = this.#contrast(second, first);
     noGrad(() => this.#enqueue(cat([b.keys, a.keys])));
     return a.loss.add(b.loss);
-  }
-
-  /** k ← m · k + (1 - m) · q for every parameter. */
-  #followQueryEncoder(): void {
-    const query = this.encoder_q.parameters();
-    this.encoder_k.parameters().forEach((key, i) => {
-      key.copy_(key.mul(this.#momentum).add(query[i]!.mul(1 - this.#momentum)));
-    });
   }
 
   #contrast(queries: Tensor, images: Tensor): { loss: Tensor; keys: Tensor } {
@@ -142,6 +135,11 @@ export class MoCo extends Module {
     const index = columns.unsqueeze(0).expand(this.queue.shape[0]!, n);
     this.queue.copy_(this.queue.scatter(1, index, keys.transpose(0, 1)));
     this.queue_ptr.copy_(this.queue_ptr.add(n).remainder(this.#queueSize).to("i32"));
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.#average[Symbol.dispose]();
   }
 }
 

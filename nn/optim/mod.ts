@@ -9,6 +9,7 @@ export {
   type EarlyStoppingOptions,
   type EarlyStoppingState,
 } from "./early_stopping.ts";
+export { EMA, type EMAOptions } from "./ema.ts";
 export {
   CosineAnnealingLR,
   ExponentialLR,
