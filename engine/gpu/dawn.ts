@@ -7,6 +7,7 @@
  */
 
 import { NoAdapterError } from "../errors.ts";
+import { type Immediates, paceImmediates } from "./dawn_ticks.ts";
 
 /** Name and version of the package. */
 export const DAWN_PACKAGE: string = "npm:webgpu@0.6.2";
@@ -35,7 +36,9 @@ export async function loadDawn(options: DawnOptions): Promise<GPU> {
   const key = switches.join(" ");
   let instance = instances.get(key);
   if (!instance) {
-    instance = (await importDawn()).create(switches);
+    const dawn = await importDawn();
+    paceImmediates(globalThis as unknown as Immediates);
+    instance = dawn.create(switches);
     instances.set(key, instance);
   }
   return instance;
