@@ -4,7 +4,7 @@ import type { DeviceArray, Spec } from "../array.ts";
 import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
 import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts";
 import { hostMap } from "../reference.ts";
-import { broadcastShapes } from "../shape.ts";
+import { broadcastShapes, sizeOf } from "../shape.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import type { BinaryRow, Scalars, UnaryRow } from "./pointwise_row.ts";
 import { BINARY, UNARY } from "./pointwise_table.ts";
@@ -106,11 +106,23 @@ function unarySamples(row: UnaryRow): Sample<Scalars>[] {
   if (row.extremes) {
     const values = row.extremes;
     samples.push({ inputs: [{ shape: [values.length], values }], attrs, grad: false, terms: 1 });
+    if (row.type === "bool") {
+      // Fours of which each differs from the next, also where they lie apart.
+      for (const shape of [[24], [6, 8]]) {
+        const of = mixed(sizeOf(shape), values.length).map((i) => values[i]!);
+        samples.push({ inputs: [{ shape, values: of }], attrs, grad: false, terms: 1 });
+      }
+    }
   }
   if (row.type === "same") {
     samples.push({ inputs: [{ shape: [5], dtype: "i32", low: -9, high: 9 }], attrs, grad: false });
   }
   return samples;
+}
+
+/** `size` numbers from 0 to `kinds` - 1 in an order that does not repeat soon. */
+function mixed(size: number, kinds: number): number[] {
+  return Array.from({ length: size }, (_, i) => (i * i + (i >> 2)) % kinds);
 }
 
 function binaryDType(row: BinaryRow, a: Spec | number, b: Spec | number): DType {
@@ -230,7 +242,7 @@ function argument(value: DeviceArray | number, kind: "f32" | "i32" | "u32"): Poi
 }
 
 function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
-  // The last three by fours: all of them, a row and a column repeated.
+  // From 68 on by fours: all of them, a row and a column repeated.
   const shapes = [
     [[3], [3]],
     [[2, 3], [3]],
@@ -241,6 +253,9 @@ function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
     [[68], [68]],
     [[3, 8], [8]],
     [[3, 8], [3, 1]],
+    // And with one number for all of them.
+    [[], [3, 8]],
+    [[3, 8], []],
   ];
   const a = { low: row.lowA, distinct: row.distinct };
   const b = { low: row.lowB, distinct: row.distinct };
@@ -257,6 +272,15 @@ function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
     for (const turn of [1, 2, 3]) {
       const turned = [...pairs.slice(turn), ...pairs.slice(0, turn)];
       const inputs = [0, 1].map((o) => ({ shape: [10], values: turned.map((p) => p[o]!) }));
+      samples.push({ inputs, attrs: {}, grad: false, terms: 1 });
+    }
+    // Fours of which each differs from the next, alone, in rows, and against one number.
+    const few = (shape: readonly number[], kinds: number) => ({
+      shape,
+      values: shape.length === 0 ? [1] : mixed(sizeOf(shape), kinds),
+    });
+    for (const [sa, sb] of [[[24], [24]], [[6, 8], [8]], [[], [24]], [[24], []]]) {
+      const inputs = [few(sa!, 3), few(sb!, 2)];
       samples.push({ inputs, attrs: {}, grad: false, terms: 1 });
     }
   }

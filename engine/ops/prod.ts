@@ -96,6 +96,13 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
       inputs: [{ shape: [4], values: [3, 2, -1, 0] }],
       attrs: {},
     },
+    // Columns with no zero, one and two, one by one, by fours, and between other dimensions.
+    {
+      inputs: [{ shape: [4, 3], values: [1, 2, 0, 3, 0, 2, -1, 2, 0, 0.5, 3, 2] }],
+      attrs: { dim: 0 },
+    },
+    { inputs: [{ shape: [3, 8], values: fewZeros(24) }], attrs: { dim: 0 } },
+    { inputs: [{ shape: [2, 3, 8], values: fewZeros(48) }], attrs: { dim: 1 } },
   ],
 });
 
@@ -144,6 +151,17 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
       // Only the last element decides.
       { inputs: [{ shape: [2, 3], values: [1, 2, 0, 0, 0, 1] }], attrs: { dim: 1 } },
       { inputs: [{ shape: [2, 3], values: [0, 0, 1e-30, -0, 0, -2] }], attrs: { dim: [1] } },
+      // Columns that differ from their neighbours, one by one and by fours.
+      ...[[2, 3], [2, 16]].map((shape) => ({
+        inputs: [{
+          shape,
+          values: Array.from(
+            { length: 2 * shape[1]! },
+            (_, i) => Number((i * i + (i >> 2)) % 3 === 1),
+          ),
+        }],
+        attrs: { dim: 0 },
+      })),
     ],
   });
 }
@@ -152,6 +170,11 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
 export const any: Op<ReduceAttrs> = truth("any");
 /** True where no element is 0; true of none. */
 export const all: Op<ReduceAttrs> = truth("all");
+
+/** Small factors, of which some are zeros, in an order that does not repeat soon. */
+function fewZeros(size: number): number[] {
+  return Array.from({ length: size }, (_, i) => [2, 0, 1, -1, 3, 0.5, 1][(i * i + (i >> 3)) % 7]!);
+}
 
 /** Factors whose product over a row neither vanishes nor overflows. */
 function nearOne(shape: readonly number[]): SampleInput {

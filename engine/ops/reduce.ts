@@ -281,11 +281,19 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   { inputs: [{ shape: [2, 19], distinct: true }], attrs: { dim: 1 } },
   { inputs: [{ shape: [2, 36], distinct: true }], attrs: { dim: 1 } },
   ...[301, 1200, 8197, 8200].map((length) => ({
-    inputs: [{ shape: [1, length], low: 0.5 }],
+    inputs: [{ shape: [1, length], values: marked(length) }],
     attrs: { dim: 1 },
     grad: false,
   })),
 ];
+
+/** Numbers about 1 with a first and a last four that weigh as much as many others. */
+function marked(length: number): number[] {
+  return Array.from(
+    { length },
+    (_, i) => i < 4 ? length / 8 : i >= length - 4 ? length / 16 : 0.5 + (i * i % 11) / 11,
+  );
+}
 
 /** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
 export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({

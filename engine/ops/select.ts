@@ -90,6 +90,14 @@ export const where: Op<Record<never, never>> = defineOp<Record<never, never>>({
       attrs: {},
       terms: 1,
     },
+    // By fours, with one number on either side.
+    ...[[[24], []], [[], [24]]].map(([a, b]) => ({
+      inputs: [{ shape: [24], dtype: "bool" as const, low: 0, high: 2 }, { shape: a! }, {
+        shape: b!,
+      }],
+      attrs: {},
+      terms: 1,
+    })),
   ],
 });
 

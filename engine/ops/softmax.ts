@@ -96,6 +96,15 @@ function define(log: boolean): Op<Record<never, never>> {
       },
       // The largest is last: without it in the maximum the exponentials overflow.
       { inputs: [{ shape: [1, 5], values: [0, 1, -1, 2, 300] }], attrs: {}, grad: false },
+      // The last of a long row is a tenth of the sum.
+      ...[513, 2052].map((length) => ({
+        inputs: [{
+          shape: [1, length],
+          values: Array.from({ length }, (_, i) => i === length - 1 ? Math.log(length / 10) : 0),
+        }],
+        attrs: {},
+        grad: false,
+      })),
       { inputs: [{ shape: [0, 3] }], attrs: {} },
     ],
   });

@@ -246,3 +246,26 @@ Deno.test("any(), all() and prod() see every element of a row alone", async () =
     assertEquals([...slopes!], [0], `slopes of ${n}`);
   }
 });
+
+Deno.test("max and min share the gradient out among equals, wherever they lie", async () => {
+  // Rows of seven are read one by one, rows of eight by fours.
+  for (const S of [7, 8]) {
+    for (const largest of [true, false]) {
+      const [A, B] = [2, 5];
+      const size = A * B * S;
+      const values = Array.from({ length: size }, (_, i) => i * i % 7 % 3);
+      const weights = Array.from({ length: A * S }, (_, i) => 1 + i);
+      using x = tensor(values, { shape: [A, B, S] }).requiresGrad_();
+      const y = largest ? x.max(1) : x.min(1);
+      y.mul(tensor(weights, { shape: [A, S] })).sum().backward();
+      const want = values.map((v, i) => {
+        const [a, s] = [Math.floor(i / (B * S)), i % S];
+        const column = Array.from({ length: B }, (_, b) => values[(a * B + b) * S + s]!);
+        const top = largest ? Math.max(...column) : Math.min(...column);
+        return v === top ? weights[a * S + s]! / column.filter((c) => c === top).length : 0;
+      });
+      // A division and a product, each rounded once or to two units.
+      assertClose(await x.grad!.data(), want, { rtol: 4 * U });
+    }
+  }
+});
