@@ -209,7 +209,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
   samples: [
     // The core with and without fours, and a kernel that activations follow.
     ...OUTPUT_ACTIVATIONS.flatMap((activation) => [
-      sample([2, 3, 6, 5], [4, 3, 3, 3], { padding: [1, 1], activation }),
+      sample([2, 3, 6, 5], [9, 3, 3, 3], { padding: [1, 1], activation }),
       withoutBias(sample([2, 4, 4, 6], [9, 4, 1, 1], { activation })),
       sample([1, 2, 5, 4], [2, 1, 3, 3], { groups: 2, activation }),
     ]),

@@ -151,6 +151,16 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
       // Only the last element decides.
       { inputs: [{ shape: [2, 3], values: [1, 2, 0, 0, 0, 1] }], attrs: { dim: 1 } },
       { inputs: [{ shape: [2, 3], values: [0, 0, 1e-30, -0, 0, -2] }], attrs: { dim: [1] } },
+      // Only the first decides, or only the last, in rows as long as each layout's.
+      ...[301, 1200, 8197, 8200].flatMap((length) =>
+        [0, length - 1].map((at) => ({
+          inputs: [{
+            shape: [1, length],
+            values: Array.from({ length }, (_, i) => Number((i === at) === any)),
+          }],
+          attrs: { dim: 1 },
+        }))
+      ),
       // Columns that differ from their neighbours, one by one and by fours.
       ...[[2, 3], [2, 16]].map((shape) => ({
         inputs: [{
