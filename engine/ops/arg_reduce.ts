@@ -18,6 +18,17 @@ import {
   sharesOf,
 } from "./reduce.ts";
 
+/** One that differs from all others, in the first, a middle and the last share of a GPU, for every dtype. */
+const ALONE: readonly Sample<ReduceAttrs>[] = [0, 1].flatMap((rest) =>
+  [0, 11, 23].map((at) => ({
+    inputs: [{
+      shape: [24],
+      values: Array.from({ length: 24 }, (_, i) => i === at ? 1 - rest : rest),
+    }],
+    attrs: {},
+  }))
+);
+
 /** Extremes at position 1 and at either end, alone and in shares, in each type that has a kernel. */
 const ENDS: readonly Sample<ReduceAttrs>[] = (["f32", "i32"] as const).flatMap((dtype) => [
   ...[[0, 9, -9, 1, 2], [0, -9, 9, 1, 2], [1, 3, 3, 2, 9], [5, 3, 3, 2, 0], [9, 3, 3, 2, 0]].map(
@@ -101,6 +112,7 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
         attrs: {},
       },
       ...ENDS,
+      ...ALONE,
     ],
   });
 }

@@ -96,6 +96,16 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
       inputs: [{ shape: [4], values: [3, 2, -1, 0] }],
       attrs: {},
     },
+    // The first and the last of a long row are all of the product.
+    ...[301, 1200, 8197, 8200].map((length) => ({
+      inputs: [{
+        shape: [1, length],
+        values: Array.from({ length }, (_, i) => i === 0 ? 2 : i === length - 1 ? 3 : 1),
+      }],
+      attrs: { dim: 1 },
+      grad: false,
+      terms: 1,
+    })),
     // Columns with no zero, one and two, one by one, by fours, and between other dimensions.
     {
       inputs: [{ shape: [4, 3], values: [1, 2, 0, 3, 0, 2, -1, 2, 0, 0.5, 3, 2] }],
