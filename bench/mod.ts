@@ -4,7 +4,9 @@
  *
  * Inputs are random and results are checked before they are timed. Each workload warms up, then runs until
  * `--seconds` have passed, at least three times. The time is the median of the sums over its kernels by
- * the GPU's own clock; "wall" is one of many runs by the host's. FLOPs and bytes are the kernels' own
+ * the GPU's own clock; "wall" is one of many runs by the host's. `--filter` and `--json` are as in `deno bench`,
+ * which itself times one call at a time by the host's clock: of a kernel of 1 ms it would see the 11 ms that
+ * Deno takes to say that a GPU is done. FLOPs and bytes are the kernels' own
  * account. On shared machines only ratios of one sitting mean much: `--compare` prints them to an earlier
  * run, `--merge` to PyTorch's (`bench/torch.py`), `--peers` to the libraries it runs itself.
  */
