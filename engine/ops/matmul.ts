@@ -399,11 +399,13 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   },
   samples: [
     // Small, so that nothing saturates.
-    ...OUTPUT_ACTIVATIONS.map((activation) => ({
-      inputs: [[9, 6], [28, 6], [28]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
-      attrs: { activation },
-      terms: 9,
-    })),
+    ...[6, 8].flatMap((K) =>
+      OUTPUT_ACTIVATIONS.map((activation) => ({
+        inputs: [[9, K], [28, K], [28]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
+        attrs: { activation },
+        terms: 9,
+      }))
+    ),
     ...OUTPUT_ACTIVATIONS.map((activation) => ({
       inputs: [[9, 6], [8, 6], [8]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
       attrs: { activation },
