@@ -403,6 +403,7 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
       OUTPUT_ACTIVATIONS.map((activation) => ({
         inputs: [[9, K], [28, K], [28]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
         attrs: { activation },
+        grad: K === 6,
         terms: 9,
       }))
     ),

@@ -285,6 +285,7 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
     attrs: { dim: 1 },
     grad: false,
   })),
+  { inputs: [{ shape: [3, 8], distinct: true }], attrs: { dim: 0 } },
 ];
 
 /** Numbers about 1 with a first and a last four that weigh as much as many others. */
