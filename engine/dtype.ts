@@ -77,5 +77,5 @@ export function encode(dtype: DType, values: ArrayLike<number>): Uint8Array<Arra
 }
 
 function booleanWord(value: number): number {
-  return value ? 1 : 0;
+  return value === 0 ? 0 : 1; // NaN is true
 }

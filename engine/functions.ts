@@ -134,6 +134,10 @@ export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
  */
 export function dropout(x: Tensor, p = 0.5, options: { residual?: Tensor } = {}): Tensor {
   const { residual } = options;
+  if (p === 1) {
+    const none = x.mul(0);
+    return residual ? none.add(residual) : none;
+  }
   // Of another dtype, as under autocast: the sum then has the wider one.
   if (residual && residual.dtype !== x.dtype) return dropout(x, p).add(residual);
   return apply(dropoutOp, residual ? [x, residual] : [x], { p, call: nextCall() })[0]!;

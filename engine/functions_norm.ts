@@ -73,7 +73,7 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
   if (momentum !== null && !(momentum >= 0 && momentum <= 1)) {
     throw new RangeError(`Cannot batchNorm with momentum ${momentum}: it must be 0 to 1, or null`);
   }
-  if (momentum === null && !numBatchesTracked) {
+  if (momentum === null && runningMean && !numBatchesTracked) {
     throw new TypeError(
       "Cannot batchNorm with momentum null without numBatchesTracked: it counts the batches",
     );

@@ -146,6 +146,10 @@ export abstract class TensorReduce extends TensorPointwise {
   ): { values: Tensor; indices: Tensor } {
     const { dim = -1, largest = true } = options;
     const at = normalizeDim("topk", dim, this.ndim);
+    if (this.ndim === 0) {
+      const { values, indices } = this.reshape([1]).topk(k, { largest });
+      return { values: values.reshape([]), indices: indices.reshape([]) };
+    }
     const last = at === this.ndim - 1;
     const x = last ? this : this.transpose(at, -1);
     const C = this.shape[at]!;
@@ -246,6 +250,7 @@ function shrink(
 /** Runs an op of the last dimension along another one. */
 function alongLast(op: Op<Record<never, never>>, x: TensorShape, dim: number): Tensor {
   const at = normalizeDim(op.name, dim, x.ndim);
+  if (x.ndim === 0) return apply(op, [x.reshape([1])], {})[0]!.reshape([]);
   if (at === x.ndim - 1) return apply(op, [x], {})[0]!;
   return apply(op, [x.transpose(at, -1)], {})[0]!.transpose(at, -1);
 }

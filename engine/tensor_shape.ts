@@ -62,7 +62,7 @@ export abstract class TensorShape extends TensorBase {
     const order = this.shape.map((_, d) => d);
     const i = normalizeDim("transpose", a, this.ndim);
     const j = normalizeDim("transpose", b, this.ndim);
-    [order[i], order[j]] = [j, i];
+    if (i !== j) [order[i], order[j]] = [j, i];
     return this.permute(order);
   }
   /** Dimensions of size 1 repeated without copying; -1 keeps a size. */

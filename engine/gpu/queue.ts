@@ -140,7 +140,8 @@ export class CommandQueue {
     const { kernel, grid } = run;
     if (grid[0] === 0 || grid[1] === 0 || grid[2] === 0) return;
     const most = this.#limits.maxComputeWorkgroupsPerDimension;
-    if (grid[0] > most || grid[1] > most || grid[2] > most) {
+    // Written so that NaN fails, too: a pass that has a bad grid cannot be submitted any more.
+    if (!(grid[0] <= most && grid[1] <= most && grid[2] <= most)) {
       throw new RangeError(
         `Cannot dispatch ${kernel.name} over ${grid.join(" x ")} workgroups: this adapter takes ` +
           `${most} a dimension, so the op must fold its grid`,

@@ -133,6 +133,8 @@ function inCompute(value: string, dtype: DType, { compute }: PointwiseSpec): str
 /** WGSL that converts the expression's value to the stored type. */
 function store(spec: PointwiseSpec, value: string): string {
   const stored = DTYPES[spec.output].storage;
-  if (spec.output === "bool" && spec.result !== "bool") return `u32(${value} != ${spec.result}(0))`;
+  if (spec.output === "bool" && spec.result !== "bool") {
+    return `u32(!(${value} == ${spec.result}(0)))`;
+  }
   return stored === spec.result ? value : `${stored}(${value})`;
 }

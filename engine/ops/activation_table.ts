@@ -28,7 +28,7 @@ export const ACTIVATIONS = {
   relu: {
     // Not max(x, 0): NaN must stay NaN.
     f: "select(x, 0.0, x < 0.0)",
-    dx: "select(0.0, dy, x > 0.0)",
+    dx: "select(dy, 0.0, x <= 0.0)",
     ref: (x) => Math.max(x, 0),
     distinct: true,
   },
@@ -160,7 +160,7 @@ fn limited(v: f32) -> f32 { return select(select(v, 0.0, v < 0.0), 1.0, v > 1.0)
   },
   hardtanh: {
     f: "select(select(x, lo, x < lo), hi, x > hi)",
-    dx: "select(0.0, dy, x > lo && x < hi)",
+    dx: "select(dy, 0.0, x <= lo || x >= hi)",
     ref: (x, s) => Math.min(Math.max(x, s.lo!), s.hi!),
     distinct: true,
     scalars: { lo: -0.72, hi: 1.03 },

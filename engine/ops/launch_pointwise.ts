@@ -152,7 +152,8 @@ export function copyOf(array: DeviceArray, dtype: DType = array.dtype): DeviceAr
   return pointwise({
     name: dtype === array.dtype ? "copy" : `cast_${array.dtype}_${dtype}`,
     inputs: { x: array },
-    expression: bool ? `x != ${DTYPES[array.dtype].compute}(0)` : `${compute}(x)`,
+    // NaN is true.
+    expression: bool ? `!(x == ${DTYPES[array.dtype].compute}(0))` : `${compute}(x)`,
     compute: DTYPES[array.dtype].compute,
     result: bool ? "bool" : compute,
     flops: 0,

@@ -324,9 +324,8 @@ function sumTo(x: DeviceArray, rank: number): DeviceArray {
 
 /** Rows of x [..., K] as one matrix. */
 function asRows(x: DeviceArray): DeviceArray {
-  const K = x.shape.at(-1)!;
-  const rows = K === 0 ? 0 : x.size / K;
-  return reshaped(x, [rows, K]);
+  const rows = x.shape.slice(0, -1).reduce((n, s) => n * s, 1);
+  return reshaped(x, [rows, x.shape.at(-1)!]);
 }
 
 /** Attributes of {@linkcode linear}. */

@@ -174,7 +174,7 @@ export function copyInto(from: DeviceArray, to: DeviceArray): void {
   pointwiseInto({
     name: "copy",
     inputs: { x: from },
-    expression: bool ? `x != ${kind}(0)` : "x",
+    expression: bool ? `!(x == ${kind}(0))` : "x",
     compute: kind,
     result: bool ? "bool" : kind,
     flops: 0,

@@ -26,6 +26,10 @@ import { notDifferentiable } from "../op.ts";
 import { ACTIVATIONS } from "./activation_table.ts";
 import type { BinaryRow, UnaryRow } from "./pointwise_row.ts";
 
+/** Infinity, from a number that is not 0 where it is called: as a constant it would not compile. */
+const ENDLESS = `
+fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`;
+
 const STEP = notDifferentiable("piecewise constant: the derivative is 0 wherever it exists");
 
 /** Unary ops by name. */
@@ -84,15 +88,16 @@ export const UNARY = {
   sqrt: { f: "sqrt(x)", dx: "0.5 * dy / y", ref: Math.sqrt, low: 0.1, high: 4, extremes: [0] },
   // |x|^p with the gradient 0 at 0, for norms.
   absPower: {
-    f: "select(pow(abs(x), p), 0.0, x == 0.0 && p > 0.0)",
+    f: "select(pow(abs(x), p), select(0.0, endless(p), p < 0.0), x == 0.0)",
     dx: "select(dy * p * sign(x) * pow(abs(x), p - 1.0), 0.0, x == 0.0)",
     ref: (x, s) => Math.abs(x) ** s.p!,
+    module: ENDLESS,
     distinct: true,
     scalars: { p: 2.5 },
   },
   // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink. */
   rootOrZero: {
-    f: "select(pow(x, 1.0 / p), sqrt(x), p == 2.0)",
+    f: "select(select(pow(x, 1.0 / p), 0.0, p < 0.0 && x > 3.4e38), sqrt(x), p == 2.0)",
     dx: "select(dy * y / (p * x), 0.0, x == 0.0)",
     ref: (x, s) => x ** (1 / s.p!),
     low: 0.1,
@@ -243,24 +248,34 @@ export const BINARY = {
   pow: {
     f: "power(a, b)",
     da: "select(dy * b * power(a, b - 1.0), 0.0, b == 0.0)",
-    db: "select(dy * y * log(a), 0.0, a == 0.0)",
-    ref: (a, b) => a ** b,
+    db: "select(dy * y * log(a), 0.0, a == 0.0 && b >= 0.0)",
+    ref: cPower,
     type: "float",
     lowA: 0.2,
-    // pow() of a negative base is undefined in WGSL; C's rule is wanted. Of small whole exponents it
-    // loses 20 ulp, so those are products.
-    module: `
+    // pow() of a negative base is undefined in WGSL, and of 0 and infinities not what C has, whose rules
+    // are wanted. Of small whole exponents it loses 20 ulp, so those are products.
+    module: `${IS_NAN}${ENDLESS}
 fn power(a: f32, b: f32) -> f32 {
-  if (b == 0.0) { return 1.0; }
+  if (b == 0.0 || a == 1.0) { return 1.0; }
+  if (is_nan(a) || is_nan(b)) { return a + b; }
   if (b == 1.0) { return a; }
   if (b == 2.0) { return a * a; }
   if (b == 3.0) { return a * a * a; }
-  if (b == 0.5) { return sqrt(a); }
+  if (b == 0.5 && a >= 0.0) { return sqrt(a); }
   if (b == -1.0) { return 1.0 / a; }
-  let m = pow(abs(a), b);
-  if (a >= 0.0) { return m; }
-  if (b != trunc(b)) { return bitcast<f32>(0x7fc00000u | u32(b < 0.0)); }
-  return select(m, -m, abs(b - 2.0 * trunc(b / 2.0)) == 1.0);
+  let size = bitcast<u32>(a) & 0x7fffffffu;
+  let steep = (bitcast<u32>(b) & 0x7fffffffu) == 0x7f800000u;
+  let at_end = size == 0u || size == 0x7f800000u;
+  var m = pow(abs(a), b);
+  if (at_end) {
+    m = select(0.0, endless(b), (size == 0u) == (b < 0.0));
+  } else if (steep) {
+    m = select(select(0.0, endless(b), (abs(a) > 1.0) == (b > 0.0)), 1.0, abs(a) == 1.0);
+  }
+  if ((bitcast<u32>(a) >> 31u) == 0u || steep) { return m; }
+  let whole = b == trunc(b);
+  if (!whole && !at_end) { return bitcast<f32>(0x7fc00000u | u32(b < 0.0)); }
+  return select(m, -m, whole && abs(b - 2.0 * trunc(b / 2.0)) == 1.0);
 }`,
   },
   // Integers: 0 where b is 0, as WGSL has it.
@@ -293,29 +308,44 @@ fn power(a: f32, b: f32) -> f32 {
   },
   maximum: {
     f: "select(select(b, a, a > b), a, is_nan(a))",
-    da: "select(select(0.0, dy, a > b), 0.5 * dy, a == b)",
-    db: "select(select(0.0, dy, b > a), 0.5 * dy, a == b)",
+    da: "select(select(dy, 0.5 * dy, a == b), 0.0, a < b)",
+    db: "select(select(dy, 0.5 * dy, a == b), 0.0, b < a)",
     ref: Math.max,
     module: IS_NAN,
     distinct: true,
   },
   minimum: {
     f: "select(select(b, a, a < b), a, is_nan(a))",
-    da: "select(select(0.0, dy, a < b), 0.5 * dy, a == b)",
-    db: "select(select(0.0, dy, b < a), 0.5 * dy, a == b)",
+    da: "select(select(dy, 0.5 * dy, a == b), 0.0, a > b)",
+    db: "select(select(dy, 0.5 * dy, a == b), 0.0, b > a)",
     ref: Math.min,
     module: IS_NAN,
     distinct: true,
   },
   eq: { ...COMPARISON, f: "a == b", ref: (a, b) => Number(a === b) },
-  ne: { ...COMPARISON, f: "a != b", ref: (a, b) => Number(a !== b) },
+  // Not a != b: that is false for NaN in some compilers' eyes.
+  ne: { ...COMPARISON, f: "!(a == b)", ref: (a, b) => Number(a !== b) },
   lt: { ...COMPARISON, f: "a < b", ref: (a, b) => Number(a < b) },
   le: { ...COMPARISON, f: "a <= b", ref: (a, b) => Number(a <= b) },
   gt: { ...COMPARISON, f: "a > b", ref: (a, b) => Number(a > b) },
   ge: { ...COMPARISON, f: "a >= b", ref: (a, b) => Number(a >= b) },
-  logicalAnd: { ...COMPARISON, f: "a != 0.0 && b != 0.0", ref: (a, b) => Number(!!a && !!b) },
-  logicalOr: { ...COMPARISON, f: "a != 0.0 || b != 0.0", ref: (a, b) => Number(!!a || !!b) },
+  logicalAnd: {
+    ...COMPARISON,
+    f: "!(a == 0.0 || b == 0.0)",
+    ref: (a, b) => Number(a !== 0 && b !== 0),
+  },
+  logicalOr: {
+    ...COMPARISON,
+    f: "!(a == 0.0 && b == 0.0)",
+    ref: (a, b) => Number(a !== 0 || b !== 0),
+  },
 } satisfies Record<string, BinaryRow>;
+
+/** a^b by C's rules, which JavaScript's differ from where a is 1 or -1 and b is no finite number. */
+function cPower(a: number, b: number): number {
+  if (a === 1 || (a === -1 && Math.abs(b) === Infinity)) return 1;
+  return a ** b;
+}
 
 function roundHalfEven(x: number): number {
   const r = Math.round(x);

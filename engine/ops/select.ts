@@ -111,7 +111,7 @@ function choose(
   return pointwise({
     name: "where",
     inputs: { c: cond, a, b },
-    expression: `select(b, a, c != ${kind}(0))`,
+    expression: `select(a, b, c == ${kind}(0))`,
     compute: kind,
     result: kind,
   }, { shape: out.shape, dtype: out.dtype });
