@@ -417,7 +417,11 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
       attrs: { activation: "relu" as const },
       terms: 521,
     })),
-    { inputs: [{ shape: [2, 516] }, { shape: [6, 516] }, { shape: [6] }], attrs: {}, terms: 517 },
+    ...[6, 8].map((N) => ({
+      inputs: [{ shape: [2, 516] }, { shape: [N, 516] }, { shape: [N] }],
+      attrs: {},
+      terms: 517,
+    })),
     { inputs: [{ shape: [4, 6] }, { shape: [3, 6] }, { shape: [3] }], attrs: {}, terms: 7 },
     { inputs: [{ shape: [2, 5, 7] }, { shape: [9, 7] }], attrs: {}, terms: 10 },
     { inputs: [{ shape: [33, 17] }, { shape: [40, 17] }, { shape: [40] }], attrs: {}, terms: 40 },

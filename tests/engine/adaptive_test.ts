@@ -110,12 +110,18 @@ Deno.test("adaptiveStep() gives an element the same bits among four and alone", 
 });
 
 Deno.test("adaptiveStep() that may skip does what it does without, or nothing", async () => {
-  for (const rule of RULES) {
-    const values = [0.5, -1, 2];
+  const plain: AdaptiveRule = { name: "adam", decoupled: false, amsgrad: false };
+  const cases = [...RULES, plain].flatMap((rule) =>
+    // One by one, and by fours.
+    [3, 8].map((size) => ({ rule, size }))
+  );
+  for (const { rule, size } of cases) {
+    const values = Array.from({ length: size }, (_, i) => [0.5, -1, 2][i % 3]!);
+    const state = (s: number) => values.map((_, i) => 1 + i + (i === size - 1 ? s : 0));
     const make = () => ({
       param: tensor(values),
       grad: tensor(values.map((v) => Math.sin(9 * v))),
-      states: Array.from({ length: adaptiveStates(rule) }, (_, s) => tensor([1, 2, 3 + s])),
+      states: Array.from({ length: adaptiveStates(rule) }, (_, s) => tensor(state(s))),
       index: 0,
     });
     const step = async (skip?: number) => {
@@ -143,7 +149,7 @@ Deno.test("adaptiveStep() that may skip does what it does without, or nothing", 
     assertEquals(await step(0), plain, rule.name);
     const [param, ...rest] = await step(1);
     assertEquals([...param!], values, rule.name);
-    const before = [...make().states.map((_, s) => [1, 2, 3 + s]), [3]];
+    const before = [...make().states.map((_, s) => state(s)), [3]];
     assertEquals(rest.map((v) => [...v]), before, rule.name);
   }
 });

@@ -2,7 +2,18 @@
 
 import { assertEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../engine/gpu/device.ts";
-import { dropout, init, nn, ones, type Tensor, tensor, zeros } from "../../mod.ts";
+import {
+  capture,
+  dropout,
+  init,
+  manualSeed,
+  nn,
+  ones,
+  scope,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../mod.ts";
 
 await init();
 
@@ -161,4 +172,41 @@ Deno.test("a dispatch over no number of workgroups is refused, and the next one 
     queue.launch = launch;
   }
   assertEquals(await read(ones([2]).add(1)), [2, 2]);
+});
+
+Deno.test("dropout() of odd sizes draws anew at each replay, as without capture", async () => {
+  const x = ones([67]);
+  const step = (x: Tensor) => dropout(x, 0.5).add(dropout(x, 0.5, { residual: x }).mul(3));
+  const draws = async (run: (x: Tensor) => Tensor) => {
+    manualSeed(5);
+    const list: number[][] = [];
+    for (let i = 0; i < 4; i++) {
+      using y = run(x);
+      list.push(await read(y));
+    }
+    return list;
+  };
+  const plain = await draws((x) => scope(() => step(x)));
+  assertEquals(await draws(capture(step)), plain);
+  assertEquals(new Set(plain.map((d) => d.join())).size, 4);
+});
+
+Deno.test("nonzero() of many integers finds the last one, too", async () => {
+  for (const dtype of ["i32", "u32", "bool"] as const) {
+    const values = Array.from({ length: 90 * 41 }, (_, i) => Number(i % 97 === 3 || i === 3689));
+    const found = await tensor(values, { shape: [90, 41], dtype }).nonzero();
+    const want = values.flatMap((v, i) => v ? [Math.floor(i / 41), i % 41] : []);
+    assertEquals([...await found.data()], want);
+  }
+});
+
+Deno.test("casts keep every element, one by one and by fours", async () => {
+  for (const size of [7, 8, 24]) {
+    const values = Array.from({ length: size }, (_, i) => i + 1);
+    assertEquals(await read(tensor(values).to("u32")), values);
+    assertEquals(await read(tensor(values).to("i32")), values);
+    const bits = values.map((v) => v % 3 === 0 || v === size);
+    assertEquals(await read(tensor(bits).to("u32")), bits.map(Number));
+    assertEquals(await read(tensor(bits).to("f32")), bits.map(Number));
+  }
 });

@@ -1,5 +1,5 @@
 /**
- * Normalisation in f16 against f32 on the same numbers. Both are computed and summed in f32, so all that
+ * Normalisation and linear layers in f16 against f32 on the same numbers. Both are computed and summed in f32, so all that
  * may differ is that the result is rounded once: by half a unit in f16's last place, where a comparison
  * with float64 has to allow dozens.
  */
@@ -40,6 +40,13 @@ const CASES: readonly Case[] = [320, 321].flatMap((S): Case[] => [
     affine: [3],
   },
   {
+    name: "batchNorm",
+    op: batchNorm as Op<unknown>,
+    attrs: { ...affine, weight: false, bias: false, activation: "hardswish" },
+    shape: [2, 3, S],
+    affine: [3],
+  },
+  {
     name: "layerNorm",
     op: layerNorm as Op<unknown>,
     attrs: { ...affine, dims: 1 },
@@ -71,7 +78,7 @@ function numbers(draw: Draw, shape: readonly number[]): Float32Array {
 /** Outputs and gradients where `half` says which of the inputs are f16. */
 async function results({ op, attrs, shape, affine }: Case, half: (input: number) => boolean) {
   const draw = new Draw(op.name);
-  const shapes = [shape, affine, ...(attrs.bias ? [affine] : [])];
+  const shapes = [shape, ...(attrs.weight ? [affine] : []), ...(attrs.bias ? [affine] : [])];
   const inputs = shapes.map((s, i) =>
     tensor(numbers(draw, s), { shape: s, dtype: half(i) ? "f16" : "f32" }).requiresGrad_()
   );
@@ -103,3 +110,28 @@ for (const [i, each] of CASES.entries()) {
     },
   });
 }
+
+Deno.test({
+  name: "linear() with relu in f16 is that in f32, rounded",
+  ignore: !gpu().info.features.has("shader-f16"),
+  async fn() {
+    // Tiles of 8 rows and of 16, whole fours of K and of columns, and neither.
+    for (const M of [5, 17]) {
+      for (const K of [11, 12]) {
+        for (const N of [33, 36]) {
+          const draw = new Draw(`linear ${M} ${K} ${N}`);
+          const [x, w, b] = [[M, K], [N, K], [N]].map((shape) =>
+            tensor(numbers(draw, shape), { shape })
+          ) as [Tensor, Tensor, Tensor];
+          const want = await x.linear(w, b, { activation: "relu" }).data();
+          const [hx, hw, hb] = [x.to("f16"), w.to("f16"), b.to("f16")];
+          const got = await hx.linear(hw, hb, { activation: "relu" }).data();
+          got.forEach((value, e) => {
+            const most = ULP * Math.abs(want[e]!) + TINY;
+            assert(Math.abs(value - want[e]!) <= most, `${M} ${K} ${N} ${e}: ${value}, ${want[e]}`);
+          });
+        }
+      }
+    }
+  },
+});

@@ -108,17 +108,26 @@ Deno.test("sgdStep() gives an element the same bits among four and alone", async
 Deno.test("sgdStep() that may skip moves parameter and momentum by the rule, or neither", async () => {
   using h = tensor([0.1, 0.5, 0, 0, 0, 0]);
   for (const skips of [0, 1]) {
-    using param = tensor([1, 2, 3]);
-    using grad = tensor([4, 5, 6]);
-    using buffer = tensor([1, 1, 2]);
-    using found = tensor([skips], { dtype: "u32" });
-    sgdStep([{ param, grad, buffer }], h, { skip: found });
-    // b = 0.5 b + g; p = p - 0.1 b.
-    const [p, b] = await readAll([param, buffer]);
-    assertEquals([...b!], skips ? [1, 1, 2] : [4.5, 5.5, 7]);
-    const want = [1, 2, 3].map((v, i) => skips ? v : v - 0.1 * [4.5, 5.5, 7][i]!);
-    // Two roundings of numbers below 4.
-    want.forEach((w, i) => assertAlmostEquals(Number(p![i]), w, 4 * 2 ** -23));
+    // One by one, and by fours; with momentum, and without.
+    for (const size of [3, 8]) {
+      for (const momentum of [true, false]) {
+        const start = Array.from({ length: size }, (_, i) => 1 + i % 3);
+        const grads = start.map((v) => v + 3);
+        using param = tensor(start);
+        using grad = tensor(grads);
+        using buffer = tensor(start.map((v) => v / 2));
+        using found = tensor([skips], { dtype: "u32" });
+        sgdStep([momentum ? { param, grad, buffer } : { param, grad }], h, { skip: found });
+        // b = 0.5 b + g; p = p - 0.1 b.
+        const moved = start.map((v, i) => momentum ? 0.25 * v + grads[i]! : grads[i]!);
+        const [p, b] = await readAll([param, buffer]);
+        assertEquals([...b!], skips || !momentum ? start.map((v) => v / 2) : moved);
+        // Two roundings of numbers below 4.
+        start.forEach((v, i) =>
+          assertAlmostEquals(Number(p![i]), skips ? v : v - 0.1 * moved[i]!, 4 * 2 ** -23)
+        );
+      }
+    }
   }
 });
 
