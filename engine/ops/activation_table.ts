@@ -30,6 +30,7 @@ export const ACTIVATIONS = {
     f: "select(x, 0.0, x < 0.0)",
     dx: "select(dy, 0.0, x <= 0.0)",
     ref: (x) => Math.max(x, 0),
+    type: "same",
     distinct: true,
   },
   leakyRelu: {

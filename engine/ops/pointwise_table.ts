@@ -111,7 +111,7 @@ export const UNARY = {
     low: 0.1,
     high: 4,
   },
-  square: { f: "x * x", dx: "2.0 * dy * x", ref: (x) => x * x },
+  square: { f: "x * x", dx: "2.0 * dy * x", ref: (x) => x * x, type: "same" },
   reciprocal: { f: "1.0 / x", dx: "-dy * y * y", ref: (x) => 1 / x, low: 0.2, high: 3 },
   sin: {
     f: "sine(x)",
@@ -198,10 +198,10 @@ export const UNARY = {
     distinct: true,
     scalars: { lo: -0.72, hi: 1.03 },
   },
-  floor: { f: "floor(x)", dx: STEP, ref: Math.floor },
-  ceil: { f: "ceil(x)", dx: STEP, ref: Math.ceil },
-  trunc: { f: "trunc(x)", dx: STEP, ref: Math.trunc },
-  round: { f: "round(x)", dx: STEP, ref: roundHalfEven },
+  floor: { f: "floor(x)", integer: "x", dx: STEP, ref: Math.floor, type: "same" },
+  ceil: { f: "ceil(x)", integer: "x", dx: STEP, ref: Math.ceil, type: "same" },
+  trunc: { f: "trunc(x)", integer: "x", dx: STEP, ref: Math.trunc, type: "same" },
+  round: { f: "round(x)", integer: "x", dx: STEP, ref: roundHalfEven, type: "same" },
   isnan: {
     f: "is_nan(x)",
     integer: "false",

@@ -210,3 +210,15 @@ Deno.test("casts keep every element, one by one and by fours", async () => {
     assertEquals(await read(tensor(bits).to("f32")), bits.map(Number));
   }
 });
+
+Deno.test("whole numbers stay what they are, beyond what f32 can tell apart", async () => {
+  const x = tensor([16777217, -16777219, 4097, 0], { dtype: "i32" });
+  for (const y of [x.floor(), x.ceil(), x.round(), x.trunc()]) {
+    assertEquals([y.dtype, await read(y)], ["i32", [16777217, -16777219, 4097, 0]]);
+  }
+  assertEquals(await read(x.relu()), [16777217, 0, 4097, 0]);
+  const squares = tensor([4097, -3], { dtype: "i32" }).square();
+  assertEquals([squares.dtype, await read(squares)], ["i32", [16785409, 9]]);
+  const counts = tensor([4097, 3], { dtype: "u32" });
+  assertEquals([counts.square().dtype, await read(counts.relu())], ["u32", [4097, 3]]);
+});
