@@ -46,8 +46,12 @@ function listed(items: readonly string[]): string {
   return items.slice(0, MAX_LISTED).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }
 
+function isBatchCount(name: string): boolean {
+  return /(^|\.)num_batches_tracked$/.test(name);
+}
+
 /**
- * Copies `source` into `target`, name by name. Nothing changes unless everything fits.
+ * Copies `source` into `target`, name by name; a batch count that no module of the source has stays. Nothing changes unless everything fits.
  *
  * @throws {TypeError} If shapes differ or, when strict, names do.
  */
@@ -56,7 +60,11 @@ export function loadTensors(
   source: Readonly<Record<string, Tensor>>,
   options: LoadStateOptions & { name: string },
 ): LoadReport {
-  const missing = Object.keys(target).filter((name) => !Object.hasOwn(source, name));
+  // Checkpoints of PyTorch before 0.4.1 have no counts of batches, as torchvision's older weights show.
+  const counted = Object.keys(source).some(isBatchCount);
+  const missing = Object.keys(target).filter((name) =>
+    !Object.hasOwn(source, name) && (counted || !isBatchCount(name))
+  );
   const unexpected = Object.keys(source).filter((name) => !Object.hasOwn(target, name));
   const shared = Object.keys(target).filter((name) => Object.hasOwn(source, name));
   const mismatched = shared.flatMap((name) => {

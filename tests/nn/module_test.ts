@@ -222,6 +222,21 @@ Deno.test("loadStateDict() lists all that does not fit, and changes nothing", as
   assertEquals([...await net.parameters()[0]!.data()], [0, 0, 0, 0, 0, 0]);
 });
 
+Deno.test("a state without any count of batches is one of an old PyTorch, and loads", () => {
+  using net = new nn.Sequential(new nn.BatchNorm2d(2), new nn.BatchNorm2d(2));
+  const names = Object.keys(net.stateDict());
+  const without = (part: string) =>
+    Object.fromEntries(Object.entries(net.stateDict()).filter(([name]) => !name.includes(part)));
+  assertEquals(names.filter((name) => name.includes("batches")).length, 2);
+  assertEquals(net.loadStateDict(without("num_batches_tracked")), { missing: [], unexpected: [] });
+  // Beside another count it is missing.
+  assertThrows(
+    () => net.loadStateDict(without("1.num_batches_tracked")),
+    TypeError,
+    "missing 1.num_batches_tracked",
+  );
+});
+
 Deno.test("a name of Object's is missing like any other", () => {
   class Odd extends nn.Module {
     override forward(x: Tensor): Tensor {
