@@ -1,5 +1,6 @@
 /** Making tensors from the host, from constants and from random numbers. */
 
+import { checkDtype, checkWhole } from "./arguments.ts";
 import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { type DType, isFloat, type TypedArray } from "./dtype.ts";
 import { fill } from "./ops/fill.ts";
@@ -91,7 +92,7 @@ export function onesLike(x: Tensor, options: CreateOptions = {}): Tensor {
 /**
  * start, start + step, … before end. One argument counts from 0. Whole numbers give i32.
  *
- * @throws {RangeError} if the step is 0 or leads away from the end
+ * @throws {RangeError} if a number is not finite, or the step is 0 or leads away from the end
  */
 export function arange(
   start: number,
@@ -100,6 +101,9 @@ export function arange(
 ): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end];
   const step = options.step ?? 1;
+  if (![from, to, step].every(Number.isFinite)) {
+    throw new RangeError(`Cannot count from ${from} to ${to} by ${step}: all must be finite`);
+  }
   if (step === 0 || (to - from) / step < 0) {
     throw new RangeError(
       `Cannot count from ${from} to ${to} by ${step}: the step must lead to the end`,
@@ -134,6 +138,7 @@ export function linspace(
 
 /** The identity matrix [n, n]. */
 export function eye(n: number, options: CreateOptions = {}): Tensor {
+  checkWhole("make an identity matrix", { n }, 0);
   const values = new Float32Array(n * n);
   for (let i = 0; i < n; i++) values[i * n + i] = 1;
   return tensor(values, { shape: [n, n], dtype: "f32", ...options });
@@ -153,15 +158,22 @@ export function randn(shape: readonly number[], options: CreateOptions = {}): Te
  * Whole numbers from low to below high (i32), each equally likely up to the bias of 32 bits modulo
  * the range (at most range / 2^32).
  *
- * @throws {RangeError} if high is not above low
+ * @throws {RangeError} if high is not above low, or they are not whole numbers that the dtype can hold
  */
 export function randint(
   low: number,
   high: number,
   options: CreateOptions & { shape: readonly number[] },
 ): Tensor {
+  checkWhole("draw", { low, high });
   if (!(high > low)) {
     throw new RangeError(`Cannot draw from ${low} to ${high}: high must be above low`);
+  }
+  const [least, most] = options.dtype === "u32" ? [0, 2 ** 32] : [-(2 ** 31), 2 ** 31];
+  if (low < least || high > most || high - low >= 2 ** 32) {
+    throw new RangeError(
+      `Cannot draw from ${low} to ${high}: they must be ${least} to ${most}, and less than 2^32 apart`,
+    );
   }
   const { shape, ...rest } = options;
   return drawn(shape, { dtype: "i32", ...rest }, {
@@ -213,6 +225,7 @@ function drawn(
   params: RandomParams,
 ): Tensor {
   const dtype = options.dtype ?? "f32";
+  checkDtype("draw numbers", dtype);
   const { distribution } = params;
   if ((distribution === "uniform" || distribution === "normal") && !isFloat(dtype)) {
     throw new TypeError(
@@ -223,6 +236,7 @@ function drawn(
 }
 
 function make(spec: Spec, options: CreateOptions, build: (spec: Spec) => DeviceArray): Tensor {
+  checkDtype("make a tensor", spec.dtype);
   for (const s of spec.shape) {
     if (!Number.isInteger(s) || s < 0) {
       throw new TypeError(

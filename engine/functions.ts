@@ -1,5 +1,6 @@
 /** Ops with options, as PyTorch's `torch.nn.functional` names them. */
 
+import { checkOptions, checkPair, noneIfValid } from "./arguments.ts";
 import { inArena } from "./array.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
@@ -36,9 +37,9 @@ export interface ConvOptions {
   stride?: Pair;
   /**
    * Zeros on both sides, or on each, or `same`: as many as keep the size, the odd one below and to the
-   * right (stride 1 only). Default 0.
+   * right (stride 1 only), or `valid` for none. Default 0.
    */
-  padding?: Pair | Sides | "same";
+  padding?: Pair | Sides | "same" | "valid";
   /** Distance between kernel elements; default 1. */
   dilation?: Pair;
   /** Channels are cut into this many independent convolutions; default 1. */
@@ -80,6 +81,7 @@ export interface PoolOptions {
  * ```
  */
 export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor {
+  checkOptions("conv2d", options, "conv2d(x, w, { bias, stride: 2 })");
   const { activation } = options;
   const attrs = { ...convAttrs("conv2d", w, options), ...(activation ? { activation } : {}) };
   return apply(convOp, options.bias ? [x, w, options.bias] : [x, w], attrs)[0]!;
@@ -87,7 +89,8 @@ export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor 
 
 /** The options as the op takes them. */
 export function convAttrs(name: string, w: Tensor, options: ConvOptions): ConvAttrs {
-  const { padding = 0, groups = 1 } = options;
+  const { groups = 1 } = options;
+  const padding = noneIfValid(name, options.padding ?? 0);
   const stride = pair(options.stride ?? 1);
   const dilation = pair(options.dilation ?? 1);
   if (padding === "same") {
@@ -110,11 +113,13 @@ export function convAttrs(name: string, w: Tensor, options: ConvOptions): ConvAt
 
 /** Largest element of each window of x [N, C, H, W]; ties give their gradient to the first. */
 export function maxPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
+  checkOptions("maxPool2d", options, "maxPool2d(x, 3, { stride: 2 })");
   return apply(maxPoolOp, [x], poolAttrs(kernel, options))[0]!;
 }
 
 /** Mean of each window of x [N, C, H, W]. */
 export function avgPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
+  checkOptions("avgPool2d", options, "avgPool2d(x, 3, { stride: 2 })");
   if (options.dilation !== undefined) {
     throw new TypeError("Cannot avgPool2d with dilation: only maxPool2d has it");
   }
@@ -258,8 +263,13 @@ export function sgdStep(
   });
 }
 
-/** [height, width] of a size for both or each. */
+/**
+ * [height, width] of a size for both or each.
+ *
+ * @throws {TypeError} if it is neither a number nor two
+ */
 export function pair(value: Pair): [number, number] {
+  checkPair("use sizes", { size: value });
   return typeof value === "number" ? [value, value] : [value[0], value[1]];
 }
 

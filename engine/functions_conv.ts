@@ -1,5 +1,6 @@
 /** Convolutions besides `conv2d`. */
 
+import { checkOptions, noneIfValid } from "./arguments.ts";
 import { conv2d, type ConvOptions, type Pair, pair } from "./functions.ts";
 import { convTranspose2d as convTransposeOp } from "./ops/conv_transpose.ts";
 import { show } from "./shape.ts";
@@ -11,8 +12,8 @@ export interface Conv1dOptions {
   bias?: Tensor;
   /** Step of the window; default 1. */
   stride?: number;
-  /** Zeros on both sides, or [before, after], or `same` (stride 1 only); default 0. */
-  padding?: Pair | "same";
+  /** Zeros on both sides, or [before, after], or `same` (stride 1 only), or `valid` for none; default 0. */
+  padding?: Pair | "same" | "valid";
   /** Distance between kernel elements; default 1. */
   dilation?: number;
   /** Channels are cut into this many independent convolutions; default 1. */
@@ -33,7 +34,9 @@ export function conv1d(x: Tensor, w: Tensor, options: Conv1dOptions = {}): Tenso
         "[O, C / groups, K]",
     );
   }
-  const { bias, stride = 1, padding = 0, dilation = 1, groups } = options;
+  checkOptions("conv1d", options, "conv1d(x, w, { bias, stride: 2 })");
+  const { bias, stride = 1, dilation = 1, groups } = options;
+  const padding = noneIfValid("conv1d", options.padding ?? 0);
   const [left, right] = padding === "same" ? [0, 0] : pair(padding);
   const wide: ConvOptions = {
     bias,
@@ -83,6 +86,7 @@ export function convTranspose2d(
   w: Tensor,
   options: ConvTransposeOptions = {},
 ): Tensor {
+  checkOptions("convTranspose2d", options, "convTranspose2d(x, w, { bias, stride: 2 })");
   return apply(convTransposeOp, options.bias ? [x, w, options.bias] : [x, w], {
     stride: pair(options.stride ?? 1),
     padding: pair(options.padding ?? 0),

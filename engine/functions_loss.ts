@@ -4,6 +4,7 @@ import { biTempered } from "./ops/bi_tempered.ts";
 import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
 import { losses } from "./ops/loss.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
+import { checkOneOf } from "./arguments.ts";
 import { isAutocasting } from "./autocast.ts";
 import { full } from "./creation.ts";
 import { isFloat } from "./dtype.ts";
@@ -36,11 +37,12 @@ export interface CrossEntropyOptions extends ClassLossOptions {
   labelSmoothing?: number;
 }
 
+const REDUCTIONS: readonly Reduction[] = ["mean", "sum", "none"];
+
 function reduced(loss: Tensor, reduction: Reduction = "mean"): Tensor {
+  checkOneOf("reduce a loss", { reduction }, REDUCTIONS);
   if (reduction === "none") return loss;
-  if (reduction === "sum") return loss.sum();
-  if (reduction === "mean") return loss.mean();
-  throw new TypeError(`Cannot reduce a loss by ${reduction}: it must be mean, sum or none`);
+  return reduction === "sum" ? loss.sum() : loss.mean();
 }
 
 /** Logits [N, C, d…] (or [C]) as rows [M, C]. */
@@ -99,6 +101,7 @@ export function crossEntropy(
   options: CrossEntropyOptions = {},
 ): Tensor {
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean", weight } = options;
+  checkOneOf("take cross entropy", { reduction }, REDUCTIONS);
   checkClasses("cross entropy", logits, target);
   const rows = classRows(logits);
   const C = rows.shape[1]!;
@@ -168,6 +171,7 @@ function pickedRows(
  */
 export function nllLoss(logp: Tensor, target: Tensor, options: ClassLossOptions = {}): Tensor {
   const { ignoreIndex = -100, weight, reduction = "mean" } = options;
+  checkOneOf("take nllLoss", { reduction }, REDUCTIONS);
   checkClasses("nllLoss", logp, target);
   if (isFloat(target.dtype)) {
     throw new TypeError(`Cannot take nllLoss of ${target.dtype} targets: they must be i32 or u32`);
@@ -300,6 +304,7 @@ export interface KlDivOptions {
 /** t·(log t - x) for log probabilities x and probabilities t. */
 export function klDiv(x: Tensor, target: Tensor, options: KlDivOptions = {}): Tensor {
   const { reduction = "mean", logTarget = false } = options;
+  checkOneOf("take klDiv", { reduction }, [...REDUCTIONS, "batchmean"]);
   const op = logTarget ? losses.klDivLog : losses.klDiv;
   if (reduction !== "batchmean") return byElement(op, [x, target], { reduction });
   return byElement(op, [x, target], { reduction: "sum" }).div(x.shape[0] ?? 1);

@@ -57,7 +57,7 @@ export function slice(
   return x.slice(dim, options.start, options.end, options.step);
 }
 
-/** `length` indices from `start` along dim. */
+/** `length` indices from `start` along dim; a negative start counts from the end. */
 export function narrow(
   x: Tensor,
   dim: number,
@@ -66,7 +66,7 @@ export function narrow(
   return x.narrow(dim, options.start, options.length);
 }
 
-/** One index along dim, without the dimension. */
+/** One index along dim, without the dimension; a negative one counts from the end. */
 export function select(x: Tensor, dim: number, index: number): Tensor {
   return x.select(dim, index);
 }

@@ -65,7 +65,8 @@ export abstract class TensorReduce extends TensorPointwise {
     return shrink(truth.all, this, dim, options);
   }
   /**
-   * Σ (this - mean)² / (n - correction), in two passes; NaN where n - correction is 0.
+   * Σ (this - mean)² / (n - correction), in two passes. Where n - correction is 0 or less it is
+   * Infinity, or NaN if all elements are equal.
    *
    * @param dim dimensions (all by default); may be left out before the options
    * @throws {TypeError} if the tensor is not a float
@@ -76,15 +77,13 @@ export abstract class TensorReduce extends TensorPointwise {
   ): Tensor {
     if (isOptions(dim)) return this.variance(undefined, dim);
     const { correction = 1, keepdim } = options;
-    const x = wide("variance", this);
-    const dims = normalizeDims("variance", dim, this.ndim);
-    const count = dims.reduce((n, d) => n * this.shape[d]!, 1);
-    const squares = x.sub(x.mean(dims, { keepdim: true })).square().sum(dims, { keepdim });
-    return squares.div(Math.max(0, count - correction)).to(this.dtype);
+    return spread("variance", this, { dim, correction, keepdim }).to(this.dtype);
   }
   /** Square root of the variance; the gradient is 0 where it is 0. Parameters as `variance`. */
   std(dim?: number | readonly number[] | VarianceOptions, options: VarianceOptions = {}): Tensor {
-    const variance = wide("std", this).variance(dim, options);
+    if (isOptions(dim)) return this.std(undefined, dim);
+    const { correction = 1, keepdim } = options;
+    const variance = spread("std", this, { dim, correction, keepdim });
     return apply(unary.rootOrZero, [variance], { p: 2 })[0]!.to(this.dtype);
   }
   /** log Σ exp(this), without overflow. */
@@ -153,7 +152,7 @@ export abstract class TensorReduce extends TensorPointwise {
     const last = at === this.ndim - 1;
     const x = last ? this : this.transpose(at, -1);
     const C = this.shape[at]!;
-    const [values, indices] = k <= C && (k > SCAN.k || k * C > SCAN.steps)
+    const [values, indices] = Number.isInteger(k) && k <= C && (k > SCAN.k || k * C > SCAN.steps)
       ? apply(sort, [x], { descending: largest }).map((t) => t.narrow(-1, 0, k))
       : apply(topk, [x], { k, largest });
     return last
@@ -257,6 +256,20 @@ function alongLast(op: Op<Record<never, never>>, x: TensorShape, dim: number): T
 
 function isOptions(dim: unknown): dim is VarianceOptions {
   return typeof dim === "object" && !Array.isArray(dim);
+}
+
+/** The variance in f32, for the method `name`. */
+function spread(
+  name: string,
+  tensor: TensorReduce,
+  options: { dim?: number | readonly number[]; correction: number; keepdim?: boolean },
+): Tensor {
+  const { dim, correction, keepdim } = options;
+  const x = wide(name, tensor);
+  const dims = normalizeDims(name, dim, tensor.ndim);
+  const count = dims.reduce((n, d) => n * tensor.shape[d]!, 1);
+  const squares = x.sub(x.mean(dims, { keepdim: true })).square().sum(dims, { keepdim });
+  return squares.div(Math.max(0, count - correction));
 }
 
 /** A float tensor as f32: f16 sums of squares overflow. */

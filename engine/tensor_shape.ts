@@ -1,6 +1,7 @@
 /** Methods that move elements: views where the layout allows, copies elsewhere. */
 
 import { apply } from "./apply.ts";
+import { checkWhole } from "./arguments.ts";
 import type { DType } from "./dtype.ts";
 import * as move from "./ops/movement.ts";
 import * as arrange from "./ops/rearrange.ts";
@@ -40,6 +41,14 @@ export abstract class TensorShape extends TensorBase {
     if (this.ndim === 0) return this.reshape(1);
     const a = normalizeDim("flatten", start, this.ndim);
     const b = normalizeDim("flatten", end, this.ndim);
+    if (a > b) {
+      throw new RangeError(
+        `Cannot flatten ${
+          show(this.shape)
+        } from dimension ${start} to ${end}: the start must not ` +
+          "be after the end",
+      );
+    }
     const middle = this.shape.slice(a, b + 1).reduce((n, s) => n * s, 1);
     return this.reshape([...this.shape.slice(0, a), middle, ...this.shape.slice(b + 1)]);
   }
@@ -71,8 +80,8 @@ export abstract class TensorShape extends TensorBase {
   }
   /** Every step-th index from start to before end along dim; negative bounds count from the end. */
   slice(dim: number, start = 0, end?: number, step = 1): Tensor {
-    const d = normalizeDim("slice", dim, this.ndim);
-    const size = this.shape[d] ?? 0;
+    const d = dimension("slice", dim, this);
+    const size = this.shape[d]!;
     const clip = (v: number) => Math.min(Math.max(v < 0 ? v + size : v, 0), size);
     const from = clip(start);
     return apply(move.slice, [this], {
@@ -82,17 +91,25 @@ export abstract class TensorShape extends TensorBase {
       step,
     })[0]!;
   }
-  /** `length` indices from `start` along dim. */
+  /** `length` indices from `start` along dim; a negative start counts from the end. */
   narrow(dim: number, start: number, length: number): Tensor {
-    const d = normalizeDim("narrow", dim, this.ndim);
-    return apply(move.slice, [this], { dim: d, start, end: start + length, step: 1 })[0]!;
+    const d = dimension("narrow", dim, this);
+    checkWhole("narrow", { start, length });
+    const size = this.shape[d]!;
+    const from = start < 0 && start >= -size ? start + size : start;
+    return apply(move.slice, [this], { dim: d, start: from, end: from + length, step: 1 })[0]!;
   }
-  /** One index along dim, without the dimension. */
+  /** One index along dim, without the dimension; a negative index counts from the end. */
   select(dim: number, index: number): Tensor {
-    const d = normalizeDim("select", dim, this.ndim);
-    const at = index < 0 ? index + this.shape[d]! : index;
-    const shape = this.shape.filter((_, i) => i !== d);
-    return this.narrow(d, at, 1).reshape(shape);
+    const d = dimension("select", dim, this);
+    const size = this.shape[d]!;
+    if (!Number.isInteger(index) || index < -size || index >= size) {
+      throw new RangeError(
+        `Cannot select index ${index} of dimension ${d} of ${show(this.shape)}: ` +
+          (size === 0 ? "it has none" : `it must be a whole number from ${-size} to ${size - 1}`),
+      );
+    }
+    return this.narrow(d, index, 1).reshape(this.shape.filter((_, i) => i !== d));
   }
   /** The whole tensor repeated so many times along each dimension; more sizes add dimensions in front. */
   repeat(...times: Sizes): Tensor {
@@ -111,16 +128,14 @@ export abstract class TensorShape extends TensorBase {
   }
   /** Parts of `size` along dim (the last may be smaller), or parts of the given sizes; views. */
   split(size: number | readonly number[], dim = 0): Tensor[] {
-    const d = normalizeDim("split", dim, this.ndim);
-    const total = this.shape[d] ?? 0;
-    if (typeof size === "number" && !(Number.isInteger(size) && size > 0)) {
-      throw new RangeError(`Cannot split into parts of ${size}: it must be a whole number > 0`);
-    }
+    const d = dimension("split", dim, this);
+    const total = this.shape[d]!;
+    checkWhole("split", { size }, typeof size === "number" ? 1 : 0);
     const parts = typeof size !== "number" ? size : Array.from(
       { length: Math.max(1, Math.ceil(total / size)) },
       (_, i) => Math.min(size, total - i * size),
     );
-    if (parts.reduce((n, s) => n + s, 0) !== total || parts.some((s) => s < 0)) {
+    if (parts.reduce((n, s) => n + s, 0) !== total) {
       throw new TypeError(
         `Cannot split ${show(this.shape)} into ${show(parts)} along dimension ${d}: the parts ` +
           `must sum to ${total}`,
@@ -131,16 +146,14 @@ export abstract class TensorShape extends TensorBase {
   }
   /** At most `count` parts of equal size along dim, the last one smaller if need be; views. */
   chunk(count: number, dim = 0): Tensor[] {
-    if (!Number.isInteger(count) || count < 1) {
-      throw new RangeError(`Cannot chunk into ${count} parts: it must be a whole number > 0`);
-    }
-    const d = normalizeDim("chunk", dim, this.ndim);
-    return this.split(Math.max(1, Math.ceil((this.shape[d] ?? 0) / count)), d);
+    checkWhole("chunk", { count }, 1);
+    const d = dimension("chunk", dim, this);
+    return this.split(Math.max(1, Math.ceil(this.shape[d]! / count)), d);
   }
   /** The tensors along dim, without the dimension; views. */
   unbind(dim = 0): Tensor[] {
-    const d = normalizeDim("unbind", dim, this.ndim);
-    return Array.from({ length: this.shape[d] ?? 0 }, (_, i) => this.select(d, i));
+    const d = dimension("unbind", dim, this);
+    return Array.from({ length: this.shape[d]! }, (_, i) => this.select(d, i));
   }
   /**
    * With elements added at both ends: [before, after] of the last dimension, then of the one before
@@ -229,6 +242,12 @@ export abstract class TensorShape extends TensorBase {
   to(dtype: DType): Tensor {
     return dtype === this.dtype ? this as unknown as Tensor : apply(cast, [this], { dtype })[0]!;
   }
+}
+
+/** `dim` counted from the front, of a tensor that has one. */
+function dimension(name: string, dim: number, { ndim }: TensorBase): number {
+  if (ndim > 0) return normalizeDim(name, dim, ndim);
+  throw new TypeError(`Cannot ${name} [], which has no dimension: unsqueeze it first`);
 }
 
 function sizes(list: Sizes): readonly number[] {

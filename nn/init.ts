@@ -4,6 +4,7 @@
  * Formulas and fans: https://docs.pytorch.org/docs/stable/nn.init.html
  */
 
+import { checkOneOf } from "../engine/arguments.ts";
 import { noGrad, type Tensor, tensor } from "../engine/mod.ts";
 import { fillNormal, fillUniform, hostNormals } from "../engine/random_fill.ts";
 
@@ -17,6 +18,17 @@ export type Nonlinearity =
   | "relu"
   | "leakyRelu"
   | "selu";
+
+const NONLINEARITIES: readonly Nonlinearity[] = [
+  "linear",
+  "conv1d",
+  "conv2d",
+  "sigmoid",
+  "tanh",
+  "relu",
+  "leakyRelu",
+  "selu",
+];
 
 /** Which fan keeps its variance: the forward pass's or the backward pass's. */
 export type FanMode = "fanIn" | "fanOut";
@@ -51,8 +63,10 @@ export function fans(t: Tensor): { fanIn: number; fanOut: number } {
  * Factor by which weights before a nonlinearity are larger than before none.
  *
  * @param slope Slope below 0, for `leakyRelu`.
+ * @throws {TypeError} If there is no such nonlinearity.
  */
 export function calculateGain(nonlinearity: Nonlinearity, slope = 0.01): number {
+  checkOneOf("calculate the gain", { nonlinearity }, NONLINEARITIES);
   switch (nonlinearity) {
     case "tanh":
       return 5 / 3;
@@ -182,6 +196,8 @@ export interface MxnetXavierOptions {
  */
 export function mxnetXavier(t: Tensor, options: MxnetXavierOptions = {}): Tensor {
   const { magnitude = 3, distribution = "uniform", factor = "avg" } = options;
+  checkOneOf("initialise", { distribution }, ["uniform", "normal"]);
+  checkOneOf("initialise", { factor }, ["avg", "in", "out"]);
   const { fanIn, fanOut } = fans(t);
   const divisor = { avg: (fanIn + fanOut) / 2, in: fanIn, out: fanOut }[factor];
   const scale = Math.sqrt(magnitude / divisor);
@@ -199,5 +215,6 @@ function xavierStd(t: Tensor, gain = 1): number {
 
 function kaimingStd(t: Tensor, options: KaimingOptions): number {
   const { a = 0, mode = "fanIn", nonlinearity = "leakyRelu" } = options;
+  checkOneOf("initialise", { mode }, ["fanIn", "fanOut"]);
   return calculateGain(nonlinearity, a) / Math.sqrt(fans(t)[mode]);
 }

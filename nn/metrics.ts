@@ -1,5 +1,6 @@
 /** @file Metrics that stay on the GPU: add them up over batches and read them once. */
 
+import { checkOneOf } from "../engine/arguments.ts";
 import { noGrad, type Tensor, zeros } from "../engine/mod.ts";
 
 export { averagePrecision, bleu, type BleuOptions, paddedCmap } from "./metrics_host.ts";
@@ -87,6 +88,7 @@ export function meanAbsoluteError(
 }
 
 function reduced(hits: Tensor, { reduction = "mean" }: AccuracyOptions): Tensor {
+  checkOneOf("take accuracy", { reduction }, ["mean", "sum"]);
   const counted = hits.to("f32");
   return reduction === "sum" ? counted.sum() : counted.mean();
 }

@@ -1,5 +1,6 @@
 /** Max pooling to a given output size. */
 
+import { checkWhole } from "../arguments.ts";
 import { DeviceArray, operand, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
@@ -37,9 +38,10 @@ export const adaptiveMaxPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
         `Cannot adaptiveMaxPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] floats`,
       );
     }
-    if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
+    checkWhole("adaptiveMaxPool2d", { size }, 1);
+    if (x!.shape[2] === 0 || x!.shape[3] === 0) {
       throw new RangeError(
-        `Cannot adaptiveMaxPool2d ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
+        `Cannot adaptiveMaxPool2d ${show(x!.shape)} to ${show(size)}: it has no elements there`,
       );
     }
     return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];

@@ -1,5 +1,6 @@
 /** MultiBox detection and non-maximum suppression with MXNet's semantics. */
 
+import { checkOneOf } from "../arguments.ts";
 import { DeviceArray } from "../array.ts";
 import {
   arrangeKernel,
@@ -235,7 +236,8 @@ export const boxNms: Op<NmsAttrs> = defineOp<NmsAttrs>({
   // Rounding can move an overlap over a threshold, or swap two scores.
   discontinuous: () => true,
   check([x], attrs) {
-    const { coordStart, scoreIndex, idIndex } = attrs;
+    const { coordStart, scoreIndex, idIndex, inFormat, outFormat } = attrs;
+    checkOneOf("nms", { inFormat, outFormat }, ["corner", "center"]);
     const k = x!.shape.at(-1) ?? 0;
     if (!isFloat(x!.dtype) || x!.shape.length < 2) {
       throw new TypeError(

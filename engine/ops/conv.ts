@@ -1,5 +1,6 @@
 /** Two-dimensional convolution of NCHW tensors and its gradients. */
 
+import { checkWhole } from "../arguments.ts";
 import type { Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { defineOp, type HostArray, type Op, run, type Sample } from "../op.ts";
@@ -86,13 +87,7 @@ export function checkConv(
       ["dilation", attrs.dilation, 1],
     ] as const
   ) {
-    if (pair.some((v) => !Number.isInteger(v) || v < least)) {
-      throw new RangeError(
-        `Cannot ${name} with ${option} ${
-          show(pair)
-        }: it must be whole numbers of at least ${least}`,
-      );
-    }
+    checkWhole(name, { [option]: pair }, least);
   }
 }
 

@@ -1,5 +1,6 @@
 /** Activations that other ops apply to what they store, so that it is not read and written once more. */
 
+import { checkOneOf } from "../arguments.ts";
 import type { DeviceArray } from "../array.ts";
 import type { Epilogue } from "../kernels/epilogue.ts";
 import { pointwise, pointwiseInto } from "./launch_pointwise.ts";
@@ -46,10 +47,7 @@ export function checkActivation(
   activation: string | undefined,
   allowed: readonly Activation[] = ACTIVATIONS,
 ): void {
-  if (activation === undefined || (allowed as readonly string[]).includes(activation)) return;
-  throw new TypeError(
-    `Cannot ${op} with activation ${JSON.stringify(activation)}: it must be ${allowed.join(", ")}`,
-  );
+  checkOneOf(op, { activation }, allowed);
 }
 
 const EPILOGUES: ReadonlyMap<Activation, Epilogue> = new Map(

@@ -1,5 +1,6 @@
 /** Images read at given positions, with gradients of both. */
 
+import { checkOneOf } from "../arguments.ts";
 import { DeviceArray, operand, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
@@ -66,7 +67,9 @@ function launch(
 export const gridSample: Op<GridSampleAttrs> = defineOp<GridSampleAttrs>({
   name: "gridSample",
   discontinuous: ({ mode }) => mode === "nearest",
-  check([x, grid]) {
+  check([x, grid], { mode, padding }) {
+    checkOneOf("gridSample", { mode }, ["nearest", "bilinear"]);
+    checkOneOf("gridSample", { padding }, ["zeros", "border"]);
     const fits = x!.shape.length === 4 && grid!.shape.length === 4 &&
       x!.shape[0] === grid!.shape[0] && grid!.shape[3] === 2;
     if (!isFloat(x!.dtype) || grid!.dtype !== x!.dtype || !fits) {

@@ -1,5 +1,6 @@
 /** Ops on batches of images: bytes to floats, resizing, affine warps. */
 
+import { checkOneOf, checkWhole } from "../arguments.ts";
 import { DeviceArray, operand, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
@@ -91,6 +92,8 @@ export interface InterpolateAttrs {
   readonly alignCorners?: boolean;
 }
 
+const SAMPLINGS: readonly Sampling[] = ["nearest", "bilinear"];
+
 function requireImages(name: string, x: Spec): void {
   if (!isFloat(x.dtype) || x.shape.length !== 4) {
     throw new TypeError(
@@ -128,14 +131,19 @@ function resizeParams(x: Spec, { size: [OH, OW], antialias, alignCorners }: Inte
 export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   name: "interpolate",
   discontinuous: ({ mode }) => mode === "nearest",
-  check([x], { size, mode, alignCorners }) {
+  check([x], { size, mode, antialias, alignCorners }) {
+    checkOneOf("interpolate", { mode }, SAMPLINGS);
     requireImages("interpolate", x!);
+    if (antialias && mode === "nearest") {
+      throw new TypeError("Cannot interpolate nearest with antialias: it is for bilinear only");
+    }
     if (alignCorners && mode === "nearest") {
       throw new TypeError("Cannot interpolate nearest with alignCorners: it is for bilinear only");
     }
-    if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
+    checkWhole("interpolate", { size }, 1);
+    if (x!.shape[2] === 0 || x!.shape[3] === 0) {
       throw new RangeError(
-        `Cannot interpolate ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
+        `Cannot interpolate ${show(x!.shape)} to ${show(size)}: it has no pixels`,
       );
     }
     return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];
@@ -239,7 +247,8 @@ export interface WarpAttrs {
 export const warpAffine: Op<WarpAttrs> = defineOp<WarpAttrs>({
   name: "warpAffine",
   discontinuous: ({ mode }) => mode === "nearest",
-  check([x, m]) {
+  check([x, m], { mode }) {
+    checkOneOf("warpAffine", { mode }, SAMPLINGS);
     requireImages("warpAffine", x!);
     if (
       m!.dtype !== "f32" || m!.shape.length !== 3 || m!.shape[0] !== x!.shape[0] ||

@@ -1,5 +1,6 @@
 /** Ops that change each image of a batch by numbers of its own; what augmentations are made of. */
 
+import { checkWhole } from "../arguments.ts";
 import { DeviceArray, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import {
@@ -48,9 +49,7 @@ export const cropResize: Op<{ size: Size }> = defineOp<{ size: Size }>({
   name: "cropResize",
   check([x, crops], { size }) {
     requireBatch("cropResize", x!, crops!, (N) => [N, 4]);
-    if (size.some((s) => !Number.isInteger(s) || s < 1)) {
-      throw new RangeError(`Cannot cropResize to ${show(size)}: sizes must be at least 1`);
-    }
+    checkWhole("cropResize", { size }, 1);
     return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];
   },
   forward(_ctx, [x, crops], { size: [OH, OW] }, [out]) {

@@ -1,5 +1,6 @@
 /** Whole rows picked and added by index: embedding, indexSelect, indexAdd; and one-hot rows. */
 
+import { checkDtype } from "../arguments.ts";
 import { DeviceArray, type Spec } from "../array.ts";
 import type { DType } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
@@ -194,6 +195,7 @@ export const oneHot: Op<OneHotAttrs> = defineOp<OneHotAttrs>({
   name: "oneHot",
   check([index], { classes, dtype }) {
     requireIndex("oneHot", index!);
+    checkDtype("oneHot", dtype);
     if (!Number.isInteger(classes) || classes < 1) {
       throw new RangeError(`Cannot oneHot ${classes} classes: it must be a whole number above 0`);
     }

@@ -1,5 +1,6 @@
 /** Ops that move elements without computing: views where the layout allows, copies elsewhere. */
 
+import { checkWhole } from "../arguments.ts";
 import { DeviceArray } from "../array.ts";
 import { DTYPES } from "../dtype.ts";
 import { defineOp, type HostArray, type Op } from "../op.ts";
@@ -123,11 +124,8 @@ export const slice: Op<SliceAttrs> = defineOp<SliceAttrs>({
   name: "slice",
   check([x], { dim, start, end, step }) {
     const size = x!.shape[dim]!;
-    if (!Number.isInteger(step) || step < 1) {
-      throw new RangeError(
-        `Cannot slice with step ${step}: it must be a whole number of at least 1`,
-      );
-    }
+    checkWhole("slice", { step }, 1);
+    checkWhole("slice", { start, end });
     if (start < 0 || end < start || end > size) {
       throw new RangeError(
         `Cannot slice dimension ${dim} of ${show(x!.shape)} from ${start} to ${end}: ` +
@@ -187,6 +185,9 @@ export const cat: Op<{ dim: number }> = defineOp<{ dim: number }>({
   check(inputs, { dim }) {
     const first = inputs[0];
     if (!first) throw new TypeError("Cannot cat nothing: give at least one tensor");
+    if (first.shape.length === 0) {
+      throw new TypeError("Cannot cat [], which has no dimension: use stack");
+    }
     let total = 0;
     for (const x of inputs) {
       const like = x.shape.map((s, d) => d === dim ? first.shape[d]! : s);

@@ -1,5 +1,6 @@
 /** Pooling of NCHW tensors: largest, mean, and mean to a given output size. */
 
+import { checkWhole } from "../arguments.ts";
 import { DeviceArray, operand, type Spec } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
@@ -47,6 +48,9 @@ function checkPool(name: string, x: Spec, attrs: PoolAttrs): Spec {
   if (x.shape.length !== 4) {
     throw new TypeError(`Cannot ${name} ${show(x.shape)}: it must be [N, C, H, W]`);
   }
+  const { kernel, stride, padding, dilation } = attrs;
+  checkWhole(name, { kernel, stride, dilation }, 1);
+  checkWhole(name, { padding }, 0);
   for (const d of [0, 1] as const) {
     if (attrs.padding[d] > attrs.kernel[d] / 2) {
       throw new RangeError(
@@ -258,9 +262,10 @@ export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
         `Cannot adaptiveAvgPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] floats`,
       );
     }
-    if (size.some((s) => !Number.isInteger(s) || s < 1) || x!.shape[2] === 0 || x!.shape[3] === 0) {
+    checkWhole("adaptiveAvgPool2d", { size }, 1);
+    if (x!.shape[2] === 0 || x!.shape[3] === 0) {
       throw new RangeError(
-        `Cannot adaptiveAvgPool2d ${show(x!.shape)} to ${show(size)}: sizes must be at least 1`,
+        `Cannot adaptiveAvgPool2d ${show(x!.shape)} to ${show(size)}: it has no elements there`,
       );
     }
     return [{ shape: [x!.shape[0]!, x!.shape[1]!, ...size], dtype: x!.dtype }];

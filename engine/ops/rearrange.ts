@@ -1,5 +1,6 @@
 /** Ops that reverse, rotate, pad and mask: each output element is one input element or a constant. */
 
+import { checkWhole } from "../arguments.ts";
 import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { linearGrid } from "../kernels/kernel.ts";
@@ -207,9 +208,7 @@ function triangle(lower: boolean): Op<TriangleAttrs> {
       if (x!.shape.length < 2) {
         throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs at least two dimensions`);
       }
-      if (!Number.isInteger(diagonal)) {
-        throw new RangeError(`Cannot ${name} at diagonal ${diagonal}: it must be a whole number`);
-      }
+      checkWhole(name, { diagonal });
       return [{ shape: x!.shape, dtype: x!.dtype }];
     },
     forward: (_ctx, [x], { diagonal }) => [masked(x!, diagonal)],
@@ -265,6 +264,7 @@ function diagonalOf(shape: readonly number[], { offset, dim1, dim2 }: DiagonalAt
       `Cannot take the diagonal of ${show(shape)} along ${dim1} and ${dim2}: name two dimensions`,
     );
   }
+  checkWhole("take the diagonal", { offset });
   const [down, right] = [Math.max(-offset, 0), Math.max(offset, 0)];
   const length = Math.max(0, Math.min(shape[a]! - down, shape[b]! - right));
   const rest = shape.map((_, d) => d).filter((d) => d !== a && d !== b);

@@ -1,5 +1,6 @@
 /** Conversion between dtypes, and choice by a condition. */
 
+import { checkDtype } from "../arguments.ts";
 import type { DeviceArray, Spec } from "../array.ts";
 import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
 import { defineOp, type Op } from "../op.ts";
@@ -10,7 +11,10 @@ import { copyOf, pointwise, type PointwiseArgument } from "./launch_pointwise.ts
 /** Conversion to another dtype; the gradient is converted back. */
 export const cast: Op<{ dtype: DType }> = defineOp<{ dtype: DType }>({
   name: "to",
-  check: ([x], { dtype }) => [{ shape: x!.shape, dtype }],
+  check([x], { dtype }) {
+    checkDtype("convert", dtype);
+    return [{ shape: x!.shape, dtype }];
+  },
   forward: (_ctx, [x], { dtype }) => [copyOf(x!, dtype)],
   backward: (
     ctx,

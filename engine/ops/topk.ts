@@ -22,7 +22,10 @@ export const topk: Op<TopkAttrs> = defineOp<TopkAttrs>({
   check([x], { k }) {
     const C = x!.shape.at(-1) ?? 0;
     if (!Number.isInteger(k) || k < 1 || k > C) {
-      throw new RangeError(`Cannot take the top ${k} of ${show(x!.shape)}: k must be 1 to ${C}`);
+      throw new RangeError(
+        `Cannot take the top ${k} of ${show(x!.shape)}: k must be a whole number ` +
+          `from 1 to ${C}`,
+      );
     }
     const shape = [...x!.shape.slice(0, -1), k];
     return [{ shape, dtype: x!.dtype }, { shape, dtype: "i32" }];

@@ -1,5 +1,6 @@
 /** @file Checks of the numbers layers are made with. */
 
+import { checkPair as checkPairKind, checkWhole } from "../../engine/arguments.ts";
 import type { Pair } from "../../engine/mod.ts";
 
 /**
@@ -8,33 +9,24 @@ import type { Pair } from "../../engine/mod.ts";
  * @throws {RangeError} Naming the layer and the first that is not.
  */
 export function checkSizes(layer: string, sizes: Readonly<Record<string, number>>): void {
-  for (const [name, size] of Object.entries(sizes)) {
-    if (!Number.isInteger(size) || size < 1) {
-      throw new RangeError(
-        `Cannot make ${layer} with ${name} ${size}: it must be a whole number of at least 1`,
-      );
-    }
-  }
+  checkWhole(`make ${layer}`, sizes, 1);
 }
 
 /**
  * [height, width] of a pair of whole numbers of at least `min`.
  *
  * @throws {RangeError} Naming the layer and the option if they are not.
+ * @throws {TypeError} If it is neither a number nor two.
  */
 export function checkPair(
   layer: string,
   pair: Pair,
-  options: { name: string; min: number },
+  options: { name: string; min: number; example?: string },
 ): readonly [number, number] {
+  checkPairKind(`make ${layer}`, { [options.name]: pair }, options.example);
   const [height, width] = typeof pair === "number" ? [pair, pair] : pair;
   for (const size of [height, width]) {
-    if (!Number.isInteger(size) || size < options.min) {
-      throw new RangeError(
-        `Cannot make ${layer} with ${options.name} ${size}: it must be a whole number of at least ` +
-          options.min,
-      );
-    }
+    checkWhole(`make ${layer}`, { [options.name]: size }, options.min);
   }
   return [height, width];
 }

@@ -123,6 +123,12 @@ export class MultiheadAttention extends Module {
   ): { output: Tensor; weights: Tensor } {
     const { key = query, attnMask, keyPaddingMask, isCausal } = options;
     const value = options.value ?? key;
+    if (keyPaddingMask && keyPaddingMask.dtype !== "bool") {
+      throw new TypeError(
+        `Cannot attend with a keyPaddingMask of dtype ${keyPaddingMask.dtype}: it must be bool, true ` +
+          "for keys that no query may see; attnMask takes floats",
+      );
+    }
     const { embedDim: E, kdim, vdim, batchFirst } = this;
     const given = [["queries", query, E], ["keys", key, kdim], ["values", value, vdim]] as const;
     for (const [what, t, size] of given) {

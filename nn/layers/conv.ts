@@ -1,5 +1,6 @@
 /** @file Convolution layers. */
 
+import { checkOptions, noneIfValid } from "../../engine/arguments.ts";
 import {
   conv2d,
   type OutputActivation,
@@ -20,8 +21,11 @@ export interface Conv2dOptions {
   kernelSize: Pair;
   /** Steps of the window. Default 1. */
   stride?: Pair;
-  /** Zeros around the input, on both sides or on each, or "same" (stride 1 only). Default 0. */
-  padding?: Pair | Sides | "same";
+  /**
+   * Zeros around the input, on both sides or on each, or "same" (stride 1 only), or "valid" for none.
+   * Default 0.
+   */
+  padding?: Pair | Sides | "same" | "valid";
   /** Steps between the elements of the window. Default 1. */
   dilation?: Pair;
   /** Groups of channels convolved apart. Default 1. */
@@ -69,6 +73,7 @@ export class Conv2d extends Module {
   /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
   constructor(inChannels: number, outChannels: number, options: Conv2dOptions) {
     super();
+    checkOptions("make Conv2d", options, "new nn.Conv2d(3, 8, { kernelSize: 3 })");
     const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
     checkSizes("Conv2d", { inChannels, outChannels, groups });
     if (inChannels % groups !== 0 || outChannels % groups !== 0) {
@@ -117,7 +122,8 @@ export class Conv2d extends Module {
   }
 }
 
-function checkPadding(padding: Pair | Sides | "same"): Conv2d["padding"] {
+function checkPadding(given: Pair | Sides | "same" | "valid"): Conv2d["padding"] {
+  const padding = noneIfValid("make Conv2d", given);
   if (padding === "same") return padding;
   if (typeof padding === "number" || !("top" in padding)) {
     return checkPair("Conv2d", padding, { name: "padding", min: 0 });

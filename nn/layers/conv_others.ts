@@ -1,5 +1,6 @@
 /** @file One-dimensional and transposed convolution layers. */
 
+import { checkOptions, noneIfValid } from "../../engine/arguments.ts";
 import { conv1d, convTranspose2d, type Pair, type Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
@@ -13,8 +14,8 @@ export interface Conv1dLayerOptions {
   kernelSize: number;
   /** Steps of the window. Default 1. */
   stride?: number;
-  /** Zeros on both sides, or [before, after], or "same" (stride 1 only). Default 0. */
-  padding?: Pair | "same";
+  /** Zeros on both sides, or [before, after], or "same" (stride 1 only), or "valid" for none. Default 0. */
+  padding?: Pair | "same" | "valid";
   /** Steps between the elements of the window. Default 1. */
   dilation?: number;
   /** Groups of channels convolved apart. Default 1. */
@@ -63,7 +64,9 @@ export class Conv1d extends Module {
   /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
   constructor(inChannels: number, outChannels: number, options: Conv1dLayerOptions) {
     super();
-    const { kernelSize, stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+    checkOptions("make Conv1d", options, "new nn.Conv1d(4, 8, { kernelSize: 3 })");
+    const { kernelSize, stride = 1, dilation = 1, groups = 1 } = options;
+    const padding = noneIfValid("make Conv1d", options.padding ?? 0);
     checkGroups("Conv1d", inChannels, outChannels, groups);
     checkSizes("Conv1d", { kernelSize, stride, dilation });
     if (padding !== "same") checkPair("Conv1d", padding, { name: "padding", min: 0 });
@@ -152,8 +155,9 @@ export class ConvTranspose2d extends Module {
   /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
   constructor(inChannels: number, outChannels: number, options: ConvTranspose2dOptions) {
     super();
-    const { stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 } = options;
     const name = "ConvTranspose2d";
+    checkOptions(`make ${name}`, options, `new nn.${name}(3, 8, { kernelSize: 3 })`);
+    const { stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 } = options;
     checkGroups(name, inChannels, outChannels, groups);
     this.inChannels = inChannels;
     this.outChannels = outChannels;

@@ -1,5 +1,6 @@
 /** @file y = x · Wᵀ + b. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { OutputActivation, Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonBool } from "../module_text.ts";
@@ -39,6 +40,7 @@ export class Linear extends Module {
   /** @throws {RangeError} If a size is not a whole number of at least 1. */
   constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
+    checkOptions("make Linear", options, "new nn.Linear(8, 2, { bias: false })");
     checkSizes("Linear", { inFeatures, outFeatures });
     this.inFeatures = inFeatures;
     this.outFeatures = outFeatures;

@@ -1,5 +1,6 @@
 /** @file A layer for each loss. */
 
+import { checkOneOf } from "../../engine/arguments.ts";
 import * as engine from "../../engine/mod.ts";
 import type { Reduction, Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
@@ -12,12 +13,7 @@ export abstract class Loss extends Module {
   /** @throws {TypeError} If the reduction is not mean, sum or none. */
   constructor(reduction: Reduction = "mean") {
     super();
-    if (!["mean", "sum", "none"].includes(reduction)) {
-      throw new TypeError(
-        `Cannot make ${this.constructor.name} with reduction ${reduction}: it must be mean, sum or ` +
-          "none",
-      );
-    }
+    checkOneOf(`make ${this.constructor.name}`, { reduction }, ["mean", "sum", "none"]);
     this.reduction = reduction;
   }
 
@@ -195,6 +191,8 @@ export class KLDivLoss extends Module {
   /** @param options As of `klDiv`. */
   constructor(options: engine.KlDivOptions = {}) {
     super();
+    const { reduction } = options;
+    checkOneOf("make KLDivLoss", { reduction }, ["mean", "sum", "none", "batchmean"]);
     this.#options = { ...options };
   }
   /** Log probabilities and probabilities of one shape. */

@@ -1,5 +1,6 @@
 /** @file Pooling layers. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   adaptiveAvgPool2d,
   avgPool2d,
@@ -55,8 +56,10 @@ export class MaxPool2d extends Module {
   /** @throws {RangeError} If a size is out of range. */
   constructor(kernelSize: Pair, options: MaxPool2dOptions = {}) {
     super();
+    checkOptions("make MaxPool2d", options, "new nn.MaxPool2d(3, { stride: 2 })");
     const { stride = kernelSize, padding = 0, dilation = 1, ceilMode = false } = options;
-    checkPair("MaxPool2d", kernelSize, { name: "kernelSize", min: 1 });
+    const example = "new nn.MaxPool2d(2)";
+    checkPair("MaxPool2d", kernelSize, { name: "kernelSize", min: 1, example });
     checkPair("MaxPool2d", stride, { name: "stride", min: 1 });
     checkPair("MaxPool2d", padding, { name: "padding", min: 0 });
     checkPair("MaxPool2d", dilation, { name: "dilation", min: 1 });
@@ -99,8 +102,10 @@ export class AvgPool2d extends Module {
   /** @throws {RangeError} If a size is out of range. */
   constructor(kernelSize: Pair, options: AvgPool2dOptions = {}) {
     super();
+    checkOptions("make AvgPool2d", options, "new nn.AvgPool2d(3, { stride: 2 })");
     const { stride = kernelSize, padding = 0, ceilMode = false } = options;
-    checkPair("AvgPool2d", kernelSize, { name: "kernelSize", min: 1 });
+    const example = "new nn.AvgPool2d(2)";
+    checkPair("AvgPool2d", kernelSize, { name: "kernelSize", min: 1, example });
     checkPair("AvgPool2d", stride, { name: "stride", min: 1 });
     checkPair("AvgPool2d", padding, { name: "padding", min: 0 });
     this.kernelSize = kernelSize;

@@ -1,5 +1,6 @@
 /** @file Recurrent nets over whole sequences. */
 
+import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import {
   cat,
   dropout,
@@ -93,9 +94,10 @@ export abstract class RecurrentBase extends Module {
     options: RecurrentOptions,
   ) {
     super();
+    const name = this.constructor.name;
+    checkOptions(`make ${name}`, options, `new nn.${name}(8, 16, { numLayers: 2 })`);
     const { numLayers = 1, bias = true, batchFirst = false, bidirectional = false } = options;
     const { inputSize, hiddenSize } = sizes;
-    const name = this.constructor.name;
     checkSizes(name, { inputSize, hiddenSize, numLayers });
     this.inputSize = inputSize;
     this.hiddenSize = hiddenSize;
@@ -292,7 +294,9 @@ export class GRU extends RecurrentBase {
 export class RNN extends RecurrentBase {
   /** @throws {RangeError} If a size is not a whole number of at least 1, or dropout not in [0, 1). */
   constructor(inputSize: number, hiddenSize: number, options: RNNOptions = {}) {
-    super(options.nonlinearity ?? "tanh", { inputSize, hiddenSize }, options);
+    const { nonlinearity = "tanh" } = options;
+    checkOneOf("make RNN", { nonlinearity }, ["tanh", "relu"]);
+    super(nonlinearity, { inputSize, hiddenSize }, options);
   }
 
   /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst. */

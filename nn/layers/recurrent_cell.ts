@@ -1,5 +1,6 @@
 /** @file Single steps of recurrent nets, for loops of one's own. */
 
+import { checkOneOf } from "../../engine/arguments.ts";
 import { type RecurrentCell, recurrentLayer, type Tensor, zeros } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
@@ -134,7 +135,9 @@ export class GRUCell extends RecurrentCellBase {
 export class RNNCell extends RecurrentCellBase {
   /** @throws {RangeError} If a size is not a whole number of at least 1. */
   constructor(inputSize: number, hiddenSize: number, options: RNNCellOptions = {}) {
-    super(options.nonlinearity ?? "tanh", { inputSize, hiddenSize }, options);
+    const { nonlinearity = "tanh" } = options;
+    checkOneOf("make RNNCell", { nonlinearity }, ["tanh", "relu"]);
+    super(nonlinearity, { inputSize, hiddenSize }, options);
   }
 
   /** x [N, inputSize], h [N, hiddenSize] (default zeros) → the next h. */

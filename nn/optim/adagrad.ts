@@ -1,5 +1,6 @@
 /** @file Adagrad. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { AdaptiveRule } from "../../engine/mod.ts";
 import { AdaptiveOptimizer } from "./adaptive.ts";
 import { checkNotNegative, type ParamInput } from "./optimizer.ts";
@@ -34,6 +35,7 @@ export class Adagrad extends AdaptiveOptimizer<AdagradOptions> {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(params: ParamInput<AdagradOptions>, options: Partial<AdagradOptions> = {}) {
+    checkOptions("make Adagrad", options, "new Adagrad(params, { lr: 0.01 })");
     const { lr = 1e-2, lrDecay = 0, weightDecay = 0, initialAccumulatorValue = 0, eps = 1e-10 } =
       options;
     super(params, { lr, lrDecay, weightDecay, initialAccumulatorValue, eps });

@@ -1,5 +1,6 @@
 /** @file Adam and AdamW. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { AdaptiveRule } from "../../engine/mod.ts";
 import { AdaptiveOptimizer } from "./adaptive.ts";
 import { checkNotNegative, type ParamInput } from "./optimizer.ts";
@@ -89,6 +90,7 @@ export class Adam extends AdamBase {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(params: ParamInput<AdamOptions>, options: Partial<AdamOptions> = {}) {
+    checkOptions("make Adam", options, "new Adam(params, { lr: 1e-3 })");
     super(params, withDefaults(options, 0));
   }
 }
@@ -108,6 +110,7 @@ export class AdamW extends AdamBase {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(params: ParamInput<AdamOptions>, options: Partial<AdamOptions> = {}) {
+    checkOptions("make AdamW", options, "new AdamW(params, { lr: 1e-3 })");
     super(params, withDefaults(options, 1e-2));
   }
 }

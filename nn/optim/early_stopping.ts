@@ -1,5 +1,7 @@
 /** @file When to stop. */
 
+import { checkOneOf, checkWhole } from "../../engine/arguments.ts";
+
 /** Options of {@linkcode EarlyStopping}. */
 export interface EarlyStoppingOptions {
   /** Steps without a better number after which to stop. */
@@ -41,11 +43,8 @@ export class EarlyStopping {
   /** @throws {RangeError} If patience is not a whole number of at least 1, or minDelta is below 0. */
   constructor(options: EarlyStoppingOptions) {
     const { patience, mode = "min", minDelta = 0 } = options;
-    if (!Number.isInteger(patience) || patience < 1) {
-      throw new RangeError(
-        `Cannot stop early with patience ${patience}: it must be a whole number of at least 1`,
-      );
-    }
+    checkOneOf("stop early", { mode }, ["min", "max"]);
+    checkWhole("stop early", { patience }, 1);
     if (!(minDelta >= 0)) {
       throw new RangeError(`Cannot stop early with minDelta ${minDelta}: it must be at least 0`);
     }

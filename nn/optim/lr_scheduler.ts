@@ -5,6 +5,7 @@
  * https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate
  */
 
+import { checkWhole } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** What a rule knows of a group. */
@@ -92,7 +93,7 @@ export class StepLR extends LRScheduler {
   /** @throws {RangeError} If stepSize is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { stepSize: number; gamma?: number }) {
     const { stepSize, gamma = 0.1 } = options;
-    checkWhole("StepLR", { stepSize });
+    checkWhole("use StepLR", { stepSize }, 1);
     super(optimizer, ({ epoch, lr }) => epoch > 0 && epoch % stepSize === 0 ? lr * gamma : lr);
   }
 }
@@ -131,7 +132,7 @@ export class CosineAnnealingLR extends LRScheduler {
   /** @throws {RangeError} If tMax is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { tMax: number; etaMin?: number }) {
     const { tMax, etaMin = 0 } = options;
-    checkWhole("CosineAnnealingLR", { tMax });
+    checkWhole("use CosineAnnealingLR", { tMax }, 1);
     const cosine = (epoch: number) => 1 + Math.cos(Math.PI * epoch / tMax);
     super(optimizer, ({ epoch, lr, base }) => {
       if (epoch === 0) return lr;
@@ -185,15 +186,5 @@ export class LambdaLR extends LRScheduler {
       const factor = typeof lrLambda === "function" ? lrLambda : lrLambda[group]!;
       return base * factor(epoch);
     });
-  }
-}
-
-function checkWhole(scheduler: string, options: Readonly<Record<string, number>>): void {
-  for (const [name, value] of Object.entries(options)) {
-    if (!Number.isInteger(value) || value < 1) {
-      throw new RangeError(
-        `Cannot use ${scheduler} with ${name} ${value}: it must be a whole number of at least 1`,
-      );
-    }
   }
 }

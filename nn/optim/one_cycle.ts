@@ -1,5 +1,6 @@
 /** @file One rise and fall of the learning rate over a whole training. */
 
+import { checkOneOf } from "../../engine/arguments.ts";
 import { LRScheduler } from "./lr_scheduler.ts";
 import type { BaseOptions, Optimizer, ParamGroup } from "./optimizer.ts";
 
@@ -50,6 +51,7 @@ export class OneCycleLR extends LRScheduler {
    */
   constructor(optimizer: Optimizer, options: OneCycleOptions) {
     const { totalSteps, pctStart = 0.3, annealStrategy = "cos", cycleMomentum = true } = options;
+    checkOneOf("use OneCycleLR", { annealStrategy }, ["cos", "linear"]);
     const groups = optimizer.paramGroups;
     const peaks = typeof options.maxLr === "number"
       ? groups.map(() => options.maxLr as number)

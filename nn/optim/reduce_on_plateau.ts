@@ -1,5 +1,6 @@
 /** @file Learning rates that fall when a number stops getting better. */
 
+import { checkOneOf } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** Options of {@linkcode ReduceLROnPlateau}. */
@@ -47,15 +48,17 @@ export class ReduceLROnPlateau {
   #state: ReduceLROnPlateauState;
 
   /**
-   * @throws {RangeError} If the factor is not below 1.
+   * @throws {RangeError} If the factor is not at least 0 and below 1.
    * @throws {TypeError} If there are not as many least learning rates as groups.
    */
   constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
     const { mode = "min", factor = 0.1, patience = 10, threshold = 1e-4 } = options;
     const { thresholdMode = "rel", cooldown = 0, minLr = 0, eps = 1e-8 } = options;
-    if (!(factor < 1)) {
+    checkOneOf("use ReduceLROnPlateau", { mode }, ["min", "max"]);
+    checkOneOf("use ReduceLROnPlateau", { thresholdMode }, ["rel", "abs"]);
+    if (!(factor >= 0 && factor < 1)) {
       throw new RangeError(
-        `Cannot use ReduceLROnPlateau with factor ${factor}: it must be below 1`,
+        `Cannot use ReduceLROnPlateau with factor ${factor}: it must be at least 0 and below 1`,
       );
     }
     const count = optimizer.paramGroups.length;

@@ -1,5 +1,6 @@
 /** @file RMSprop. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { AdaptiveRule } from "../../engine/mod.ts";
 import { AdaptiveOptimizer } from "./adaptive.ts";
 import { checkNotNegative, type ParamInput } from "./optimizer.ts";
@@ -41,6 +42,7 @@ export class RMSprop extends AdaptiveOptimizer<RMSpropOptions> {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(params: ParamInput<RMSpropOptions>, options: Partial<RMSpropOptions> = {}) {
+    checkOptions("make RMSprop", options, "new RMSprop(params, { lr: 0.01 })");
     const { lr = 1e-2, alpha = 0.99, eps = 1e-8, weightDecay = 0, momentum = 0, centered = false } =
       options;
     super(params, { lr, alpha, eps, weightDecay, momentum, centered });
@@ -49,6 +51,9 @@ export class RMSprop extends AdaptiveOptimizer<RMSpropOptions> {
   protected override check(options: RMSpropOptions): void {
     const { lr, alpha, eps, weightDecay, momentum } = options;
     checkNotNegative("RMSprop", { lr, alpha, eps, weightDecay, momentum });
+    if (alpha > 1) {
+      throw new RangeError(`Cannot use RMSprop with alpha ${alpha}: it must be 0 to 1`);
+    }
   }
   protected override rule({ centered, momentum }: RMSpropOptions): AdaptiveRule {
     return { name: "rmsprop", centered, momentum: momentum > 0 };

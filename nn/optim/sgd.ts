@@ -1,5 +1,6 @@
 /** @file Stochastic gradient descent. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { inModule, keep, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
@@ -57,6 +58,7 @@ export class SGD extends Optimizer<SGDOptions> {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(params: ParamInput<SGDOptions>, options: Partial<SGDOptions> = {}) {
+    checkOptions("make SGD", options, "new SGD(params, { lr: 0.1 })");
     const { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false } = options;
     super(params, { lr, momentum, dampening, weightDecay, nesterov });
   }

@@ -95,7 +95,7 @@ const CASES: [() => unknown, typeof Error, string][] = [
   [
     () => zeros([4]).topk(5),
     RangeError,
-    "Cannot take the top 5 of [4]: k must be 1 to 4",
+    "Cannot take the top 5 of [4]: k must be a whole number from 1 to 4",
   ],
   [
     () => ones([2]).where(zeros([2]), zeros([2])),

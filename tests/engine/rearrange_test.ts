@@ -66,12 +66,12 @@ Deno.test("split, chunk and unbind cut as PyTorch does", async () => {
   assertThrows(
     () => split(x, 0),
     RangeError,
-    "Cannot split into parts of 0: it must be a whole number > 0",
+    "Cannot split with size 0: it must be a whole number of at least 1",
   );
   assertThrows(
     () => chunk(x, 0),
     RangeError,
-    "Cannot chunk into 0 parts: it must be a whole number > 0",
+    "Cannot chunk with count 0: it must be a whole number of at least 1",
   );
 });
 

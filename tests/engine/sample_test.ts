@@ -101,5 +101,5 @@ Deno.test("adaptiveMaxPool2d takes the largest of overlapping windows", async ()
   // Windows of 2 x 2 that share the middle row and column.
   assertEquals([...values!], [5, 6, 7, 9]);
   assertEquals([...grad!], [0, 1, 0, 0, 0, 1, 1, 0, 1]);
-  assertThrows(() => adaptiveMaxPool2d(x, 0), RangeError, "sizes must be at least 1");
+  assertThrows(() => adaptiveMaxPool2d(x, 0), RangeError, "whole numbers of at least 1");
 });

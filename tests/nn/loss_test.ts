@@ -391,7 +391,7 @@ Deno.test("losses say what they cannot do", () => {
     assertThrows(
       () => new nn.MSELoss({ reduction: "max" as "mean" }),
       TypeError,
-      "Cannot make MSELoss with reduction max: it must be mean, sum or none",
+      'Cannot make MSELoss with reduction "max": it must be mean, sum or none',
     );
   });
 });

@@ -54,7 +54,11 @@ Deno.test("metrics throw for shapes that do not fit", () => {
   const { accuracy, topkAccuracy } = nn.metrics;
   assertThrows(() => accuracy(logits, target), TypeError, "logits [2, 3] and target [3]");
   assertThrows(() => topkAccuracy(two, two, { k: 1 }), TypeError, "must be [N, C] and [N]");
-  assertThrows(() => topkAccuracy(logits, two, { k: 4 }), RangeError, "k must be 1 to 3");
+  assertThrows(
+    () => topkAccuracy(logits, two, { k: 4 }),
+    RangeError,
+    "k must be a whole number from 1 to 3",
+  );
 });
 
 Deno.test("meanRecall() averages the recall of the classes that occur", async () => {

@@ -203,7 +203,7 @@ Deno.test("options that do not fit are refused", () => {
   assertThrows(
     () => conv2d(x, w, { activation: "silu" as "relu" }),
     TypeError,
-    'Cannot conv2d with activation "silu": it must be relu, sigmoid, tanh',
+    'Cannot conv2d with activation "silu": it must be relu, sigmoid or tanh',
   );
   assertThrows(
     () => x.flatten(1).linear(zeros([2, 48]), undefined, { activation: "swish" as "relu" }),
