@@ -88,10 +88,13 @@ fn finish(a: ${accumulator}) -> ${out} {
   let second = t - first * size;
   let o = select(first, second, by_column);
   let share = select(second, first, by_column);
-  var at = (o / p.inner) * p.length * p.inner + o % p.inner + share * p.inner;
-  let step = p.splits * p.inner;
+  // A column's share is rows one after the other: far apart they would lie in pages of their own.
+  let rows = (p.length + p.splits - 1u) / p.splits;
+  let row = select(share, min(share * rows, p.length), by_column);
+  var at = ((o / p.inner) * p.length + row) * p.inner + o % p.inner;
+  let step = select(p.splits, 1u, by_column) * p.inner;
   ${parts.map((part) => `var a_${part} = ${accumulator}(${spec.init});`).join("\n  ")}
-  var left = (p.length - share + p.splits - 1u) / p.splits;
+  var left = select((p.length - share + p.splits - 1u) / p.splits, min(rows, p.length - row), by_column);
   while (left >= ${unroll}u) {
 ${Array(unroll).fill(`    ${turn}`).join("\n")}
     left -= ${unroll}u;
