@@ -1,7 +1,8 @@
 /**
  * @file `deno task test:mutation`: plants faults in the kernels, one at a time, and counts how many the
  * tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults;
- * `--part=1/2` takes every second kernel from the first on, so that two processes share the work.
+ * `--part=1/2` takes every second kernel from the first on, so that two processes share the work;
+ * `--cases=WORD` collects only the cases whose names hold the word, which is quicker and proves less.
  *
  * A kernel's faults are tried on the cases that run it; see `cases.ts`. A fault whose text does not
  * compile is no fault and is not counted, nor is one that changes no result; see `EQUIVALENT`. Ends
@@ -134,8 +135,12 @@ async function main(): Promise<number> {
   // What a faulty kernel writes may be another's bounds.
   const { pipelines } = gpu(), { get } = pipelines;
   pipelines.get = (k) => get.call(pipelines, ending(k));
-  const used = await usedKernels([...await opCases(), ...await testCases()]);
-  for (const variant of unreached([...used.keys()])) console.log(`not reached: ${variant}`);
+  const word = Deno.args.find((a) => a.startsWith("--cases="))?.slice("--cases=".length) ?? "";
+  const cases = [...await opCases(), ...await testCases()].filter((c) => c.name.includes(word));
+  const used = await usedKernels(cases);
+  if (word === "") {
+    for (const variant of unreached([...used.keys()])) console.log(`not reached: ${variant}`);
+  }
   const names = ofPart(
     families(used.keys()).filter((n) => words.length === 0 || words.some((w) => n.includes(w))),
   );
