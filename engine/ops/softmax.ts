@@ -96,6 +96,15 @@ function define(log: boolean): Op<Record<never, never>> {
       },
       // The largest is last: without it in the maximum the exponentials overflow.
       { inputs: [{ shape: [1, 5], values: [0, 1, -1, 2, 300] }], attrs: {}, grad: false },
+      // So is it in each layout of a long row.
+      ...[67, 132, 513, 2052].map((length) => ({
+        inputs: [{
+          shape: [1, length],
+          values: Array.from({ length }, (_, i) => i === length - 1 ? 300 : i % 3),
+        }],
+        attrs: {},
+        grad: false,
+      })),
       // The last of a long row is a tenth of the sum.
       ...[513, 2052].map((length) => ({
         inputs: [{

@@ -5,8 +5,12 @@ import type { Kernel } from "../../engine/kernels/kernel.ts";
 /** A kernel's text with one fault. */
 export interface Fault {
   readonly what: string;
+  /** Which slip at which place: the same in the texts that one kernel has for several dtypes. */
+  readonly slip: string;
   readonly code: string;
 }
+
+type Planted = Omit<Fault, "slip">;
 
 /** A part of the text, from `start` up to `end`. */
 interface Span {
@@ -45,7 +49,7 @@ function ends<T>(list: readonly T[]): T[] {
 }
 
 /** Stored values 1 % too large; whole numbers, which may be the bits of floats, far off. */
-function* scaledStores(code: string): Generator<Fault> {
+function* scaledStores(code: string): Generator<Planted> {
   for (const [name, { type, written }] of buffersOf(code)) {
     if (!written) continue;
     const sites: Span[] = [];
@@ -71,7 +75,7 @@ function* scaledStores(code: string): Generator<Fault> {
 }
 
 /** Atomics that change nothing. */
-function* idleAtomics(code: string): Generator<Fault> {
+function* idleAtomics(code: string): Generator<Planted> {
   for (const m of ends([...code.matchAll(/\batomic(Add|Max|Or)\((&[^,]+), ([^;]+)\);/g)])) {
     const wrong = `atomic${m[1]}(${m[2]}, (${m[3]}) * 0);`;
     yield {
@@ -82,7 +86,7 @@ function* idleAtomics(code: string): Generator<Fault> {
 }
 
 /** Bounds that end one early: the last element is left out. */
-function* shortBounds(code: string): Generator<Fault> {
+function* shortBounds(code: string): Generator<Planted> {
   const forms = [
     [/\bif \((\w+) >= (p\.\w+)\) \{ return; \}/g, "if ($1 + 1u >= $2) { return; }"],
     [/\bfor \((var \w+ = [^;]+); (\w+) < (p\.\w+);/g, "for ($1; $2 + 1u < $3;"],
@@ -99,7 +103,7 @@ function* shortBounds(code: string): Generator<Fault> {
 }
 
 /** Two strides of an operand changed for each other. */
-function* swappedStrides(code: string): Generator<Fault> {
+function* swappedStrides(code: string): Generator<Planted> {
   const main = code.indexOf("fn main");
   const body = code.slice(main);
   for (const prefix of new Set([...body.matchAll(/\* p\.([a-z_]+)0\b/g)].map((m) => m[1]!))) {
@@ -119,7 +123,7 @@ function isCounter(code: string, name: string): boolean {
 }
 
 /** Sums that forget what they had. */
-function* droppedTerms(code: string): Generator<Fault> {
+function* droppedTerms(code: string): Generator<Planted> {
   const sums = [...code.matchAll(/\n\s*(\w+) \+= [^;\n]*;/g)].filter((m) =>
     !/_at$/.test(m[1]!) && !isCounter(code, m[1]!)
   );
@@ -133,7 +137,7 @@ function* droppedTerms(code: string): Generator<Fault> {
 }
 
 /** Elements read one place on. */
-function* shiftedReads(code: string): Generator<Fault> {
+function* shiftedReads(code: string): Generator<Planted> {
   const main = code.lastIndexOf("fn main");
   for (const [name, { written }] of buffersOf(code)) {
     if (written) continue;
@@ -170,12 +174,13 @@ export function fused(code: string): string {
 }
 
 /** Every fault for a kernel, in a fixed order. */
-export function faultsOf(kernel: Kernel): Fault[] {
-  const { code } = kernel;
+export function faultsOf({ code }: Kernel): Fault[] {
   return [scaledStores, idleAtomics, shortBounds, swappedStrides, droppedTerms, shiftedReads]
-    .flatMap((plant) => [...plant(code)])
-    .filter((fault) => fault.code !== code)
-    .map(({ what, code }) => ({ what, code: fused(code) }));
+    .flatMap((plant) =>
+      [...plant(code)].map((planted, i) => ({ ...planted, slip: `${plant.name} ${i}` }))
+    )
+    .filter((planted) => planted.code !== code)
+    .map((planted) => ({ ...planted, code: fused(planted.code) }));
 }
 
 /** Faults that change no result: kernel, fault and why. */

@@ -14,11 +14,11 @@ import type { Kernel } from "../../engine/kernels/kernel.ts";
 import { synchronize } from "../../engine/read.ts";
 import { kernelNames, variantsOf } from "../helpers/kernel_names.ts";
 import { type Case, opCases, testCases } from "./cases.ts";
-import { EQUIVALENT, type Fault, faultsOf, fused } from "./faults.ts";
+import { EQUIVALENT, faultsOf, fused } from "./faults.ts";
 
-/** A kernel and the cases that launch it. */
+/** The texts under one name, for several dtypes, and the cases that launch any of them. */
 interface Used {
-  readonly kernel: Kernel;
+  readonly texts: Map<string, Kernel>;
   readonly cases: Case[];
 }
 
@@ -62,10 +62,9 @@ async function usedKernels(cases: readonly Case[]): Promise<Map<string, Used>> {
     launch.call(queue, run);
     const { kernel } = run;
     if (!current || run.grid.includes(0) || OF_TESTS.test(kernel.name)) return;
-    const known = used.get(kernel.name) ?? { kernel, cases: [] };
-    if (known.kernel.code === kernel.code && known.cases.at(-1) !== current) {
-      known.cases.push(current);
-    }
+    const known: Used = used.get(kernel.name) ?? { texts: new Map(), cases: [] };
+    known.texts.set(kernel.code, kernel);
+    if (known.cases.at(-1) !== current) known.cases.push(current);
     used.set(kernel.name, known);
   };
   for (const subject of cases) {
@@ -84,21 +83,42 @@ async function usedKernels(cases: readonly Case[]): Promise<Map<string, Used>> {
 }
 
 /** Cases of the op that the kernel is named after first: they are likeliest to tell. Tests last. */
-function ordered({ kernel, cases }: Used): Case[] {
-  const rank = (c: Case) => c.op === "" ? 2 + c.seconds : kernel.name.startsWith(c.op) ? 0 : 1;
+function ordered(name: string, { cases }: Used): Case[] {
+  const rank = (c: Case) => c.op === "" ? 2 + c.seconds : name.startsWith(c.op) ? 0 : 1;
   return cases.toSorted((a, b) => rank(a) - rank(b));
 }
 
-async function tryFault(used: Used, fault: Fault): Promise<"caught" | "survived" | "invalid"> {
+/** The faults of a kernel: each slip in every text that has the place. */
+function slips({ texts }: Used): { what: string; planted: Map<string, Kernel> }[] {
+  const found = new Map<string, { what: string; planted: Map<string, Kernel> }>();
+  for (const kernel of texts.values()) {
+    for (const { what, slip, code } of faultsOf(kernel)) {
+      const known = found.get(slip) ?? { what, planted: new Map() };
+      known.planted.set(kernel.code, { ...kernel, code });
+      found.set(slip, known);
+    }
+  }
+  return [...found.values()];
+}
+
+/** Runs the cases with those texts in place of others, until one fails. */
+async function outcomeOf(
+  cases: readonly Case[],
+  planted: ReadonlyMap<string, Kernel>,
+): Promise<"caught" | "survived" | "invalid"> {
   const { pipelines } = gpu();
   const { get } = pipelines;
-  const faulty = { ...used.kernel, code: fault.code };
-  pipelines.get = (k) => get.call(pipelines, k.code === used.kernel.code ? faulty : k);
+  pipelines.get = (k) => get.call(pipelines, planted.get(k.code) ?? k);
+  let outcome: "survived" | "invalid" = "survived";
   try {
-    for (const subject of ordered(used)) if (await fails(subject)) return "caught";
-    return "survived";
-  } catch {
-    return "invalid";
+    for (const subject of cases) {
+      try {
+        if (await fails(subject)) return "caught";
+      } catch {
+        outcome = "invalid";
+      }
+    }
+    return outcome;
   } finally {
     pipelines.get = get;
   }
@@ -148,23 +168,24 @@ async function main(): Promise<number> {
   const start = performance.now();
   for (const name of names) {
     const entry = used.get(name)!;
-    for (const fault of faultsOf(entry.kernel)) {
+    const cases = ordered(name, entry);
+    for (const { what, planted } of slips(entry)) {
       if (list) {
-        console.log(`${name} (${entry.cases.length} cases): ${fault.what}`);
+        console.log(`${name} (${cases.length} cases): ${what}`);
         continue;
       }
-      if (EQUIVALENT.some(([k, what]) => k.test(name) && what.test(fault.what))) {
+      if (EQUIVALENT.some(([k, w]) => k.test(name) && w.test(what))) {
         counts.equivalent++;
         continue;
       }
       const begin = performance.now();
-      const outcome = await tryFault(entry, fault);
+      const outcome = await outcomeOf(cases, planted);
       const took = (performance.now() - begin) / 1000;
-      if (took > SLOW) console.log(`${took.toFixed(0)} s for ${name}: ${fault.what}`);
+      if (took > SLOW) console.log(`${took.toFixed(0)} s for ${name}: ${what}`);
       counts[outcome]++;
       const tried = counts.caught + counts.survived;
       if (tried % 100 === 0) console.log(`${tried} tried, the last in ${name}`);
-      if (outcome === "survived") console.log(`survived in ${name}: ${fault.what}`);
+      if (outcome === "survived") console.log(`survived in ${name}: ${what}`);
     }
   }
   if (list) return 0;
