@@ -170,7 +170,10 @@ export interface InterpolateOptions {
   alignCorners?: boolean;
 }
 
-/** x [N, C, H, W] f32 at another size. */
+/**
+ * x [N, C, H, W] f32 at another size. With both antialias and alignCorners the widened filter is centred where
+ * aligned corners put it; PyTorch centres it at (i + ½) · scale, which moves the corners.
+ */
 export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
   const { size, mode = "bilinear", antialias = false, alignCorners = false } = options;
   return apply(interpolateOp, [x], { size: pair(size), mode, antialias, alignCorners })[0]!;

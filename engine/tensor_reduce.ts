@@ -44,7 +44,7 @@ export interface VarianceOptions extends ReduceOptions {
 
 /** Reductions and products of a tensor. */
 export abstract class TensorReduce extends TensorPointwise {
-  /** Sum over dimensions (all by default). */
+  /** Sum over dimensions: all by default, none for `[]` as in NumPy (PyTorch's sum takes all then, too). */
   sum(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
     return shrink(reductions.sum, this, dim, options);
   }

@@ -2,6 +2,7 @@
 
 import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import {
+  arange,
   cat,
   dropout,
   type DType,
@@ -10,6 +11,7 @@ import {
   stack,
   Tensor,
   tensor,
+  where,
   zeros,
 } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
@@ -152,6 +154,7 @@ export abstract class RecurrentBase extends Module {
     let layerInput = this.batchFirst ? x.transpose(0, 1) : x;
     const [T, N] = layerInput.shape as readonly [number, number, number];
     const lengths = lengthsOf(input.lengths, { T, N, name });
+    if (lengths) layerInput = withoutPadding(layerInput, lengths);
     const count = this.numLayers * this.#directions.length;
     const state = (given: Tensor | undefined, what: string) =>
       this.#states(given, { what, shape: [count, N, this.hiddenSize], dtype: x.dtype });
@@ -216,6 +219,12 @@ export abstract class RecurrentBase extends Module {
     if (this.bidirectional) words.push(`bidirectional=${pythonBool(true)}`);
     return words.join(", ");
   }
+}
+
+/** x [T, N, F] with 0 past each sequence's end: a weight's gradient sums over all steps, and 0 · NaN is NaN. */
+function withoutPadding(x: Tensor, lengths: Tensor): Tensor {
+  const [T] = x.shape as [number];
+  return where(arange(T).reshape(T, 1).lt(lengths).unsqueeze(2), x, 0);
 }
 
 function lengthsOf(
