@@ -4,7 +4,8 @@
  *
  *   forward  a thread owns `rows` x 4 outputs side by side and walks down the rows of X that they read;
  *            row t of X meets kernel row t - r·stride in output row r
- *   dX       for stride 1: the same with the kernel turned by half a turn
+ *   dX       for stride 1: the same with the kernel turned by half a turn; for stride 2 a thread owns 2 x 4
+ *            blocks of 2 x 2 elements, each of which meets its own quarter of the kernel
  *   dW       a thread owns one channel and a share of the images and groups of 4 columns, walks down the
  *            rows of X with as many of them at hand as the kernel has, and adds up every weight
  *
@@ -134,6 +135,89 @@ ${
       each((r, j) =>
         `  if (oh + ${r}u < p.OH && ow + ${j}u < p.OW) { y[(plane * p.OH + oh + ${r}u) * p.OW + ow + ${j}u] = ${
           fromF32(`y${r}_${j}`, dtype)
+        }; }`
+      )
+    }`,
+  });
+}
+
+/** Rows of blocks that a thread of dX for stride 2 owns. */
+export const BLOCK_ROWS = 2;
+
+/**
+ * dX of stride 2. Element 2a + e of the padded row, e = 0 or 1, meets tap e + 2m in output a - m; so the four
+ * elements of a block read the same (size + 1) / 2 squared outputs. `first_h` and `first_w` are the blocks of
+ * the first elements.
+ */
+export const depthwiseRowsInputGradKernel: (
+  spec: Omit<DepthwiseRowsSpec, "stride" | "turned">,
+) => Kernel = memoized(buildInputGrad);
+
+function buildInputGrad(
+  { dtype, size, bias }: Omit<DepthwiseRowsSpec, "stride" | "turned">,
+): Kernel {
+  const taps = range(size);
+  const back = (size - 1) / 2;
+  const [down, across] = [range(BLOCK_ROWS), range(ROWS_COLUMNS)];
+  const elements = (line: (h: number, w: number) => string) =>
+    range(2 * BLOCK_ROWS).flatMap((h) => range(2 * ROWS_COLUMNS).map((w) => line(h, w))).join("\n");
+  /** Pairs of an element of `blocks` blocks and the tap that takes it to output `at` - back. */
+  const meeting = (blocks: readonly number[], at: number) =>
+    blocks.flatMap((block) =>
+      [0, 1].map((e) => ({ element: 2 * block + e, tap: e + 2 * (block + back - at) }))
+    ).filter(({ tap }) => tap >= 0 && tap < size);
+  const products = (i: number) =>
+    range(ROWS_COLUMNS + back).flatMap((j) =>
+      meeting(down, i).flatMap((h) =>
+        meeting(across, j).map((w) => {
+          const sum = `c${h.element}_${w.element}`;
+          return `    ${sum} = fma(w${h.tap}_${w.tap}, y${j}, ${sum});`;
+        })
+      )
+    );
+  return kernel({
+    name: `depthwise_rows_dx_${size}${bias ? "_bias" : ""}`,
+    buffers: [
+      { name: "dy", access: "read", type: dtype },
+      { name: "w", access: "read", type: dtype },
+      ...(bias ? [{ name: "bias", access: "read", type: dtype } as const] : []),
+      { name: "dx", access: "write", type: dtype },
+    ],
+    params: { ...PARAMS, down: "u32", first_h: "u32", first_w: "u32" },
+    module: reader("dy", "p.OH", "p.OW", dtype),
+    body: `${linearThread("t", "p.count")}
+  let plane = t / (p.across * p.down);
+  let rest = t % (p.across * p.down);
+  let a = i32(p.first_h + rest / p.across * ${BLOCK_ROWS}u);
+  let b = i32(p.first_w + rest % p.across * ${ROWS_COLUMNS}u);
+  let c = plane % p.C;
+  let y_base = plane * p.OH * p.OW;
+  let w_base = c * ${size * size}u;
+${
+      taps.flatMap((h) =>
+        taps.map((v) => `  let w${h}_${v} = ${asF32(`w[w_base + ${h * size + v}u]`, dtype)};`)
+      ).join("\n")
+    }
+  let start = ${bias ? asF32("bias[c]", dtype) : "0.0"};
+${elements((h, w) => `  var c${h}_${w} = start;`)}
+${
+      range(BLOCK_ROWS + back).map((i) =>
+        `  {
+${
+          range(ROWS_COLUMNS + back).map((j) =>
+            `    let y${j} = read_dy(y_base, a + ${i - back}, b + ${j - back});`
+          ).join("\n")
+        }
+${products(i).join("\n")}
+  }`
+      ).join("\n")
+    }
+  let ih = a * 2 - p.pad_h;
+  let iw = b * 2 - p.pad_w;
+${
+      elements((h, w) =>
+        `  if (u32(ih + ${h}) < p.H && u32(iw + ${w}) < p.W) { dx[(plane * p.H + u32(ih + ${h})) * p.W + u32(iw + ${w})] = ${
+          fromF32(`c${h}_${w}`, dtype)
         }; }`
       )
     }`,

@@ -9,6 +9,8 @@ import {
   depthwiseWeightGradKernel,
 } from "../kernels/depthwise.ts";
 import {
+  BLOCK_ROWS,
+  depthwiseRowsInputGradKernel,
   depthwiseRowsKernel,
   type DepthwiseRowsSpec,
   depthwiseRowsWeightGradKernel,
@@ -113,6 +115,7 @@ export function depthwiseInputGrad(
     launchRows(spec, arrays, [s.KH - 1 - at.padding[0], s.KW - 1 - at.padding[1]]);
     return;
   }
+  if (isByRows(s, at)) return blocksInputGrad(arrays, { s, at, bias });
   const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
   const columns = DEPTHWISE_COLUMNS * at.stride[1];
   const across = Math.ceil(s.W / columns) * at.stride[1];
@@ -127,6 +130,24 @@ export function depthwiseInputGrad(
       ow_step: v!.outputStep,
     },
     flops: 2 * dy.size * s.KH * s.KW,
+  });
+}
+
+/** dX of stride 2 by blocks; the last array is the output. */
+function blocksInputGrad(
+  arrays: readonly DeviceArray[],
+  { s, at, bias }: Depthwise & { readonly bias: boolean },
+): void {
+  const [dy, dx] = [arrays[0]!, arrays.at(-1)!];
+  const { B, H, W, OH, OW, KH } = s;
+  const [pad_h, pad_w] = at.padding;
+  const [first_h, first_w] = [pad_h >> 1, pad_w >> 1];
+  const down = Math.ceil((((H - 1 + pad_h) >> 1) - first_h + 1) / BLOCK_ROWS);
+  const across = Math.ceil((((W - 1 + pad_w) >> 1) - first_w + 1) / ROWS_COLUMNS);
+  launchDepthwise(depthwiseRowsInputGradKernel({ dtype: floatOf(dx), size: KH, bias }), arrays, {
+    count: B * at.groups * down * across,
+    params: { B, C: at.groups, H, W, OH, OW, KH, pad_h, pad_w, across, down, first_h, first_w },
+    flops: 2 * dy.size * KH * KH,
   });
 }
 

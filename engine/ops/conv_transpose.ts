@@ -100,6 +100,14 @@ export const convTranspose2d: Op<ConvTransposeAttrs> = defineOp<ConvTransposeAtt
     sample([1, 4, 3, 3], [4, 2, 3, 3], { groups: 2, stride: [2, 2], padding: [1, 0] }),
     sample([2, 2, 3, 4], [2, 1, 3, 3], { groups: 2, stride: [2, 1], padding: [1, 1] }),
     sample([1, 2, 5, 6], [2, 1, 3, 3], { groups: 2, padding: [1, 1] }),
+    // Depthwise by blocks of 2 x 2.
+    sample([2, 2, 3, 6], [2, 1, 3, 3], { groups: 2, stride: [2, 2], padding: [1, 0] }),
+    sample([1, 2, 4, 6], [2, 1, 5, 5], {
+      groups: 2,
+      stride: [2, 2],
+      padding: [2, 1],
+      outputPadding: [1, 0],
+    }),
     sample([1, 2, 3, 3], [2, 2, 3, 3], { dilation: [2, 3], outputPadding: [1, 2] }),
     sample([1, 1, 2, 2], [1, 1, 1, 1], { stride: [3, 2] }),
     // More than the 8 rows of the smallest tile, with few and with many columns.
