@@ -275,13 +275,15 @@ function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {
       samples.push({ inputs, attrs: {}, grad: false, terms: 1 });
     }
     // Fours of which each differs from the next, alone, in rows, and against one number.
-    const few = (shape: readonly number[], kinds: number) => ({
+    const few = (shape: readonly number[], kinds: number, single: number) => ({
       shape,
-      values: shape.length === 0 ? [1] : mixed(sizeOf(shape), kinds),
+      values: shape.length === 0 ? [single] : mixed(sizeOf(shape), kinds),
     });
     for (const [sa, sb] of [[[24], [24]], [[6, 8], [8]], [[], [24]], [[24], []]]) {
-      const inputs = [few(sa!, 3), few(sb!, 2)];
-      samples.push({ inputs, attrs: {}, grad: false, terms: 1 });
+      for (const single of sa!.length * sb!.length === 0 ? [0, 1] : [0]) {
+        const inputs = [few(sa!, 3, single), few(sb!, 2, single)];
+        samples.push({ inputs, attrs: {}, grad: false, terms: 1 });
+      }
     }
   }
   return samples;

@@ -94,6 +94,19 @@ Deno.test("gradients of powers at 0 are PyTorch's", async () => {
   assertEquals((await read(b.grad!)).map((v) => v + 0), cases.map(([, , , db]) => db));
 });
 
+Deno.test("the exponent's gradient at a base of 0 sees each exponent", async () => {
+  // By fours: alone, in rows, and against one base.
+  for (const [shapeA, shapeB] of [[[24], [24]], [[6, 8], [8]], [[], [24]]] as const) {
+    const size = Math.max(1, ...shapeB);
+    const exponents = Array.from({ length: size }, (_, i) => (i * i + (i >> 2)) % 3 - 1);
+    const a = zeros(shapeA);
+    const b = tensor(exponents).requiresGrad_();
+    a.pow(b).sum().backward();
+    const want = exponents.map((e) => e < 0 ? -INF : 0);
+    assertEquals((await read(b.grad!)).map((v) => v + 0), want, `${shapeA} ${shapeB}`);
+  }
+});
+
 Deno.test("norms of negative order are 0 beside a 0, and so are their gradients", async () => {
   for (const p of [-1, -2, -2.5]) {
     const x = tensor([1, -2, 0]).requiresGrad_();

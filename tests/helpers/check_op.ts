@@ -44,7 +44,7 @@ import { coordinatesOf, sameShape, show, sizeOf } from "../../engine/shape.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply, type Tensor } from "../../engine/tensor.ts";
 import { poisoned } from "./poison.ts";
-import { Draw, drawInputs, type Layout, LAYOUTS, place, placeExpanded } from "./draw.ts";
+import { Draw, drawInputs, type Layout, layoutsOf, place, placeExpanded } from "./draw.ts";
 
 const K = 16;
 const UNIT = { f32: 2 ** -24, f16: 2 ** -11 } as const;
@@ -126,7 +126,7 @@ function checkSample(op: Op<unknown>, sample: Sample<unknown>, run: Run): void {
   const hosts = drawInputs(sample.inputs, draw);
   const forward = forwardPlan(op, sample, hosts);
   const gradient = gradientPlan(op, sample, { hosts, draw, forward });
-  for (const layout of LAYOUTS) {
+  for (const layout of layoutsOf(hosts.map((h) => h.shape))) {
     const label = `${run.where}, ${layout}`;
     const needs = hosts.map((h) => gradient !== null && isFloat(h.dtype));
     const masks = [needs];

@@ -85,22 +85,41 @@ export function drawInputs(
 
 /**
  * How values lie in memory: row-major from the start, row-major from the second element on, dimensions
- * reversed, or every other one of a larger block.
+ * reversed, every other one of a larger block, or whole rows with four elements between them.
  */
-export type Layout = "contiguous" | "offset" | "transposed" | "sliced";
+export type Layout = "contiguous" | "offset" | "transposed" | "sliced" | "rows";
 
-/** Every layout. */
-export const LAYOUTS: readonly Layout[] = ["contiguous", "offset", "transposed", "sliced"];
+/** Every layout that differs for one of these shapes. */
+export function layoutsOf(shapes: readonly (readonly number[])[]): readonly Layout[] {
+  const apart = shapes.some(inFours);
+  return ["contiguous", "offset", "transposed", "sliced", ...(apart ? ["rows" as const] : [])];
+}
+
+/** Whether the shape has rows of whole fours, which kernels read as such, also where they lie apart. */
+function inFours(shape: readonly number[]): boolean {
+  const last = shape.at(-1) ?? 0;
+  return last > 0 && last % 4 === 0 && sizeOf(shape) > last;
+}
 
 /** A leaf with the given values in the given layout. What lies between them is NaN, or a large number. */
 export function place(host: HostArray, layout: Layout): Tensor {
   const { shape, dtype } = host;
-  if (layout === "contiguous") return tensor(host.data, { shape, dtype });
+  if (layout === "contiguous" || (layout === "rows" && !inFours(shape))) {
+    return tensor(host.data, { shape, dtype });
+  }
   const garbage = isFloat(dtype) ? NaN : dtype === "bool" ? 1 : 123456;
   if (layout === "offset") {
     using base = tensor(Float64Array.of(garbage, ...host.data, garbage), { dtype });
     using run = base.narrow(0, 1, host.data.length);
     using view = run.reshape(shape);
+    return view.detach();
+  }
+  if (layout === "rows") {
+    const last = shape.at(-1)!;
+    const long = shape.with(-1, last + 4);
+    const data = moved(host, long, (at) => at.at(-1)! < last ? at : null, garbage);
+    using base = tensor(data, { shape: long, dtype });
+    using view = base.narrow(shape.length - 1, 0, last);
     return view.detach();
   }
   if (layout === "transposed") {
