@@ -1,7 +1,8 @@
 /** What a `GradScaler` does to gradients and to its scale. Nothing is read back. */
 
 import { inArena } from "./array.ts";
-import { type ScaleRule, unscaleInto, updateScaleInto } from "./ops/amp.ts";
+import { type ScaleRule, updateScaleInto } from "./ops/amp.ts";
+import { unscaleInto } from "./ops/gradients.ts";
 import { show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 

@@ -3,12 +3,8 @@
 import { DeviceArray, inArena } from "./array.ts";
 import { isFloat } from "./dtype.ts";
 import type { AdaptiveRule } from "./kernels/adaptive.ts";
-import { run } from "./op.ts";
 import { adaptiveInto } from "./ops/adaptive.ts";
-import { pointwise, pointwiseInto } from "./ops/launch_pointwise.ts";
-import { cat } from "./ops/movement.ts";
-import { max, sum } from "./ops/reduce.ts";
-import { fill } from "./ops/fill.ts";
+import { clipToNorm, clipToValue, gradientNorm } from "./ops/gradients.ts";
 import { Tensor } from "./tensor.ts";
 
 export type { AdaptiveRule } from "./kernels/adaptive.ts";
@@ -107,19 +103,8 @@ export function clipGradNorm(params: Iterable<Tensor>, options: ClipGradNormOpti
   }
   const grads = gradientsOf(params);
   const total = inArena(() => {
-    const norm = totalNorm(grads.map((g) => g.device), normType);
-    for (const { device } of grads) {
-      pointwiseInto({
-        name: "clip_grad_norm",
-        inputs: { x: device, norm, most: { value: maxNorm, type: "f32" } },
-        expression: "x * limited(most / (norm + 1e-6))",
-        module: "fn limited(c: f32) -> f32 { return select(c, 1.0, c > 1.0); }",
-        compute: "f32",
-        result: "f32",
-        flops: 2,
-      }, device);
-      device.storage.version++;
-    }
+    const norm = gradientNorm(grads, normType);
+    clipToNorm(grads, norm, maxNorm);
     return norm;
   });
   return new Tensor(total);
@@ -135,53 +120,12 @@ export function clipGradValue(params: Iterable<Tensor>, clipValue: number): void
     throw new RangeError(`Cannot clip gradients to ±${clipValue}: it must be at least 0`);
   }
   const grads = gradientsOf(params);
-  inArena(() => {
-    for (const { device } of grads) {
-      pointwiseInto({
-        name: "clip_grad_value",
-        inputs: { x: device, most: { value: clipValue, type: "f32" } },
-        expression: "select(select(x, -most, x < -most), most, x > most)",
-        compute: "f32",
-        result: "f32",
-        flops: 2,
-      }, device);
-      device.storage.version++;
-    }
-    return [];
-  });
+  inArena(() => (clipToValue(grads, clipValue), []));
 }
 
 /** Each gradient once. */
-function gradientsOf(params: Iterable<Tensor>): Tensor[] {
+function gradientsOf(params: Iterable<Tensor>): DeviceArray[] {
   const grads = new Set<Tensor>();
   for (const { grad } of params) if (grad && isFloat(grad.dtype)) grads.add(grad);
-  return [...grads];
-}
-
-/** (Σ |g|^order)^(1 / order) over all elements of all arrays, f32 []. */
-function totalNorm(grads: readonly DeviceArray[], order: number): DeviceArray {
-  const filled = grads.filter((g) => g.size > 0);
-  if (filled.length === 0) return fill({ shape: [], dtype: "f32" }, 0);
-  const largest = order === Infinity;
-  const term = largest || order === 1 ? "abs(x)" : order === 2 ? "x * x" : "pow(abs(x), order)";
-  const shrink = largest ? max : sum;
-  const parts = filled.map((g) => {
-    const terms = pointwise({
-      name: "norm_terms",
-      inputs: { x: g, order: { value: order === Infinity ? 0 : order, type: "f32" } },
-      expression: term,
-      compute: "f32",
-      result: "f32",
-    }, { shape: [g.size], dtype: "f32" });
-    return run(shrink, [terms], { dim: 0, keepdim: true });
-  });
-  const total = run(shrink, [parts.length === 1 ? parts[0]! : run(cat, parts, { dim: 0 })], {});
-  if (largest || order === 1) return total;
-  return pointwise({
-    name: "norm_root",
-    inputs: { x: total, order: { value: order, type: "f32" } },
-    expression: order === 2 ? "sqrt(x)" : "pow(x, 1.0 / order)",
-    compute: "f32",
-    result: "f32",
-  }, { shape: [], dtype: "f32" });
+  return [...grads].map((g) => g.device);
 }

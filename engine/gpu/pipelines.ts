@@ -101,6 +101,12 @@ export class PipelineCache {
     return entry;
   }
 
+  /** Forgets the compiled form of `kernel`, for tests that compile thousands; recorded work keeps it. */
+  forget(kernel: Kernel): void {
+    this.#byText.delete(kernel.code);
+    this.#byKernel.delete(kernel);
+  }
+
   /** Waits for the compile errors seen since the last call and throws the first. */
   async settle(): Promise<void> {
     const errors = this.#errors;

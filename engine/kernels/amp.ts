@@ -1,26 +1,6 @@
-/** Kernels of dynamic loss scaling. Nothing of it is read back. */
+/** The scale of dynamic loss scaling, which is not read back. */
 
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
-
-/**
- * grad ← grad / scale in place, and found[0] ← 1 if an element is Inf or NaN (by its bits). An integer
- * atomic: every thread writes the same value, so the result does not depend on order.
- */
-export function unscaleKernel(): Kernel {
-  return kernel({
-    name: "amp_unscale",
-    buffers: [
-      { name: "state", access: "read", type: "f32" },
-      { name: "grad", access: "write", type: "f32" },
-      { name: "found", access: "write", type: "atomic<u32>" },
-    ],
-    params: { count: "u32" },
-    body: `${linearThread("i", "p.count")}
-  let g = grad[i] / state[0];
-  grad[i] = g;
-  if ((bitcast<u32>(g) & 0x7f800000u) == 0x7f800000u) { atomicMax(&found[0], 1u); }`,
-  });
-}
+import { type Kernel, kernel } from "./kernel.ts";
 
 /**
  * state = [scale, steps without overflow]. After an overflow the scale is multiplied by `backoff`;

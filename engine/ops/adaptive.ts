@@ -15,7 +15,7 @@ import {
 import { linearGrid } from "../kernels/kernel.ts";
 import { sameShape, show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
-import { cuts, dispatches } from "./optim_parts.ts";
+import { cuts, dispatches, shareOut } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface AdaptiveEntry {
@@ -80,24 +80,19 @@ export function adaptiveInto(
     }))
   );
   for (const { part, unit } of dispatches(pieces, most)) {
-    const params: Record<string, number> = {};
-    let groups = 0;
-    part.forEach((e, i) => {
-      params[`first${i}`] = groups;
-      params[`count${i}`] = e.param.size / unit;
-      if (countsSteps(rule)) params[`index${i}`] = e.index;
-      groups += Math.ceil(e.param.size / ADAPTIVE_BLOCK);
+    const { params, grid, elements } = shareOut(part.map((e) => e.param), {
+      unit,
+      block: ADAPTIVE_BLOCK,
     });
-    const y = Math.ceil(groups / limits.maxComputeWorkgroupsPerDimension);
-    const elements = part.reduce((n, e) => n + e.param.size, 0);
+    if (countsSteps(rule)) part.forEach(({ index }, i) => params[`index${i}`] = index);
     queue.launch({
       kernel: adaptiveKernel({ rule, count: part.length, skip, fours: unit === 4 }),
       buffers: [
         ...fixed.map((a) => operand(a).binding),
         ...part.flatMap((e) => [e.grad, e.param, ...e.states].map((a) => operand(a).binding)),
       ],
-      params: { ...params, groups },
-      grid: [Math.ceil(groups / y), y, 1],
+      params,
+      grid,
       cost: { flops: elements * 15, bytes: elements * 4 * (3 + 2 * states) },
     });
   }

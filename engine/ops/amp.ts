@@ -2,32 +2,7 @@
 
 import { type DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
-import { unscaleKernel, updateScaleKernel } from "../kernels/amp.ts";
-import { linearGrid } from "../kernels/kernel.ts";
-
-/** Divides each gradient (contiguous f32) by state[0] and sets found[0] where one is not finite. */
-export function unscaleInto(
-  grads: readonly DeviceArray[],
-  state: DeviceArray,
-  found: DeviceArray,
-): void {
-  const { limits, queue } = gpu();
-  const step = Math.floor(limits.maxStorageBufferBindingSize / 4 / 256) * 256;
-  for (const grad of grads) {
-    for (let start = 0; start < grad.size; start += step) {
-      const count = Math.min(step, grad.size - start);
-      const piece = grad.view([count], [1], grad.offset + start);
-      queue.launch({
-        kernel: unscaleKernel(),
-        buffers: [state, piece, found].map((a) => operand(a).binding),
-        params: { count },
-        grid: linearGrid(count, limits.maxComputeWorkgroupsPerDimension),
-        cost: { flops: count, bytes: count * 8 },
-      });
-    }
-    grad.storage.version++;
-  }
-}
+import { updateScaleKernel } from "../kernels/amp.ts";
 
 /** How the scale moves; see {@linkcode updateScaleKernel}. */
 export interface ScaleRule {

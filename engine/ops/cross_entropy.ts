@@ -178,22 +178,21 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       grad: false,
       terms: 8,
     },
-    // The last class of a long row is a tenth of the sum.
-    ...[67, 132, 513, 2052].map((classes) => ({
-      inputs: [
-        {
-          shape: [1, classes],
-          values: Array.from(
-            { length: classes },
-            (_, c) => c === classes - 1 ? Math.log(classes / 10) : 0,
-          ),
-        },
-        { shape: [1], dtype: "i32" as const, values: [1] },
-      ],
-      attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "mean" as const },
-      grad: false,
-      terms: classes,
-    })),
+    // The last class of a long row is a tenth of the sum, or its exponential overflows without it in the maximum.
+    ...[67, 132, 513, 2052].flatMap((classes) =>
+      [Math.log(classes / 10), 300].map((last) => ({
+        inputs: [
+          {
+            shape: [1, classes],
+            values: Array.from({ length: classes }, (_, c) => c === classes - 1 ? last : 0),
+          },
+          { shape: [1], dtype: "i32" as const, values: [1] },
+        ],
+        attrs: { ignoreIndex: -100, labelSmoothing: 0, reduction: "mean" as const },
+        grad: last < 300,
+        terms: classes,
+      }))
+    ),
     // A class that cannot be, and rows that are NaN.
     {
       inputs: [

@@ -398,7 +398,7 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
   },
   samples: [
     // Small, so that nothing saturates.
-    ...[6, 8].flatMap((K) =>
+    ...[6, 8, 12].flatMap((K) =>
       OUTPUT_ACTIVATIONS.map((activation) => ({
         inputs: [[9, K], [28, K], [28]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
         attrs: { activation },

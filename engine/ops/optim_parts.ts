@@ -39,3 +39,27 @@ export function dispatches<T extends { readonly param: DeviceArray }>(
     }));
   });
 }
+
+/**
+ * Which workgroups belong to which array, where each owns `block` elements of one: the first of every array and
+ * its units, all of them, and the grid.
+ */
+export function shareOut(
+  arrays: readonly DeviceArray[],
+  { unit, block }: { readonly unit: 1 | 4; readonly block: number },
+): { params: Record<string, number>; grid: [number, number, number]; elements: number } {
+  const params: Record<string, number> = {};
+  let groups = 0;
+  arrays.forEach(({ size }, i) => {
+    params[`first${i}`] = groups;
+    params[`count${i}`] = size / unit;
+    groups += Math.ceil(size / block);
+  });
+  params.groups = groups;
+  const y = Math.max(1, Math.ceil(groups / gpu().limits.maxComputeWorkgroupsPerDimension));
+  return {
+    params,
+    grid: [Math.ceil(groups / y), y, 1],
+    elements: arrays.reduce((n, { size }) => n + size, 0),
+  };
+}

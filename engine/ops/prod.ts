@@ -112,6 +112,14 @@ fn prod_gradient(x: f32, v: f32, zeros: f32) -> f32 {
       attrs: { dim: 0 },
     },
     { inputs: [{ shape: [3, 8], values: fewZeros(24) }], attrs: { dim: 0 } },
+    // The first row tells them apart, in columns of more than one turn of the loop.
+    {
+      inputs: [{
+        shape: [17, 3],
+        values: [2, 0, 3, ...Array.from({ length: 48 }, (_, i) => 1 + (i % 5) / 20)],
+      }],
+      attrs: { dim: 0 },
+    },
     { inputs: [{ shape: [2, 3, 8], values: fewZeros(48) }], attrs: { dim: 1 } },
   ],
 });

@@ -288,11 +288,11 @@ export const REDUCE_SAMPLES: readonly Sample<ReduceAttrs>[] = [
   { inputs: [{ shape: [3, 8], distinct: true }], attrs: { dim: 0 } },
 ];
 
-/** Numbers about 1 with a first and a last four that weigh as much as many others. */
+/** Numbers about 1 with a first and a last four that weigh as much as many others; the first is the largest. */
 function marked(length: number): number[] {
   return Array.from(
     { length },
-    (_, i) => i < 4 ? length / 8 : i >= length - 4 ? length / 16 : 0.5 + (i * i % 11) / 11,
+    (_, i) => i < 4 ? length / (8 + i) : i >= length - 4 ? length / 16 : 0.5 + (i * i % 11) / 11,
   );
 }
 

@@ -5,7 +5,7 @@ import { gpu } from "../gpu/device.ts";
 import { SGD_BLOCK, SGD_HYPER, SGD_MOST, sgdKernel } from "../kernels/sgd.ts";
 import { sameShape, show } from "../shape.ts";
 import { plain } from "./launch_pointwise.ts";
-import { cuts, dispatches } from "./optim_parts.ts";
+import { cuts, dispatches, shareOut } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface SgdEntry {
@@ -45,16 +45,10 @@ export function sgdInto(
     }))
   );
   for (const { part, unit } of dispatches(pieces, most)) {
-    const params: Record<string, number> = {};
-    let groups = 0;
-    part.forEach((e, i) => {
-      params[`first${i}`] = groups;
-      params[`count${i}`] = e.param.size / unit;
-      groups += Math.ceil(e.param.size / SGD_BLOCK);
+    const { params, grid, elements } = shareOut(part.map((e) => e.param), {
+      unit,
+      block: SGD_BLOCK,
     });
-    const side = limits.maxComputeWorkgroupsPerDimension;
-    const y = Math.max(1, Math.ceil(groups / side));
-    const elements = part.reduce((n, e) => n + e.param.size, 0);
     queue.launch({
       kernel: sgdKernel({
         count: part.length,
@@ -68,8 +62,8 @@ export function sgdInto(
           [e.grad, e.param, ...(e.buffer ? [e.buffer] : [])].map((a) => operand(a).binding)
         ),
       ],
-      params: { ...params, groups },
-      grid: [Math.ceil(groups / y), y, 1],
+      params,
+      grid,
       cost: { flops: elements * 7, bytes: elements * 4 * (momentum ? 5 : 3) },
     });
   }

@@ -22,6 +22,7 @@ import {
   variance,
   where,
 } from "../../mod.ts";
+import { gpu } from "../../engine/gpu/device.ts";
 import { assertClose } from "../helpers/close.ts";
 import { Draw } from "../helpers/draw.ts";
 
@@ -267,5 +268,18 @@ Deno.test("max and min share the gradient out among equals, wherever they lie", 
       // A division and a product, each rounded once or to two units.
       assertClose(await x.grad!.data(), want, { rtol: 4 * U });
     }
+  }
+});
+
+Deno.test("argmax() and argmin() of every dtype compare the best of all shares", async () => {
+  for (const dtype of ["f32", "f16", "i32", "u32", "bool"] as const) {
+    if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
+    // Alike but for the first two: a share whose best were taken one element on would lose to the others.
+    const largest = Array.from({ length: 1301 }, (_, i) => i === 1 ? 0 : 1);
+    using most = tensor(largest, { dtype });
+    using least = tensor(largest.map((v) => 1 - v), { dtype });
+    using a = most.argmax();
+    using b = least.argmin();
+    assertEquals([await a.item(), await b.item()], [0, 0], dtype);
   }
 });

@@ -193,7 +193,11 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^sort_blocks_bool/, /^keys /, "keys are only compared, and these keep their order"],
   [/^(multibox|box_nms)_/, /^keys .*1\.01/, "keys are only compared, and these keep their order"],
   [/^multibox_match$/, /^best /, "overlaps are only compared with each other there"],
-  [/^cross_entropy_sum$/, /counts\[0\]|target_ids/, "only the mean divides by the rows that count"],
+  [
+    /^cross_entropy_sum(_|$)/,
+    /\(count\)|count = |counts\[|target_ids/,
+    "only the mean divides by the rows that count",
+  ],
   [
     /^((log_)?softmax|cross_entropy_rows)(_|$)/,
     /^read one on: x\[\(first\)/,

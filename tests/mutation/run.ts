@@ -121,6 +121,8 @@ async function outcomeOf(
     return outcome;
   } finally {
     pipelines.get = get;
+    // Thousands of them would fill the memory.
+    for (const kernel of planted.values()) pipelines.forget(kernel);
   }
 }
 
@@ -184,6 +186,7 @@ async function main(): Promise<number> {
       if (took > SLOW) console.log(`${took.toFixed(0)} s for ${name}: ${what}`);
       counts[outcome]++;
       const tried = counts.caught + counts.survived;
+      if (tried % 25 === 0) (globalThis as { gc?: () => void }).gc?.();
       if (tried % 100 === 0) console.log(`${tried} tried, the last in ${name}`);
       if (outcome === "survived") console.log(`survived in ${name}: ${what}`);
     }
