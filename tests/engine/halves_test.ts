@@ -12,6 +12,7 @@ import { groupNorm, layerNorm, rmsNorm } from "../../engine/ops/norm.ts";
 import type { Op } from "../../engine/op.ts";
 import { apply } from "../../engine/tensor.ts";
 import { Draw } from "../helpers/draw.ts";
+import { poisoned } from "../helpers/poison.ts";
 
 await init();
 
@@ -77,6 +78,8 @@ function numbers(draw: Draw, shape: readonly number[]): Float32Array {
 
 /** Outputs and gradients where `half` says which of the inputs are f16. */
 async function results({ op, attrs, shape, affine }: Case, half: (input: number) => boolean) {
+  // Or a buffer of the run before would hold what a kernel did not write.
+  using _fresh = poisoned();
   const draw = new Draw(op.name);
   const shapes = [shape, ...(attrs.weight ? [affine] : []), ...(attrs.bias ? [affine] : [])];
   const inputs = shapes.map((s, i) =>
@@ -115,6 +118,7 @@ Deno.test({
   name: "linear() with relu in f16 is that in f32, rounded",
   ignore: !gpu().info.features.has("shader-f16"),
   async fn() {
+    using _fresh = poisoned();
     // Tiles of 8 rows and of 16, whole fours of K and of columns, and neither.
     for (const M of [5, 17]) {
       for (const K of [11, 12]) {

@@ -6,6 +6,7 @@ import { init } from "../../engine/gpu/device.ts";
 import { scope } from "../../engine/scope.ts";
 import { manualSeed } from "../../engine/rng.ts";
 import type { Tensor } from "../../engine/tensor.ts";
+import { poisoned } from "../helpers/poison.ts";
 
 await init();
 
@@ -17,6 +18,8 @@ function whole(shape: readonly number[], place: number): Tensor {
 }
 
 Deno.test("products are exact wherever each operand begins", async () => {
+  // Or a buffer of the product before would hold what a kernel did not write.
+  using _fresh = poisoned();
   for (
     const [M, K, N] of [[9, 12, 8], [3, 7, 12], [17, 8, 5], [40, 16, 33], [5, 12, 12]] as const
   ) {

@@ -6,6 +6,7 @@ import {
   manualSeed,
   memory,
   nn,
+  profile,
   randn,
   readAll,
   scope,
@@ -307,6 +308,45 @@ Deno.test("clipGradNorm() scales all gradients together by PyTorch's rule", asyn
   );
   using empty = nn.optim.clipGradNorm([], { maxNorm: 1 });
   assertEquals(await empty.item(), 0);
+});
+
+Deno.test("clipGradNorm() and clipGradValue() reach every element of gradients of every size", async () => {
+  // One by one and by fours, of one workgroup and of several, and one that lies apart.
+  const sizes = [1, 3, 8, 260, 4099, 8200];
+  const draw = new Draw("clip");
+  const values = sizes.map((size) => Array.from({ length: size }, () => draw.weight()));
+  const all = values.flat();
+  const squares = all.reduce((sum, v) => sum + v * v, 0);
+  for (const apart of [false, true]) {
+    const params = values.map((v) => new nn.Parameter(tensor(v)));
+    const spread = tensor(values[3]!.flatMap((v) => [v, 0]), { shape: [260, 2] });
+    params.forEach((p, i) => p.grad = apart && i === 3 ? spread.select(1, 0) : tensor(values[i]!));
+    const grads = () => readAll(params.map((p) => p.grad!.contiguous()));
+    const norm = nn.optim.clipGradNorm(params, { maxNorm: 2 });
+    // A sum of squares of n elements in shares of at most 64; then a root, a sum, a quotient and a product.
+    const rtol = (8 + Math.sqrt(all.length)) * U;
+    assertClose(await norm.data(), [Math.sqrt(squares)], { rtol });
+    const factor = 2 / (Math.sqrt(squares) + 1e-6);
+    const scaled = (await grads()).flatMap((g) => [...g]);
+    assertClose(scaled, all.map((v) => v * factor), { rtol });
+    const most = factor;
+    nn.optim.clipGradValue(params, most);
+    const limit = Math.fround(most);
+    const limited = (await grads()).flatMap((g) => [...g]);
+    assertEquals(limited, scaled.map((v) => Math.min(Math.max(v, -limit), limit)));
+    assert(limited.some((v, i) => v !== scaled[i]) && limited.some((v, i) => v === scaled[i]));
+    for (const t of [norm, spread, ...params]) t.dispose();
+  }
+});
+
+Deno.test("clipGradNorm() takes two dispatches a gradient on software, and few more", async () => {
+  const params = [5, 8, 12].map((n) => new nn.Parameter(tensor(new Float32Array(n))));
+  for (const p of params) p.grad = tensor(new Float32Array(p.size).fill(1));
+  const { dispatches } = await profile(() => void nn.optim.clipGradNorm(params, { maxNorm: 1 }));
+  const many = dispatches.filter((d) => /^(gradient_norm|clip_grad)/.test(d.kernel)).length;
+  assert(many <= 2 * params.length, `${many}`);
+  assert(dispatches.length - many <= params.length + 3, dispatches.map((d) => d.kernel).join());
+  for (const p of params) p.dispose();
 });
 
 Deno.test("clipGradNorm() and clipGradValue() keep NaN", async () => {
