@@ -22,6 +22,8 @@ export interface Result {
   /** Shortest time that the roofline allows, over the time it took: 0..1. */
   readonly roofline: number;
   readonly dispatches: number;
+  /** Microseconds of the host to encode and submit a dispatch, over all of a run; a submit is part of it. */
+  readonly hostUs: number;
 }
 
 /** How to measure. */
@@ -72,6 +74,7 @@ export async function measure(
   }
   const ms = median(times);
   const wallMs = await wallTime(once, { seconds, guess: ms });
+  const hostMs = await hostTime(once);
   for (const t of inputs) t.dispose();
   run.dispose?.();
   return {
@@ -85,7 +88,20 @@ export async function measure(
     gbs: bytes / ms / 1e6,
     roofline: bestMs({ flops, bytes }, roofline) / ms,
     dispatches,
+    hostUs: 1000 * hostMs / dispatches,
   };
+}
+
+/** Milliseconds until one run is submitted, to a GPU that has nothing to do. */
+async function hostTime(once: () => void): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < LEAST_RUNS; i++) {
+    await synchronize();
+    const start = performance.now();
+    once();
+    times.push(performance.now() - start);
+  }
+  return median(times);
 }
 
 /** Milliseconds of one run by the wall clock; what a wait takes when there is nothing to do is taken off. */

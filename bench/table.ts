@@ -11,11 +11,13 @@ export interface Column {
 }
 
 const WIDTH = 56;
+/** Dispatches of a run from which on the host's time for one says something: of few a submit is most. */
+const MANY = 32;
 
-/** Titles of the table. */
+/** Titles of the table; the last is the host's time a dispatch. */
 export function header(columns: readonly Column[] = []): string {
   return `${"workload".padEnd(WIDTH)} ${"ms".padStart(9)} ${"low–high".padStart(17)} ` +
-    `${"wall ms".padStart(9)} ${"GFLOP/s".padStart(9)} ${"GB/s".padStart(8)}   best` +
+    `${"wall ms".padStart(9)} ${"GFLOP/s".padStart(9)} ${"GB/s".padStart(8)}   best  host µs` +
     columns.map(({ title }) => `  ${title}`).join("");
 }
 
@@ -28,7 +30,8 @@ export function formatResult(r: Result, columns: readonly Column[] = []): string
     return `  ${text.padStart(title.length)}`;
   });
   const gflops = r.gflops > 0 ? r.gflops.toFixed(r.gflops < 1000 ? 2 : 0) : "–";
+  const host = r.dispatches < MANY ? "–" : r.hostUs.toFixed(1);
   return `${r.name.padEnd(WIDTH)} ${r.ms.toFixed(2).padStart(9)} ${spread.padStart(17)} ` +
     `${r.wallMs.toFixed(2).padStart(9)} ${gflops.padStart(9)} ${r.gbs.toFixed(2).padStart(8)} ` +
-    `${(100 * r.roofline).toFixed(0).padStart(4)} %${ratios.join("")}`;
+    `${(100 * r.roofline).toFixed(0).padStart(4)} % ${host.padStart(8)}${ratios.join("")}`;
 }

@@ -95,7 +95,9 @@ Deno.test("bench: a result has both clocks, rates and the share of the roofline"
   const roofline = { gflops: 1e9, gbs: 1e9 };
   const result = await measure({ work, from: "test" }, { seconds: 0.01, roofline });
   assertEquals([result.name, result.from, result.dispatches], ["gemm 32", "test", 1]);
-  assert(result.low <= result.ms && result.ms <= result.high && result.wallMs > 0);
+  assert(
+    result.low <= result.ms && result.ms <= result.high && result.wallMs > 0 && result.hostUs > 0,
+  );
   assertAlmostEquals(result.gflops, 2 * 32 ** 3 / result.ms / 1e6, 1e-9 * result.gflops);
 });
 
@@ -111,6 +113,7 @@ Deno.test("bench: a line has time, spread, rates, share of the roofline and rati
     gbs: 1.25,
     roofline: 0.256,
     dispatches: 1,
+    hostUs: 150,
   };
   const times = new Map([["gemm 8", 3]]);
   const columns = [
@@ -120,8 +123,10 @@ Deno.test("bench: a line has time, spread, rates, share of the roofline and rati
   ] as const;
   assertEquals(
     formatResult(r, columns).replace(/\s+/g, " "),
-    "gemm 8 2.00 1.50–3.00 4.00 10.00 1.25 26 % 1.50x 0.75x –",
+    "gemm 8 2.00 1.50–3.00 4.00 10.00 1.25 26 % – 1.50x 0.75x –",
   );
+  const step = formatResult({ ...r, dispatches: 63, hostUs: 2.34 });
+  assert(step.endsWith(" 26 %      2.3"), step);
   assertEquals(header(columns).length, formatResult(r, columns).length);
 });
 
