@@ -239,6 +239,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     sample([1, 4, 4, 4], [9, 4, 3, 3], {}),
     sample([1, 1, 4, 4], [9, 1, 2, 2], {}),
     sample([0, 2, 4, 4], [3, 2, 3, 3], {}),
+    // Images that Winograd's filtering takes two at a time, with tiles that end outside.
+    sample([3, 2, 5, 4], [3, 2, 3, 3], { padding: [1, 0] }),
     // Whole fours of neighbours: positions, weights, both, and neither, with tails of every tile.
     sample([2, 3, 4, 6], [9, 3, 1, 1], {}),
     sample([2, 4, 4, 10], [17, 4, 1, 1], {}),

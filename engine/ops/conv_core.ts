@@ -1,6 +1,6 @@
 /**
  * The three products of a convolution, Y = W * X, dX and dW, by the tiled core or, where every channel
- * is a group of its own, by kernels for that. Convolution and its transpose are made of them.
+ * is a group of its own, by kernels for that; 3 x 3 ones by Winograd's filtering where that is faster. Convolution and its transpose are made of them.
  */
 
 import { DeviceArray, operand } from "../array.ts";
@@ -17,6 +17,7 @@ import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
 import { depthwiseForward, depthwiseInputGrad, depthwiseWeightGrad } from "./conv_depthwise.ts";
 import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv_sizes.ts";
+import { isByWinograd, winograd } from "./conv_winograd.ts";
 import { activate, type Activation, epilogueOf } from "./epilogue.ts";
 import { fill } from "./fill.ts";
 import { floatOf } from "./gemm_tiles.ts";
@@ -131,6 +132,10 @@ function convProduct(
     depthwiseForward(arrays, { s, at, bias: bias !== undefined });
     return y;
   }
+  if (forced === "auto" && isByWinograd(s, at, { turned: false, dtype })) {
+    winograd({ x, w, bias, y }, { padding: at.padding, turned: false, epilogue });
+    return y;
+  }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
   const pointwise = isPointwise(s, at);
   const plan = { ...planGemm(size, { kind: pointwise ? "nn" : "conv", dtype }), splits: 1 };
@@ -209,6 +214,11 @@ export function convInputGrad(
   const arrays = [dy, w, ...(bias ? [bias] : []), dx];
   if (isDepthwise(s)) {
     depthwiseInputGrad(arrays, { s, at, bias: bias !== undefined });
+    return dx;
+  }
+  if (forced === "auto" && isByWinograd(s, at, { turned: true, dtype })) {
+    const padding = [2 - at.padding[0], 2 - at.padding[1]] as const;
+    winograd({ x: dy, w, bias, y: dx }, { padding, turned: true });
     return dx;
   }
   const along = (d: 0 | 1, size: number, kernel: number) =>

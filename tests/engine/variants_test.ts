@@ -33,6 +33,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   // Names of adaptive.ts that begin with the rule's.
   [/^\[A-Za-z0-9_\]\+\?.*_x\[A-Z/, "tests/nn/optim/adaptive_test.ts"],
   [/^amp_/, "tests/engine/autocast_test.ts"],
+  [/^winograd_/, "tests/engine/winograd_test.ts"],
   [/^multibox_prior$/, "tests/nn/vision/boxes_test.ts"],
   [/^transpose_/, "tests/engine/transpose_test.ts"],
   [/^unpack_bytes$/, "tests/engine/bytes_test.ts"],

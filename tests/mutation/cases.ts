@@ -6,6 +6,7 @@
 import { gpu } from "../../engine/gpu/device.ts";
 import type { DeviceInfo } from "../../engine/gpu/device.ts";
 import { allOps } from "../../engine/op.ts";
+import { onWinograd } from "../../engine/ops/conv_winograd.ts";
 import { checkOp } from "../helpers/check_op.ts";
 import { checkEdges, checkWholeEdge, GEMM_EDGES } from "../helpers/gemm_edges.ts";
 import { registeredTests, testFiles } from "../helpers/registered.ts";
@@ -50,6 +51,15 @@ export async function opCases(): Promise<Case[]> {
           seconds: 0,
           run: () => onAdapter(adapter, run),
         });
+      if (adapter === "" && /^conv/.test(op.name)) {
+        for (const i of op.samples.keys()) {
+          add(
+            `${i} by Winograd's filtering`,
+            async () =>
+              (await onWinograd(() => checkOp(op, { only: [i], dtypes: false }), 3840)).problems,
+          );
+        }
+      }
       for (const i of op.samples.keys()) {
         add(`${i}`, async () => (await checkOp(op, { only: [i], dtypes: false })).problems);
       }
