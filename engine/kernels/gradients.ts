@@ -22,7 +22,8 @@ export interface GradientSpec {
 
 /** What a kernel does, with `g` an element or four of type G. */
 interface Walk {
-  readonly name: string;
+  /** Its name begins so; the number of arrays follows. */
+  readonly stem: string;
   readonly fixed: readonly BufferDecl[];
   readonly params?: Readonly<Record<string, Param["type"]>>;
   readonly module?: string;
@@ -39,6 +40,7 @@ function walking(walk: Walk, { count, fours }: GradientSpec): Kernel {
   const type = fours ? "vec4<f32>" : "f32";
   const arrays = Array.from({ length: count }, (_, i) => i);
   const block = GRADIENT_BLOCK / (fours ? 4 : 1);
+  const access = walk.writes ? "write" : "read";
   const cases = arrays.map((i) => {
     const test = i + 1 < count ? `if (group < p.first${i + 1}) ` : "";
     return `${test}{
@@ -51,14 +53,10 @@ function walking(walk: Walk, { count, fours }: GradientSpec): Kernel {
   }`;
   });
   return kernel({
-    name: `${walk.name}_x${count}${fours ? "_fours" : ""}`,
+    name: `${walk.stem}_x${count}${fours ? "_fours" : ""}`,
     buffers: [
       ...walk.fixed,
-      ...arrays.map((i) => ({
-        name: `grads${i}`,
-        access: walk.writes ? "write" : "read",
-        type,
-      } as const)),
+      ...arrays.map((i): BufferDecl => ({ name: `grads${i}`, access, type })),
     ],
     params: {
       ...Object.fromEntries(
@@ -89,7 +87,7 @@ const TERMS: Readonly<Record<NormTerm, string>> = {
 export const gradientNormKernel: (spec: GradientSpec & { readonly term: NormTerm }) => Kernel =
   memoized(({ term, ...spec }: GradientSpec & { readonly term: NormTerm }) =>
     walking({
-      name: `gradient_norm_${term}`,
+      stem: `gradient_norm_${term}`,
       fixed: [{ name: "parts", access: "write", type: "f32" }],
       params: term === "power" ? { order: "f32" } : {},
       start: "var sum = G(0.0);",
@@ -102,7 +100,7 @@ export const gradientNormKernel: (spec: GradientSpec & { readonly term: NormTerm
 /** g ← g · min(1, most / (norm + 1e-6)); NaN stays NaN. */
 export const clipNormKernel: (spec: GradientSpec) => Kernel = memoized((spec: GradientSpec) =>
   walking({
-    name: "clip_grad_norm",
+    stem: "clip_grad_norm",
     fixed: [{ name: "norm", access: "read", type: "f32" }],
     params: { most: "f32" },
     start:
@@ -115,7 +113,7 @@ export const clipNormKernel: (spec: GradientSpec) => Kernel = memoized((spec: Gr
 /** g ← g limited to ±most; NaN stays NaN. */
 export const clipValueKernel: (spec: GradientSpec) => Kernel = memoized((spec: GradientSpec) =>
   walking({
-    name: "clip_grad_value",
+    stem: "clip_grad_value",
     fixed: [],
     params: { most: "f32" },
     start: "let most = G(p.most);",
@@ -130,7 +128,7 @@ export const clipValueKernel: (spec: GradientSpec) => Kernel = memoized((spec: G
  */
 export const unscaleKernel: (spec: GradientSpec) => Kernel = memoized((spec: GradientSpec) =>
   walking({
-    name: "amp_unscale",
+    stem: "amp_unscale",
     fixed: [
       { name: "state", access: "read", type: "f32" },
       { name: "found", access: "write", type: "atomic<u32>" },
