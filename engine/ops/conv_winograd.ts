@@ -15,7 +15,7 @@ import { gemmInto } from "./matmul.ts";
 
 /** Bytes of transformed tiles at a time: images beyond that are another turn. 4 to 16 MiB take the same time. */
 const SCRATCH = 8 << 20;
-/** Most bytes of one image's: larger ones stay with the core. */
+/** Most bytes of one image's, and of the weights': larger ones stay with the core. */
 const MOST_SCRATCH = 64 << 20;
 
 /**
@@ -56,10 +56,11 @@ export function isByWinograd(
   const [h, w] = turned ? [s.H, s.W] : [s.OH, s.OW];
   const tiles = Math.ceil(h / 2) * Math.ceil(w / 2);
   const { info, limits } = gpu();
-  if (
-    !info.software ||
-    tiles * scratchOf(rows, channels) > Math.min(MOST_SCRATCH, limits.maxStorageBufferBindingSize)
-  ) {
+  const largest = Math.max(
+    tiles * scratchOf(rows, channels),
+    4 * WINOGRAD_POINTS * rows * channels,
+  );
+  if (!info.software || largest > Math.min(MOST_SCRATCH, limits.maxStorageBufferBindingSize)) {
     return false;
   }
   const all = s.B * tiles;
@@ -76,14 +77,19 @@ function scratchOf(rows: number, channels: number): number {
 function launch(
   kernel: Kernel,
   arrays: readonly DeviceArray[],
-  { count, params, flops }: { count: number; params: Record<string, number>; flops: number },
+  { count, params, flops, bytes }: {
+    count: number;
+    params: Record<string, number>;
+    flops: number;
+    bytes: number;
+  },
 ): void {
   gpu().queue.launch({
     kernel,
     buffers: arrays.map((a) => operand(a).binding),
     params: { count, ...params },
     grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
-    cost: { flops, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
+    cost: { flops, bytes },
   });
 }
 
@@ -106,6 +112,7 @@ export function winograd(
     count: O * C,
     params: { channels: C, rows: O },
     flops: 32 * O * C,
+    bytes: w.bytes + u.bytes,
   });
   const most = Math.max(1, Math.floor((forced ?? SCRATCH) / (scratchOf(O, C) * TH * TW)));
   const each = Math.min(B, most);
@@ -132,6 +139,7 @@ export function winograd(
         x_off: first * C * H * W,
       },
       flops: 32 * C * P,
+      bytes: 4 * C * (images * H * W + WINOGRAD_POINTS * P),
     });
     gemmInto(u, part(v, C), part(m, O), {});
     launch(winogradOutputKernel({ bias: bias !== undefined, epilogue }), [
@@ -142,6 +150,7 @@ export function winograd(
       count: images * O * TH * TW,
       params: { rows: O, OH, OW, TH, TW, P, points: O * P, y_off: first * O * OH * OW },
       flops: 24 * O * P,
+      bytes: 4 * O * (images * OH * OW + WINOGRAD_POINTS * P),
     });
   }
 }
