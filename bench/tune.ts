@@ -20,6 +20,7 @@ import {
   tileName,
   TILES,
 } from "../engine/ops/gemm_tiles.ts";
+import { onTiledCore } from "../engine/ops/conv_core.ts";
 import { adapterKey, TUNED } from "../engine/ops/tuned/mod.ts";
 import type { Tile } from "../engine/kernels/gemm.ts";
 import { defineFlags, runMain } from "../experiments/_args.ts";
@@ -117,7 +118,8 @@ function trialOf(
 /** Milliseconds of the fastest run on each tile; kernels that do not depend on it count as well. */
 async function race(trial: Trial, tiles: readonly Tile[], runs: number): Promise<number[]> {
   manualSeed(1);
-  const run = trial.build();
+  const built = trial.build();
+  const run = () => onTiledCore(built);
   const best = tiles.map(() => Infinity);
   for (const tile of tiles) onTile(tile, run);
   for (let turn = 0; turn < runs; turn++) {
