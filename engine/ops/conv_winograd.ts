@@ -22,7 +22,7 @@ const MOST_SCRATCH = 64 << 20;
  * Fewer products a point are not worth four more kernels to compile, 0.35 s of a first step: a ConvNet of 32 to
  * 128 channels at batch 64 would save 4 % of its steps.
  */
-const LEAST_PRODUCTS = 1 << 23;
+const LEAST_PRODUCTS = 10e6;
 
 /** The bytes at a time that a test forces, which then takes every convolution that the kernels can do. */
 let forced: number | null = null;
