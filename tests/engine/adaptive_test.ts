@@ -2,9 +2,10 @@ import { assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../engine/gpu/device.ts";
 import { ADAPTIVE_HYPER, adaptiveStates } from "../../engine/kernels/adaptive.ts";
 import { type AdaptiveRule, adaptiveStep, init, readAll, tensor, zeros } from "../../engine/mod.ts";
+import { asHardware } from "../helpers/as_hardware.ts";
 import { Draw } from "../helpers/draw.ts";
 
-const info = await init();
+await init();
 
 const RULES: readonly AdaptiveRule[] = [
   { name: "adam", decoupled: true, amsgrad: true },
@@ -17,18 +18,6 @@ const HYPER = {
   rmsprop: [0.1, 0.9, 0.1, 1e-6, 0.01, 0.5],
   adagrad: [0.1, 0.01, 1e-6, 0.01],
 } as const;
-
-/** Runs `fn` as if the adapter were a GPU, where several parameters share a dispatch. */
-function asHardware<T>(fn: () => T): T {
-  const open = info as { software: boolean };
-  const before = open.software;
-  open.software = false;
-  try {
-    return fn();
-  } finally {
-    open.software = before;
-  }
-}
 
 Deno.test("adaptiveStep() gives the same bits to many parameters at once and to each alone", async () => {
   const sizes = [1, 255, 2, 257, 513, 0, 64, 256, 260];

@@ -1,9 +1,10 @@
 import { assertAlmostEquals, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../engine/gpu/device.ts";
 import { init, readAll, sgdStep, tensor, zeros } from "../../engine/mod.ts";
+import { asHardware } from "../helpers/as_hardware.ts";
 import { Draw } from "../helpers/draw.ts";
 
-const info = await init();
+await init();
 
 /** lr 0.5 and nothing else. */
 function hyper() {
@@ -19,18 +20,6 @@ Deno.test("sgdStep() updates windows that start at an aligned place", async () =
   const want = new Float32Array(256).fill(1).fill(0.5, 128, 192);
   assertEquals(await whole.data(), want);
 });
-
-/** Runs `fn` as if the adapter were a GPU, where several parameters share a dispatch. */
-function asHardware<T>(fn: () => T): T {
-  const open = info as { software: boolean };
-  const before = open.software;
-  open.software = false;
-  try {
-    return fn();
-  } finally {
-    open.software = before;
-  }
-}
 
 Deno.test("sgdStep() gives the same bits to many parameters at once and to each alone", async () => {
   // Sizes around the 256 elements a workgroup owns; more than one dispatch takes.
