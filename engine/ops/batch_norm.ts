@@ -218,7 +218,7 @@ function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
     ...others.map((attrs, i) => [attrs, shapes[i % 2]!] as const),
     [inModels[0]!, [130, 2, 3]],
     [inModels[0]!, [130, 2, 4]],
-    ...[3, 4].map((S) => [{ ...neither, activation: "relu" }, [130, 2, S]] as const),
+    ...[3, 8].map((S) => [{ ...neither, activation: "relu" }, [130, 2, S]] as const),
   ];
   return cases.map(([attrs, shape]) => {
     const channel = { shape: [shape[1]!] };
