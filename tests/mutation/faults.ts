@@ -187,7 +187,7 @@ export function faultsOf({ code }: Kernel): Fault[] {
 export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
   [/^batch_norm_count/, /\+ 3u/, "there is one count"],
-  [/^amp_update_scale$/, /\(0\.0\)/, "the stored number is 0"],
+  [/^(amp_update_scale|winograd_input)$/, /\(0\.0\)/, "the stored number is 0"],
   [/^scan_\w+_totals_/, /^bound: if/, "nothing follows the last block, so its total is not read"],
   [/_checked$/, /p\.bad/, "only bad indices reach it, and those are thrown; indexing_test.ts"],
   [/^sort_blocks_bool/, /^keys /, "keys are only compared, and these keep their order"],
