@@ -219,6 +219,7 @@ function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
   const cases: (readonly [BatchNormAttrs, readonly number[]])[] = [
     ...inModels.flatMap((attrs) => shapes.map((shape) => [attrs, shape] as const)),
     ...others.map((attrs, i) => [attrs, shapes[i % 2]!] as const),
+    ...shapes.map((shape) => [{ ...neither, activation: "hardswish" }, shape] as const),
     [inModels[0]!, [130, 2, 3]],
     [inModels[0]!, [130, 2, 4]],
     ...[3, 8].map((S) => [{ ...neither, activation: "relu" }, [130, 2, S]] as const),
