@@ -187,15 +187,18 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       [[2, 5, 8], [5], neither],
       [[2, 2, 8], [2], { ...both, bias: false }],
       [[2, 2, 8], [2], { ...both, weight: false }],
-      [[2, 3, 5], [3], { ...both, bias: false }],
-      [[2, 3, 5], [3], { ...both, weight: false }],
-      [[2, 3, 5], [3], neither],
       [[1, 2, 1, 2], [2], { ...both, eps: 0.1 }],
       [[3, 1, 9, 11], [1], both],
       [[130, 2, 3], [2], both],
       [[2, 2, 16, 16], [2], both, { low: 1000, high: 1002, grad: false }],
     ]),
     ...epilogueSamples(1),
+    // One by one with a weight or a bias alone.
+    ...samplesOf<BatchNormAttrs>([
+      [[2, 3, 5], [3], { ...both, bias: false }],
+      [[2, 3, 5], [3], { ...both, weight: false }],
+      [[2, 3, 5], [3], neither],
+    ]),
   ],
 });
 
@@ -219,10 +222,10 @@ function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
   const cases: (readonly [BatchNormAttrs, readonly number[]])[] = [
     ...inModels.flatMap((attrs) => shapes.map((shape) => [attrs, shape] as const)),
     ...others.map((attrs, i) => [attrs, shapes[i % 2]!] as const),
-    ...shapes.map((shape) => [{ ...neither, activation: "hardswish" }, shape] as const),
     [inModels[0]!, [130, 2, 3]],
     [inModels[0]!, [130, 2, 4]],
     ...[3, 8].map((S) => [{ ...neither, activation: "relu" }, [130, 2, S]] as const),
+    ...shapes.map((shape) => [{ ...neither, activation: "hardswish" }, shape] as const),
   ];
   return cases.map(([attrs, shape]) => {
     const channel = { shape: [shape[1]!] };
