@@ -226,6 +226,7 @@ function epilogueSamples(lead: 1 | 3): Sample<BatchNormAttrs>[] {
     [inModels[0]!, [130, 2, 4]],
     ...[3, 8].map((S) => [{ ...neither, activation: "relu" }, [130, 2, S]] as const),
     ...shapes.map((shape) => [{ ...neither, activation: "hardswish" }, shape] as const),
+    [{ ...neither, activation: "relu" }, shapes[1]!],
   ];
   return cases.map(([attrs, shape]) => {
     const channel = { shape: [shape[1]!] };

@@ -411,6 +411,11 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
       attrs: { activation },
       terms: 9,
     })),
+    {
+      inputs: [[9, 11], [7, 11]].map((shape) => ({ shape, low: -0.7, high: 0.7 })),
+      attrs: { activation: "relu" as const },
+      terms: 11,
+    },
     // Shares of K, merged four columns at a time and one by one.
     ...[8, 5].map((N) => ({
       inputs: [{ shape: [9, 520] }, { shape: [N, 520] }, { shape: [N] }],

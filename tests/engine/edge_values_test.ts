@@ -208,11 +208,22 @@ Deno.test("dropout() of odd sizes draws anew at each replay, as without capture"
 
 Deno.test("nonzero() of many integers finds the last one, too", async () => {
   for (const dtype of ["i32", "u32", "bool"] as const) {
+    using _fresh = poisoned();
     const values = Array.from({ length: 90 * 41 }, (_, i) => Number(i % 97 === 3 || i === 3689));
     const found = await tensor(values, { shape: [90, 41], dtype }).nonzero();
     const want = values.flatMap((v, i) => v ? [Math.floor(i / 41), i % 41] : []);
     assertEquals([...await found.data()], want);
   }
+});
+
+Deno.test("fill_() writes a view and nothing beside it", async () => {
+  const x = zeros([10]);
+  x.slice(0, 0, 9, 2).fill_(3);
+  assertEquals(await read(x), [3, 0, 3, 0, 3, 0, 3, 0, 3, 0]);
+  const rows = zeros([3, 8]);
+  rows.narrow(1, 0, 4).fill_(5);
+  rows.narrow(1, 6, 2).fill_(-2);
+  assertEquals(await read(rows), [1, 2, 3].flatMap(() => [5, 5, 5, 5, 0, 0, -2, -2]));
 });
 
 Deno.test("casts keep every element, one by one and by fours", async () => {
