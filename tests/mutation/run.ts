@@ -2,6 +2,7 @@
  * @file `deno task test:mutation`: plants faults in the kernels, one at a time, and counts how many the
  * tests catch. Arguments pick kernels whose names hold one of them; `--list` names the faults;
  * `--part=1/2` takes every second kernel from the first on, so that two processes share the work;
+ * `--after=NAME` goes on behind a kernel, where a run broke off;
  * `--cases=WORD` collects only the cases whose names hold the word, which is quicker and proves less.
  *
  * A kernel's faults are tried on the cases that run it; see `cases.ts`. A fault whose text does not
@@ -38,8 +39,13 @@ function ending(kernel: Kernel): Kernel {
 /** Seconds after which a fault is worth a line. */
 const SLOW = 20;
 
+/** Cases between two collections of what tests leave: V8 does not see what GPU objects weigh. */
+const COLLECT = 32;
+let runs = 0;
+
 /** Runs a case; true if something is wrong. */
 async function fails(subject: Case): Promise<boolean> {
+  if (++runs % COLLECT === 0) (globalThis as { gc?: () => void }).gc?.();
   try {
     const problems = await subject.run();
     await synchronize();
@@ -141,12 +147,17 @@ function unreached(names: readonly string[]): string[] {
     .filter((variant) => !names.some((name) => new RegExp(`^${variant}$`).test(name)));
 }
 
+/** What follows `flag` among the arguments; "" where it is not there. */
+function valueOf(flag: string): string {
+  return Deno.args.find((a) => a.startsWith(flag))?.slice(flag.length) ?? "";
+}
+
 /** Every kernel, or those of the part that `--part=I/N` names. */
 function ofPart(names: string[]): string[] {
-  const part = Deno.args.find((a) => a.startsWith("--part="));
-  if (!part) return names;
-  const [, i = 0, n = 0] = /^--part=(\d+)\/(\d+)$/.exec(part)?.map(Number) ?? [];
-  if (i < 1 || i > n) throw new Error(`${part} is no part: --part=1/2 is the first of two`);
+  const part = valueOf("--part=");
+  if (part === "") return names;
+  const [, i = 0, n = 0] = /^(\d+)\/(\d+)$/.exec(part)?.map(Number) ?? [];
+  if (i < 1 || i > n) throw new Error(`--part=${part} is no part: --part=1/2 is the first of two`);
   return names.filter((_, at) => at % n === i - 1);
 }
 
@@ -157,15 +168,16 @@ async function main(): Promise<number> {
   // What a faulty kernel writes may be another's bounds.
   const { pipelines } = gpu(), { get } = pipelines;
   pipelines.get = (k) => get.call(pipelines, ending(k));
-  const word = Deno.args.find((a) => a.startsWith("--cases="))?.slice("--cases=".length) ?? "";
+  const word = valueOf("--cases=");
   const cases = [...await opCases(), ...await testCases()].filter((c) => c.name.includes(word));
   const used = await usedKernels(cases);
   if (word === "") {
     for (const variant of unreached([...used.keys()])) console.log(`not reached: ${variant}`);
   }
-  const names = ofPart(
+  const part = ofPart(
     families(used.keys()).filter((n) => words.length === 0 || words.some((w) => n.includes(w))),
   );
+  const names = part.slice(part.indexOf(valueOf("--after=")) + 1);
   const counts = { caught: 0, survived: 0, invalid: 0, equivalent: 0 };
   const start = performance.now();
   for (const name of names) {
@@ -186,7 +198,6 @@ async function main(): Promise<number> {
       if (took > SLOW) console.log(`${took.toFixed(0)} s for ${name}: ${what}`);
       counts[outcome]++;
       const tried = counts.caught + counts.survived;
-      if (tried % 25 === 0) (globalThis as { gc?: () => void }).gc?.();
       if (tried % 100 === 0) console.log(`${tried} tried, the last in ${name}`);
       if (outcome === "survived") console.log(`survived in ${name}: ${what}`);
     }
