@@ -250,6 +250,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     withoutBias(sample([1, 2, 7, 7], [9, 2, 3, 3], { padding: [1, 1] })),
     withoutBias(sample([1, 2, 7, 8], [9, 2, 2, 2], {})),
     withoutBias(sample([1, 2, 3, 3], [9, 2, 2, 2], {})),
+    // Few rows by fours of columns that an activation follows.
+    sample([1, 3, 4, 4], [5, 3, 3, 3], { padding: [1, 1], activation: "relu" }),
   ],
 });
 

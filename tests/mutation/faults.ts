@@ -186,6 +186,8 @@ export function faultsOf({ code }: Kernel): Fault[] {
 /** Faults that change no result: kernel, fault and why. */
 export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
+  [/^norm_root_contiguous$/, /\+ 3u/, "there is one norm"],
+  [/^roofline_/, /./, "it is timed, and what it writes is read by none"],
   [/^batch_norm_count/, /\+ 3u/, "there is one count"],
   [/^(amp_update_scale|winograd_input)$/, /\(0\.0\)/, "the stored number is 0"],
   [/^scan_\w+_totals_/, /^bound: if/, "nothing follows the last block, so its total is not read"],

@@ -164,11 +164,11 @@ Deno.test("who watches modules is told of activations, too", () => {
 });
 
 Deno.test("batchNorm() moves running statistics the same in one dispatch and one by one", async () => {
-  using x = randn([6, 3, 4, 4]);
+  using x = randn([6, 7, 4, 4]);
   const moved = async (views: boolean) => {
-    using both = zeros([2, 3]);
-    using apart = zeros([3]);
-    using other = zeros([3]);
+    using both = zeros([2, 7]);
+    using apart = zeros([7]);
+    using other = zeros([7]);
     using first = both.select(0, 0);
     using second = both.select(0, 1);
     const [runningMean, runningVar] = views ? [first, second] : [apart, other];
@@ -181,8 +181,8 @@ Deno.test("batchNorm() moves running statistics the same in one dispatch and one
   const [one, several] = [await moved(false), await moved(true)];
   assertEquals(one.data, several.data);
   // A count of another type is raised, too.
-  using runningMean = zeros([3]);
-  using runningVar = zeros([3]);
+  using runningMean = zeros([7]);
+  using runningVar = zeros([7]);
   using numBatchesTracked = zeros([]);
   batchNorm(x, { training: true, runningMean, runningVar, numBatchesTracked }).dispose();
   assertEquals(await numBatchesTracked.item(), 1);

@@ -314,7 +314,9 @@ Deno.test("clipGradNorm() and clipGradValue() reach every element of gradients o
   // One by one and by fours, of one workgroup and of several, and one that lies apart.
   const sizes = [1, 3, 8, 260, 4099, 8200];
   const draw = new Draw("clip");
-  const values = sizes.map((size) => Array.from({ length: size }, () => draw.weight()));
+  const values = sizes.map((size) =>
+    Array.from({ length: size }, (_, i) => i === size - 1 ? 1.5 : draw.weight())
+  );
   const all = values.flat();
   const squares = all.reduce((sum, v) => sum + v * v, 0);
   for (const apart of [false, true]) {

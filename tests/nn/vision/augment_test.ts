@@ -1,8 +1,10 @@
 /** Augmentations: exact values where a draw is known, statistics of the draws, one seed one result. */
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { philox4x32 } from "../../../engine/philox.ts";
 import {
   arange,
+  capture,
   full,
   init,
   manualSeed,
@@ -10,6 +12,7 @@ import {
   nn,
   oneHot,
   rand,
+  randomAffineMaps,
   readAll,
   stack,
   synchronize,
@@ -17,7 +20,9 @@ import {
   tensor,
   type TypedArray,
   warpReflect,
+  zeros,
 } from "../../../mod.ts";
+import { assertClose } from "../../helpers/close.ts";
 
 const info = await init();
 
@@ -460,4 +465,37 @@ Deno.test("augmentations throw for what they cannot do", () => {
   );
   assertThrows(() => v.mixup(x, rand([3, 2])), TypeError, "with one batch size");
   assertThrows(() => v.mixup(x, x, { alpha: 0 }), RangeError, "alpha 0: it must be above 0");
+});
+
+Deno.test("randomAffineMaps() is its formula of the generator's words, in a replay, too", async () => {
+  const seed = 5, N = 7, degree = Math.PI / 180;
+  const ranges = { flip: 0.5, degrees: 40, shift: [9, 7], scale: [0.5, 1.5], shear: 20 } as const;
+  const want = (call: number) =>
+    Array.from({ length: N }, (_, i) => {
+      const [a, b] = [0, 1].map((j) =>
+        philox4x32([2 * i + j, 0, call, 0], [seed, 0]).map((w) => (w >>> 8) / 2 ** 24)
+      ) as [number[], number[]];
+      const within = (u: number, low: number, high: number) => low + (high - low) * u;
+      const r = within(a[0]!, -ranges.degrees, ranges.degrees) * degree;
+      const [tx, ty] = ranges.shift.map((s, j) => Math.round(within(a[1 + j]!, -s, s)));
+      const k = within(a[3]!, ...ranges.scale);
+      const shear = Math.tan(within(b[0]!, -ranges.shear, ranges.shear) * degree);
+      const side = b[1]! < ranges.flip ? -1 : 1;
+      const [m00, m01] = [Math.cos(r) - Math.sin(r) * shear, Math.cos(r) * shear + Math.sin(r)];
+      const [m10, m11] = [-Math.sin(r), Math.cos(r)];
+      return [
+        ...[side * m00, m01, -(m00 * tx! + m01 * ty!)],
+        ...[side * m10, m11, -(m10 * tx! + m11 * ty!)],
+      ].map((m) => m / k);
+    }).flat();
+  manualSeed(seed);
+  const step = capture((x: Tensor) => ({ maps: randomAffineMaps(N, ranges).add(x) }));
+  using zero = zeros([1]);
+  for (let call = 0; call < 4; call++) {
+    const { maps } = step(zero);
+    // A dozen roundings of numbers up to 2 · 16 / k.
+    assertClose(await maps.data(), want(call), { atol: 12 * 2 ** -24 * 64, what: `call ${call}` });
+    maps.dispose();
+  }
+  step.dispose();
 });
