@@ -18,8 +18,11 @@ import { poisoned } from "../helpers/poison.ts";
 
 await init();
 
-/** One by one and by fours, of one workgroup and of several; more of each kind than a dispatch takes. */
-const SIZES = [1, 3, 8, 260, 4099, 8200, ...Array.from({ length: 34 }, (_, i) => 5 + i)];
+/**
+ * One by one and by fours, of one workgroup and of several; more of each kind than a dispatch takes, of which the
+ * first and the last are more than a turn.
+ */
+const SIZES = [4099, 8200, 1, 3, 8, 260, ...Array.from({ length: 34 }, (_, i) => 517 + i)];
 
 /** Parameters with gradients. */
 function parameters(): Tensor[] {
