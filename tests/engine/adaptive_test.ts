@@ -13,6 +13,15 @@ const RULES: readonly AdaptiveRule[] = [
   { name: "adagrad" },
 ];
 
+const EITHER = [false, true];
+/** Every rule with each of its options. */
+const ALL_RULES: readonly AdaptiveRule[] = EITHER.flatMap((a) =>
+  EITHER.flatMap((b): AdaptiveRule[] => [
+    { name: "adam", decoupled: a, amsgrad: b },
+    { name: "rmsprop", centered: a, momentum: b },
+  ])
+).concat({ name: "adagrad" });
+
 const HYPER = {
   adam: [0.1, 0.9, 0.99, 0.1, 0.01, Math.log(0.9), Math.log(0.99), 1e-6, 0.01],
   rmsprop: [0.1, 0.9, 0.1, 1e-6, 0.01, 0.5],
@@ -68,7 +77,7 @@ Deno.test("adaptiveStep() gives the same bits to many parameters at once and to 
 });
 
 Deno.test("adaptiveStep() gives an element the same bits among four and alone", async () => {
-  for (const rule of RULES) {
+  for (const rule of ALL_RULES) {
     const make = (size: number) => {
       const draw = new Draw("adaptive fours");
       const values = Array.from({ length: size }, () => draw.uniform());
@@ -99,8 +108,7 @@ Deno.test("adaptiveStep() gives an element the same bits among four and alone", 
 });
 
 Deno.test("adaptiveStep() that may skip does what it does without, or nothing", async () => {
-  const plain: AdaptiveRule = { name: "adam", decoupled: false, amsgrad: false };
-  const cases = [...RULES, plain].flatMap((rule) =>
+  const cases = ALL_RULES.flatMap((rule) =>
     // One by one, and by fours.
     [3, 8].map((size) => ({ rule, size }))
   );

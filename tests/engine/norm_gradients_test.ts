@@ -1,6 +1,7 @@
 /** Gradients of batch normalisation that nothing but the output has, which kernels of their own make. */
 
 import { batchNorm } from "../../engine/ops/batch_norm.ts";
+import type { Activation } from "../../engine/ops/epilogue.ts";
 import type { Op } from "../../engine/op.ts";
 import { init, type Tensor, tensor } from "../../engine/mod.ts";
 import { apply } from "../../engine/tensor.ts";
@@ -16,7 +17,7 @@ const U = 2 ** -24;
 /** The gradients of x, weight and bias, where the batch's mean and variance have one of 0, or none. */
 async function gradients(
   shape: readonly number[],
-  attrs: { weight: boolean; bias: boolean },
+  attrs: { weight: boolean; bias: boolean; activation?: Activation },
   statistics: boolean,
 ): Promise<Float32Array[]> {
   using _fresh = poisoned();
@@ -46,9 +47,11 @@ Deno.test("batchNorm's gradients are those with gradients of 0 for the statistic
   // One share of a channel's elements and several, by fours and not.
   for (const shape of [[2, 3, 5], [130, 2, 3], [130, 2, 4], [2, 2, 780]]) {
     for (const weight of [true, false]) {
-      for (const bias of [true, false]) {
-        const want = await gradients(shape, { weight, bias }, true);
-        const got = await gradients(shape, { weight, bias }, false);
+      for (
+        const [bias, activation] of [[true], [false], [true, "relu"], [false, "relu"]] as const
+      ) {
+        const want = await gradients(shape, { weight, bias, activation }, true);
+        const got = await gradients(shape, { weight, bias, activation }, false);
         got.forEach((g, i) => {
           // The same sums; a product and a sum may be rounded together or apart.
           const largest = Math.max(...want[i]!.map(Math.abs));
