@@ -18,6 +18,7 @@ import {
   synchronize,
 } from "../engine/mod.ts";
 import { gpu } from "../engine/gpu/device.ts";
+import { matricesDetail } from "../engine/gpu/matrices.ts";
 import {
   type AdapterFacts,
   adapterFacts,
@@ -244,6 +245,10 @@ export async function doctor(
       triedRow("shader-f16", await tryF16(device)),
       triedRow("subgroups", await trySubgroups(device)),
       triedRow("timestamp-query", await tryTimestamps(device)),
+      triedRow("subgroup matrices", {
+        works: info.matrixShapes.length > 0,
+        detail: matricesDetail(info.matrixShapes),
+      }),
     ],
   };
   const readback = await readbackMs(device, { runs: 9 });

@@ -171,10 +171,11 @@ async function main(): Promise<void> {
   const { options } = FLAGS.parse(Deno.args);
   const info = await init();
   const half = info.features.has("shader-f16");
-  const tiles = TILES.filter(fits).filter((t) => info.software === !t.staged || !info.software);
+  const able = TILES.filter((t) => !info.software || !t.staged || t.matrix);
   const adapter = adapterKey(info.adapter);
   const chosen = { ...TUNED.find((t) => t.adapter === adapter)?.tiles };
   for (const dtype of half ? ["f32", "f16"] as const : ["f32"] as const) {
+    const tiles = able.filter((t) => fits(t, dtype));
     for (const trial of trials(dtype, info.software ? 1 : 8)) {
       const name = classOf(trial.use, trial.size);
       if (options.filter !== undefined && !name.includes(options.filter)) continue;

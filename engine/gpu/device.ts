@@ -7,6 +7,8 @@
 import { GpuError, NoAdapterError } from "../errors.ts";
 import { loadDawn } from "./dawn.ts";
 import { debug } from "./debug.ts";
+import type { MatrixShape } from "../kernels/gemm_problem.ts";
+import { MATRICES_FEATURE, matrixShapesOf } from "./matrices.ts";
 import { BufferPool } from "./pool.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { CommandQueue } from "./queue.ts";
@@ -33,6 +35,11 @@ export interface DeviceInfo {
   readonly limits: Limits;
   /** Lanes of a subgroup where kernels may use subgroup functions and the size is fixed; else 0. */
   readonly subgroupSize: number;
+  /**
+   * Shapes that a subgroup multiplies on matrix units (tensor cores), f16 in and sums in f32, as far as they gave
+   * right answers when the device was opened. Only Dawn offers them.
+   */
+  readonly matrixShapes: readonly MatrixShape[];
 }
 
 /** The limits kernels and planners look at. */
@@ -67,7 +74,12 @@ const LIMITS: readonly (keyof Limits)[] = [
 ];
 
 /** Features asked for where the adapter grants them. None is required. */
-const WANTED: readonly string[] = ["shader-f16", "subgroups", "timestamp-query"];
+const WANTED: readonly string[] = [
+  "shader-f16",
+  "subgroups",
+  "timestamp-query",
+  MATRICES_FEATURE,
+];
 
 /** Options of {@linkcode init}. */
 export interface InitOptions {
@@ -248,6 +260,7 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
   const subgroups = await probeSubgroups(device);
   const sizes = about as { subgroupMinSize?: number; subgroupMaxSize?: number } | undefined;
   const fixed = sizes?.subgroupMinSize === sizes?.subgroupMaxSize;
+  const subgroupSize = subgroups !== "none" && fixed ? sizes?.subgroupMinSize ?? 0 : 0;
   const info: DeviceInfo = {
     provider: options.device ? "caller" : options.provider ?? "native",
     adapter: description,
@@ -255,7 +268,8 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
     software,
     features: new Set<string>(device.features as unknown as Iterable<string>),
     limits,
-    subgroupSize: subgroups !== "none" && fixed ? sizes?.subgroupMinSize ?? 0 : 0,
+    subgroupSize,
+    matrixShapes: await matrixShapesOf(device, { about, subgroupSize }),
   };
   current = new Gpu(device, info, { enableSubgroups: subgroups === "enable" });
   asked = { provider: options.provider, robustness: options.robustness };

@@ -14,7 +14,15 @@
  */
 
 import { lanesBody } from "./gemm_lanes.ts";
-import { GEMM_PARAMS, type GemmProblem, placeLines, range, type Tile } from "./gemm_problem.ts";
+import { matricesBody, matricesMemory } from "./gemm_matrices.ts";
+import {
+  GEMM_PARAMS,
+  type GemmProblem,
+  placeLines,
+  range,
+  shapeName,
+  type Tile,
+} from "./gemm_problem.ts";
 import { stagedBody, stagingMemory } from "./gemm_staged.ts";
 import { type Kernel, kernel } from "./kernel.ts";
 
@@ -22,16 +30,18 @@ export type { GemmProblem, GemmSide, Tile } from "./gemm_problem.ts";
 
 /** Builds the kernel. */
 export function gemmKernel(problem: GemmProblem, tile: Tile): Kernel {
-  const { tm, tn, wx, wy, staged } = tile;
-  const variant = tile.lanes ? "_lanes" : staged ? `_staged${staged}` : "";
-  const body = tile.lanes ? lanesBody : staged ? stagedBody : directBody;
+  const { tm, tn, wx, wy, staged, matrix } = tile;
+  const kind = matrix ? `matrix${shapeName(matrix)}` : tile.lanes ? "lanes" : `staged${staged}`;
+  const variant = matrix || tile.lanes || staged ? `_${kind}` : "";
+  const body = matrix ? matricesBody : tile.lanes ? lanesBody : staged ? stagedBody : directBody;
+  const memory = matrix ? matricesMemory(problem, tile) : stagingMemory(tile);
   const lines = [...placeLines(problem), ...body(problem, tile)];
   return kernel({
     name: `${problem.name}_${wy * tm}x${wx * tn}${variant}`,
     buffers: problem.buffers,
     params: { ...GEMM_PARAMS, ...problem.params },
     workgroup: [wx, wy, 1],
-    module: `${problem.module ?? ""}${stagingMemory(tile)}`,
+    module: `${problem.module ?? ""}${memory}`,
     body: lines.filter((l) => l !== "").join("\n"),
   });
 }

@@ -18,6 +18,28 @@ export interface Tile {
    * multiples of 4, and the threads divide the elements that are kept.
    */
   readonly staged?: number;
+  /**
+   * The workgroup's rows of threads are subgroups, which multiply with the adapter's matrix units: A and B
+   * go through workgroup memory in f16, `staged` steps of K at a time, sums are f32.
+   */
+  readonly matrix?: MatrixUnits;
+}
+
+/** Matrices that a subgroup multiplies in one instruction: A is m by k, B is k by n, C is m by n. */
+export interface MatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** Matrices of a tile, whose subgroups lie `across` to a row; each has a block of whole matrices. */
+export interface MatrixUnits extends MatrixShape {
+  readonly across: number;
+}
+
+/** A shape as names tell it. */
+export function shapeName({ m, n, k }: MatrixShape): string {
+  return `${m}x${n}x${k}`;
 }
 
 /** How A or B is read. All members are WGSL text. */

@@ -50,7 +50,10 @@ export interface KernelParts {
   readonly workgroup?: readonly [number, number, number];
   /** Functions and constants before the entry point. */
   readonly module?: string;
-  /** Body of `main(wid, lid)`: workgroup and local ids, vec3<u32>. `p.x` reads param x. */
+  /**
+   * Body of `main(wid, lid)`: workgroup and local ids, vec3<u32>. `p.x` reads param x. With subgroup matrices
+   * also `sub` and `lane`: the number of the thread's subgroup, and the thread's in it.
+   */
   readonly body: string;
 }
 
@@ -103,7 +106,15 @@ export function fromF32(value: string, dtype: "f32" | "f16"): string {
 /** Threads of a one-dimensional workgroup. */
 export const LINEAR = 64;
 
-/** Assembles a module. `enable f16;` is written when a binding needs it. */
+/** Dawn's extension for subgroup matrices, in the shader's words. */
+export const MATRICES = "chromium_experimental_subgroup_matrix";
+
+/** Number of the thread's subgroup, which compilers know to be the same in all lanes, and its lane. */
+const SUBGROUP_PARAMS = `
+  @builtin(subgroup_id) sub: u32,
+  @builtin(subgroup_invocation_id) lane: u32,`;
+
+/** Assembles a module. What a binding or the body needs is enabled: f16, subgroup matrices. */
 export function kernel(parts: KernelParts): Kernel {
   const workgroup = parts.workgroup ?? [LINEAR, 1, 1];
   const params = Object.entries(parts.params).map(([name, type]) => ({ name, type }));
@@ -114,11 +125,13 @@ export function kernel(parts: KernelParts): Kernel {
     ? params.map((f) => `  ${f.name}: ${f.type},`).join("\n")
     : "  unused: u32,";
   const half = parts.buffers.some((b) => b.type.includes("f16"));
+  const matrices = parts.body.includes("subgroup_matrix_");
   const buffers = parts.buffers.map((b, i) =>
     `@group(0) @binding(${i + 1}) var<storage, ${b.access === "read" ? "read" : "read_write"}> ` +
     `${b.name}: array<${b.type}>;`
   );
-  const code = `${half ? "enable f16;\n" : ""}// ${parts.name}
+  const enabled = [half && "f16", matrices && MATRICES].filter(Boolean);
+  const code = `${enabled.map((e) => `enable ${e};\n`).join("")}// ${parts.name}
 struct Params {
 ${fields}
 }
@@ -129,7 +142,7 @@ ${parts.module ?? ""}
 fn main(
   @builtin(workgroup_id) wid: vec3<u32>,
   @builtin(local_invocation_id) lid: vec3<u32>,
-  @builtin(num_workgroups) nwg: vec3<u32>,
+  @builtin(num_workgroups) nwg: vec3<u32>,${matrices ? SUBGROUP_PARAMS : ""}
 ) {
 ${parts.body}
 }

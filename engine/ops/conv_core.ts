@@ -63,7 +63,12 @@ function isDepthwise(s: Sizes): boolean {
 
 /** Whether neighbours, so many in a row, can be read four at a time along K. */
 function readsFours({ tile }: GemmPlan, row: number): boolean {
-  return tile.lanes === true && whole(row);
+  return (tile.lanes === true || tile.matrix !== undefined) && whole(row);
+}
+
+/** Whether columns, so many in a row, can be read four at a time where they are not stored so. */
+function readsSide({ tile }: GemmPlan, row: number): boolean {
+  return tile.matrix !== undefined && whole(row);
 }
 
 /** Whether columns, so many in a row, can be stored four at a time. */
@@ -150,7 +155,7 @@ function convProduct(
       epilogue,
       pointwise,
       aFours: readsFours(plan, size.K),
-      bFours: pointwise && wide,
+      bFours: pointwise && (wide || readsSide(plan, s.OH * s.OW)),
       wide,
     },
     arrays,
@@ -249,7 +254,7 @@ export function convInputGrad(
           padded: true,
           bias: bias !== undefined,
           pointwise,
-          bFours: pointwise && wide,
+          bFours: pointwise && (wide || readsSide(plan, s.H * s.W)),
           wide,
         },
         arrays,

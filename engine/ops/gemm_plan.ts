@@ -58,9 +58,10 @@ export function foursOf(
   { size, stride, k, fixed }: SideLayout,
   { K, tile, rows }: { K: number; tile: Tile; rows: number },
 ): "k" | "side" | undefined {
-  if (!tile.lanes || !whole(...fixed)) return undefined;
+  if (!(tile.lanes || tile.matrix) || !whole(...fixed)) return undefined;
   if (k === 1 && whole(K, stride)) return "k";
-  return stride === 1 && whole(size, k) && rows % 32 === 0 ? "side" : undefined;
+  const together = tile.matrix !== undefined || rows % 32 === 0;
+  return stride === 1 && whole(size, k) && together ? "side" : undefined;
 }
 
 /** Runs a kernel of the core over every tile, batch and share. */

@@ -3,6 +3,8 @@
 import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import type { Tile } from "../kernels/gemm.ts";
+import { matricesBytes } from "../kernels/gemm_matrices.ts";
+import { shapeName } from "../kernels/gemm_problem.ts";
 import { adapterKey, TUNED } from "./tuned/mod.ts";
 
 // Software Vulkan (lavapipe, Mesa 25.0.7, two cores, Deno 2.9.6, 2026-11): a subgroup has 8 lanes, and a
@@ -23,6 +25,15 @@ const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
 const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
 /** For adapters with little workgroup memory or few threads. */
 const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
+// Matrix units, f16: 128 x 128 or 64 x 64 outputs a workgroup of four subgroups. The first two have the shape of
+// NVIDIA's and AMD's units; those of eight lanes are Mesa's software units (lavapipe since 25.1), on which the text is
+// tested, in the same arrangements. No discrete GPU has been at hand to measure the former on.
+const UNITS_16 = { m: 16, n: 16, k: 16, across: 2 };
+const UNITS_8 = { m: 8, n: 8, k: 8, across: 2 };
+const MATRIX_LARGE: Tile = { tm: 32, tn: 4, wx: 32, wy: 4, staged: 32, matrix: UNITS_16 };
+const MATRIX: Tile = { tm: 16, tn: 2, wx: 32, wy: 4, staged: 32, matrix: UNITS_16 };
+const MATRIX_8_LARGE: Tile = { tm: 16, tn: 8, wx: 8, wy: 4, staged: 16, matrix: UNITS_8 };
+const MATRIX_8: Tile = { tm: 8, tn: 4, wx: 8, wy: 4, staged: 16, matrix: UNITS_8 };
 /** Every tile that a plan can have. */
 export const TILES: readonly Tile[] = [
   SOFTWARE,
@@ -36,11 +47,17 @@ export const TILES: readonly Tile[] = [
   DISCRETE,
   DISCRETE_THIN,
   DISCRETE_DIRECT,
+  MATRIX_LARGE,
+  MATRIX,
+  MATRIX_8_LARGE,
+  MATRIX_8,
 ];
 
 /** Rows, columns and kind of a tile, as tables and kernels name it. */
-export function tileName({ tm, tn, wx, wy, lanes, staged }: Tile): string {
-  return `${wy * tm}x${wx * tn}${lanes ? "_lanes" : staged ? `_staged${staged}` : ""}`;
+export function tileName({ tm, tn, wx, wy, lanes, staged, matrix }: Tile): string {
+  const size = `${wy * tm}x${wx * tn}`;
+  if (matrix) return `${size}_matrix${shapeName(matrix)}`;
+  return `${size}${lanes ? "_lanes" : staged ? `_staged${staged}` : ""}`;
 }
 
 const BY_NAME: ReadonlyMap<string, Tile> = new Map(TILES.map((t) => [tileName(t), t]));
@@ -86,36 +103,45 @@ export function onTile<T>(tile: Tile, fn: () => T): T {
   }
 }
 
-/** Whether the open adapter can run a tile. */
-export function fits({ tm, tn, wx, wy, lanes, staged = 0 }: Tile): boolean {
-  const { limits, subgroupSize } = gpu().info;
-  return (!lanes || subgroupSize === wx) &&
-    4 * staged * (wy * tm + wx * tn) <= limits.maxComputeWorkgroupStorageSize &&
+/** Whether the open adapter can run a tile on elements of a dtype. */
+export function fits(tile: Tile, dtype: "f32" | "f16"): boolean {
+  const { tm, tn, wx, wy, lanes, staged = 0, matrix } = tile;
+  const { limits, subgroupSize, matrixShapes } = gpu().info;
+  const memory = matrix ? matricesBytes(tile) : 4 * staged * (wy * tm + wx * tn);
+  if (matrix) {
+    const known = matrixShapes.some((s) => shapeName(s) === shapeName(matrix));
+    if (dtype !== "f16" || !known) return false;
+  }
+  return (!(lanes || matrix) || subgroupSize === wx) &&
+    memory <= limits.maxComputeWorkgroupStorageSize &&
     wx * wy <= limits.maxComputeInvocationsPerWorkgroup;
 }
 
 /** The tile of a product: the one measured to be fastest, or what suits the kind of adapter. */
 export function tileFor(size: { M: number; N: number; batch: number }, use: GemmUse): Tile {
-  if (forced) return forced;
+  if (forced && (!forced.matrix || use.dtype === "f16")) return forced;
   const { adapter } = gpu().info;
   const table = TUNED.find((t) => t.adapter === adapterKey(adapter));
   const tuned = BY_NAME.get(table?.tiles[classOf(use, size)] ?? "");
-  return tuned && fits(tuned) ? tuned : defaultTile(size, use);
+  return tuned && fits(tuned, use.dtype) ? tuned : defaultTile(size, use);
 }
 
 /** The tile that suits the kind of adapter. */
 export function defaultTile(
   { M, N, batch }: { M: number; N: number; batch: number },
-  { kind }: Pick<GemmUse, "kind">,
+  { kind, dtype = "f32" }: Pick<GemmUse, "kind"> & Partial<GemmUse>,
 ): Tile {
   if (gpu().info.software) {
-    if (!fits(LANES_16)) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
+    if (!fits(LANES_16, dtype)) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
     if (N <= 8) return LANES_THIN;
     // Columns of B lie side by side in row by row matrices alone.
     return M <= 8 ? LANES_8 : kind === "nn" || kind === "tn" ? LANES_16 : LANES_16_NARROW;
   }
   const outputs = M * N * batch;
-  if (outputs >= 1 << 22 && M >= 256 && N >= 256 && fits(DISCRETE_LARGE)) return DISCRETE_LARGE;
+  const large = outputs >= 1 << 22 && M >= 256 && N >= 256;
+  if (large && fits(MATRIX_LARGE, dtype)) return MATRIX_LARGE;
+  if (M >= 32 && N >= 32 && fits(MATRIX, dtype)) return MATRIX;
+  if (large && fits(DISCRETE_LARGE, dtype)) return DISCRETE_LARGE;
   const tile = outputs >= 1 << 18 ? DISCRETE : DISCRETE_THIN;
-  return fits(tile) ? tile : DISCRETE_DIRECT;
+  return fits(tile, dtype) ? tile : DISCRETE_DIRECT;
 }

@@ -4,7 +4,9 @@
  * samples, smaller and fewer, are for what the ops mean.
  */
 
+import type { Tile } from "../../engine/kernels/gemm.ts";
 import type { Op, Sample } from "../../engine/op.ts";
+import { onTile } from "../../engine/ops/gemm_tiles.ts";
 import { readAll } from "../../engine/read.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply } from "../../engine/tensor.ts";
@@ -131,27 +133,32 @@ function smallNumbers(shape: readonly number[], salt: number): Float64Array {
   return Float64Array.from({ length: count }, (_, i) => (37 * i + 11 * salt) % 23 % 5 - 2);
 }
 
-/** A dtype and which of the first two inputs lie transposed in memory. */
-interface Way {
+/** A dtype, which of the first two inputs lie transposed in memory, and the tile of all products. */
+export interface Way {
   readonly dtype: "f32" | "f16";
   readonly turned: readonly boolean[];
+  readonly tile?: Tile;
 }
 
 /** Values of an op and of its gradients at small whole numbers. */
-async function wholeResults(op: Op<unknown>, i: number, way: Way): Promise<number[][]> {
-  const { inputs, attrs } = GEMM_EDGES[op.name]![i]!;
+export async function wholeResults(
+  op: Op<unknown>,
+  { inputs, attrs }: Sample<unknown>,
+  way: Way,
+): Promise<number[][]> {
   const whole = (shape: readonly number[], salt: number) =>
     place(
       { shape, dtype: way.dtype, data: smallNumbers(shape, salt) },
       way.turned[salt] ? "transposed" : "contiguous",
     );
   using _fresh = poisoned();
-  const results = scope(() => {
+  const run = () => {
     const leaves = inputs.map(({ shape }, j) => whole(shape, j).requiresGrad_());
     const [y] = apply(op, leaves, attrs);
     y!.backward(whole(y!.shape, 9));
     return [y!.detach(), ...leaves.map((leaf) => leaf.grad!.clone())];
-  });
+  };
+  const results = scope(() => way.tile ? onTile(way.tile, run) : run());
   const data = await readAll(results);
   for (const t of results) t.dispose();
   return data.map((values) => [...values]);
@@ -169,10 +176,11 @@ export async function checkWholeEdge(op: Op<unknown>, i: number, half: boolean):
   const ways = (half ? ["f32", "f16"] as const : ["f32"] as const)
     .flatMap((dtype) => layouts.map((turned): Way => ({ dtype, turned })));
   const [plain, ...others] = ways;
-  const right = await wholeResults(op, i, plain!);
+  const sample = GEMM_EDGES[op.name]![i]!;
+  const right = await wholeResults(op, sample, plain!);
   const problems: string[] = [];
   for (const way of others) {
-    (await wholeResults(op, i, way)).forEach((values, which) => {
+    (await wholeResults(op, sample, way)).forEach((values, which) => {
       const at = values.findIndex((v, k) => v !== right[which]![k]);
       if (at < 0) return;
       problems.push(

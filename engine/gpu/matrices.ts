@@ -1,0 +1,88 @@
+/** Which subgroup matrices a device multiplies, and whether rightly. */
+
+import { MATRICES } from "../kernels/kernel.ts";
+import { type MatrixShape, range, shapeName } from "../kernels/gemm_problem.ts";
+import { runShader } from "./run_shader.ts";
+
+/** The feature of subgroup matrices, which Dawn offers and no standard has yet. */
+export const MATRICES_FEATURE = "chromium-experimental-subgroup-matrix";
+
+/** What an adapter says of a shape. Source: Dawn, docs/dawn/features/subgroup_matrix.md */
+interface MatrixConfig {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly componentType: string;
+  readonly resultComponentType: string;
+}
+
+/** The shapes of f16 with sums in f32 that the device has and that give a right product. */
+export async function matrixShapesOf(
+  device: GPUDevice,
+  { about, subgroupSize }: { about: GPUAdapterInfo | undefined; subgroupSize: number },
+): Promise<MatrixShape[]> {
+  const { features } = device;
+  const able = features.has("shader-f16") && features.has(MATRICES_FEATURE as GPUFeatureName);
+  // A workgroup's rows are subgroups, and its threads are tried 64 at a time.
+  if (!able || subgroupSize === 0 || 64 % subgroupSize !== 0) return [];
+  const configs = (about as { subgroupMatrixConfigs?: Iterable<MatrixConfig> } | undefined)
+    ?.subgroupMatrixConfigs ?? [];
+  const shapes = [...configs]
+    .filter((c) => c.componentType === "f16" && c.resultComponentType === "f32")
+    .map(({ M, N, K }) => ({ m: M, n: N, k: K }));
+  const right: MatrixShape[] = [];
+  for (const shape of shapes) if (await tryMatrix(device, shape)) right.push(shape);
+  return right;
+}
+
+/** Text of a product of one matrix by another, twice added up; whole numbers, so that it is exact. */
+function trialText({ m, n, k }: MatrixShape): string {
+  return `enable f16;
+enable subgroups;
+enable ${MATRICES};
+@group(0) @binding(0) var<storage, read_write> y: array<u32>;
+var<workgroup> a: array<f16, ${m * k}>;
+var<workgroup> b: array<f16, ${k * n}>;
+var<workgroup> c: array<f32, ${m * n}>;
+@compute @workgroup_size(64) fn main(@builtin(local_invocation_id) lid: vec3<u32>) {
+  for (var i = lid.x; i < ${m * k}u; i += 64u) { a[i] = f16(i % 7u) - 3.0h; }
+  for (var i = lid.x; i < ${k * n}u; i += 64u) { b[i] = f16(i % 5u) - 2.0h; }
+  workgroupBarrier();
+  let left = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, row_major>(&a, 0u, ${k}u);
+  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, row_major>(&b, 0u, ${n}u);
+  var sum: subgroup_matrix_result<f32, ${n}, ${m}>;
+  sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
+  sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
+  subgroupMatrixStore<row_major>(&c, 0u, sum, ${n}u);
+  workgroupBarrier();
+  for (var i = lid.x; i < ${m * n}u; i += 64u) { y[i] = bitcast<u32>(c[i]); }
+}`;
+}
+
+/** Whether a shape gives a right product. */
+export async function tryMatrix(device: GPUDevice, shape: MatrixShape): Promise<boolean> {
+  const { m, n, k } = shape;
+  let result: Uint32Array | string;
+  try {
+    result = await runShader(device, trialText(shape), new Uint32Array(m * n));
+  } catch {
+    return false;
+  }
+  if (typeof result === "string") return false;
+  const got = new Float32Array(result.buffer);
+  return range(m * n).every((i) => {
+    const [row, column] = [Math.floor(i / n), i % n];
+    const sum = range(k).reduce(
+      (s, j) => s + ((row * k + j) % 7 - 3) * ((j * n + column) % 5 - 2),
+      0,
+    );
+    return got[i] === 2 * sum;
+  });
+}
+
+/** What the trials of a device's shapes came to, in words. */
+export function matricesDetail(shapes: readonly MatrixShape[]): string {
+  return shapes.length > 0
+    ? `${shapes.map(shapeName).join(", ")}, f16 in, sums in f32`
+    : "not granted";
+}
