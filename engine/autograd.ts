@@ -6,6 +6,7 @@
  */
 
 import { DeviceArray, inArena, type Spec } from "./array.ts";
+import { type DType, isFloat } from "./dtype.ts";
 import { afterBackward, inBackward, modulePath } from "./check.ts";
 import {
   backwardOf,
@@ -135,8 +136,24 @@ export class Node {
     this.#saved = null;
   }
 
-  /** Gradients of the inputs, summed down to their shapes; new handles. */
-  backward(grads: readonly (DeviceArray | null)[], retain: boolean): (DeviceArray | null)[] {
+  /** The dtype of the gradient that the walk should bring for an output of `dtype`. */
+  wantedFor(dtype: DType): DType {
+    // A conversion's gradient is converted back, so it may as well stay what it is to become.
+    return this.name === cast.name && isFloat(this.inputs[0]!.dtype)
+      ? this.inputs[0]!.dtype
+      : dtype;
+  }
+
+  /**
+   * Gradients of the inputs, summed down to their shapes; new handles.
+   *
+   * @param options.retain whether what was saved stays for another walk
+   * @param options.exact whether gradients have the dtypes of their inputs, for those who look at them
+   */
+  backward(
+    grads: readonly (DeviceArray | null)[],
+    { retain, exact }: { retain: boolean; exact: boolean },
+  ): (DeviceArray | null)[] {
     const saved = this.#saved;
     if (!saved) {
       throw new Error(
@@ -153,13 +170,24 @@ export class Node {
           "was changed in place; change it after backward, or clone() it first",
       );
     }
+    const wanted = this.inputs.map(({ dtype }, i) => {
+      const edge = this.edges[i];
+      return edge && "node" in edge && !exact ? edge.node.wantedFor(dtype) : dtype;
+    });
     const rule = () =>
       inArena(() => {
-        const ctx = { needs: this.edges.map((e) => e !== null), saved, inputs: this.inputs };
+        const ctx = {
+          needs: this.edges.map((e) => e !== null),
+          saved,
+          inputs: this.inputs,
+          wanted,
+        };
         const results = "partial" in this.#rule
           ? this.#rule.partial(ctx, grads, this.#attrs)
           : this.#rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.#attrs);
-        return results.map((g, i) => g && this.edges[i] ? likeInput(g, this.inputs[i]!) : null);
+        return results.map((g, i) =>
+          g && this.edges[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]!) : null
+        );
       });
     const result = inBackward(this.#where, rule);
     if (!retain) this.#free();
@@ -168,19 +196,19 @@ export class Node {
   }
 }
 
-/** Sums the dimensions that broadcasting repeated, and converts to the input's dtype. */
-function likeInput(grad: DeviceArray, input: Spec): DeviceArray {
+/** Sums the dimensions that broadcasting repeated, and converts to the dtype that is wanted. */
+function likeInput(grad: DeviceArray, shape: readonly number[], dtype: DType): DeviceArray {
   let g = grad;
-  if (!sameShape(g.shape, input.shape)) {
-    const lead = g.shape.length - input.shape.length;
+  if (!sameShape(g.shape, shape)) {
+    const lead = g.shape.length - shape.length;
     const dims = g.shape.map((_, d) => d).filter((d) =>
-      d < lead || (input.shape[d - lead] === 1 && g.shape[d] !== 1)
+      d < lead || (shape[d - lead] === 1 && g.shape[d] !== 1)
     );
     g = run(sum, [g], { dim: dims, keepdim: true });
     const strides = g.strides.slice(lead);
-    g = g.view(input.shape, strides);
+    g = g.view(shape, strides);
   }
-  return g.dtype === input.dtype ? g : run(cast, [g], { dtype: input.dtype });
+  return g.dtype === dtype ? g : run(cast, [g], { dtype });
 }
 
 /** Runs a forward rule in an arena of its own and collects what it saves. */
@@ -259,7 +287,10 @@ export function walkBack(
       const node = queue.pop()!;
       const grads = pending.get(node)!;
       pending.delete(node);
-      const results = node.backward(grads, options.retainGraph);
+      const results = node.backward(grads, {
+        retain: options.retainGraph,
+        exact: options.collect !== undefined,
+      });
       for (const g of grads) g?.release();
       results.forEach((g, i) => {
         if (g) deliver(node.edges[i]!, g);

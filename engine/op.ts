@@ -32,6 +32,11 @@ export interface BackwardContext {
   readonly saved: readonly DeviceArray[];
   /** Shapes and dtypes of the inputs. */
   readonly inputs: readonly Spec[];
+  /**
+   * The dtypes in which the gradients are used: the inputs', but f32 for an f16 that was made from f32, so
+   * that the gradients of weights are not rounded, and converted twice, under `autocast`. The tape converts what comes otherwise.
+   */
+  readonly wanted: readonly DType[];
 }
 
 /** One gradient an input, shaped like the output or like the input: the tape sums what broadcast. */

@@ -262,8 +262,9 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
     const dc = reshaped(dy!, [...batch, rows, columns]);
     const saved = [...ctx.saved];
-    const da = ctx.needs[0] ? gemm(dc, swapLast(asMatrix(saved.shift()!, "right"))) : null;
-    const db = ctx.needs[1] ? gemm(swapLast(asMatrix(saved.shift()!, "left")), dc) : null;
+    const [forA, forB] = ctx.wanted.map((dtype) => ({ dtype }));
+    const da = ctx.needs[0] ? gemm(dc, swapLast(asMatrix(saved.shift()!, "right")), forA) : null;
+    const db = ctx.needs[1] ? gemm(swapLast(asMatrix(saved.shift()!, "left")), dc, forB) : null;
     return [
       da && (sa.length === 1 ? reshaped(sumTo(da, 2), [...sa]) : da),
       db && (sb.length === 1 ? reshaped(sumTo(db, 2), [...sb]) : db),
@@ -374,9 +375,10 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
     const rows = asRows(dy);
     const w = ctx.needs[0] ? saved.shift()! : null;
     const x = ctx.needs[1] ? saved.shift()! : null;
+    const [forX, forW] = ctx.wanted.map((dtype) => ({ dtype }));
     const grads = [
-      w && reshaped(gemm(rows, w), ctx.inputs[0]!.shape),
-      x && gemm(permuted(rows, [1, 0]), asRows(x)),
+      w && reshaped(gemm(rows, w, forX), ctx.inputs[0]!.shape),
+      x && gemm(permuted(rows, [1, 0]), asRows(x), forW),
     ];
     if (ctx.inputs[2]) grads.push(ctx.needs[2] ? run(sum, [rows], { dim: 0 }) : null);
     return grads;

@@ -188,7 +188,7 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const before = at(hs, [T * N, H], attrs.reverse ? N * H : 0);
     const result: (DeviceArray | null)[] = [
       dgx,
-      ctx.needs[1] ? gemm(permuted(rows, [1, 0]), before) : null,
+      ctx.needs[1] ? gemm(permuted(rows, [1, 0]), before, { dtype: ctx.wanted[1] }) : null,
       !ctx.needs[2] ? null : direct ? total(product, direct) : product,
     ];
     if (dc) result.push(dc);

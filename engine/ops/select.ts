@@ -6,7 +6,7 @@ import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes } from "../shape.ts";
-import { copyOf, pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
+import { copyOf, inDType, pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 
 /** Conversion to another dtype; the gradient is converted back. */
 export const cast: Op<{ dtype: DType }> = defineOp<{ dtype: DType }>({
@@ -19,7 +19,7 @@ export const cast: Op<{ dtype: DType }> = defineOp<{ dtype: DType }>({
   backward: (
     ctx,
     [dy],
-  ) => [isFloat(ctx.inputs[0]!.dtype) ? copyOf(dy!, ctx.inputs[0]!.dtype) : null],
+  ) => [isFloat(ctx.inputs[0]!.dtype) ? inDType(dy!, ctx.inputs[0]!.dtype) : null],
   reference: ([x], { dtype }) => [
     hostMap(
       x!.shape,

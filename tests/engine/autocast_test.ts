@@ -4,7 +4,9 @@ import {
   autocast,
   capture,
   cat,
+  conv2d,
   crossEntropy,
+  grad,
   gridSample,
   init,
   interpolate,
@@ -20,11 +22,29 @@ import {
   updateLossScale,
   zeros,
 } from "../../mod.ts";
+import { gpu } from "../../engine/gpu/device.ts";
 import { autocastLists } from "../../engine/autocast.ts";
 import { allOps } from "../../engine/op.ts";
 
 const info = await init();
 const ignore = !info.features.has("shader-f16");
+
+/** Names of the kernels that `fn` launches. */
+function launchedNames(fn: () => void): string[] {
+  const { queue } = gpu();
+  const { launch } = queue;
+  const names: string[] = [];
+  queue.launch = (run) => {
+    names.push(run.kernel.name);
+    launch.call(queue, run);
+  };
+  try {
+    fn();
+  } finally {
+    queue.launch = launch;
+  }
+  return names;
+}
 
 Deno.test({
   name: "autocast() runs products in f16, sums in f32 and leaves pointwise ops as they are",
@@ -179,6 +199,50 @@ Deno.test({
     const [plain, captured] = [await trainSequences(true), await trainSequences(true, true)];
     assertEquals(captured.losses, plain.losses);
     assertEquals(captured.weights, plain.weights);
+  },
+});
+
+Deno.test({
+  name:
+    "gradients of parameters under autocast() are never rounded to f16, and so beyond its range, too",
+  ignore,
+  async fn() {
+    // 64 rows of 200 times 10 are 128,000; f16 ends at 65,504.
+    const full = (shape: number[], value: number) =>
+      noGrad(() => ones(shape).mul(value)).requiresGrad_();
+    const x = ones([64, 4]).mul(200);
+    const products: Record<string, { w: Tensor; y: () => Tensor }> = {};
+    const linear = full([3, 4], 0.125);
+    products.linear = { w: linear, y: () => x.linear(linear) };
+    const right = full([4, 3], 0.125);
+    products.matmul = { w: right, y: () => x.matmul(right) };
+    const window = full([3, 4, 1, 1], 0.125);
+    products.conv2d = {
+      w: window,
+      y: () => conv2d(x.reshape(1, 64, 4, 1).permute(0, 2, 1, 3), window),
+    };
+    for (const [name, { w, y }] of Object.entries(products)) {
+      const names = launchedNames(() =>
+        autocast({}, () => y().mul(10)).backward(ones(autocast({}, y).shape).to("f16"))
+      );
+      assertEquals(w.grad!.dtype, "f32", name);
+      assertEquals([...new Set(await w.grad!.data())], [128_000], name);
+      // The weight once, and the input.
+      const casts = names.filter((n) => n.startsWith("cast_"));
+      assertEquals(casts.filter((n) => n.startsWith("cast_f16_f32")), [], name);
+    }
+  },
+});
+
+Deno.test({
+  name: "grad() of an f16 intermediate result is f16, though what it was made from is f32",
+  ignore,
+  fn() {
+    const w = randn([3, 4], { requiresGrad: true });
+    const half = w.to("f16");
+    const y = ones([2, 4]).to("f16").linear(half);
+    const [g] = grad([y], [half], { gradOutputs: [ones([2, 3]).to("f16")] });
+    assertEquals(g!.dtype, "f16");
   },
 });
 
