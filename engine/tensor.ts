@@ -8,10 +8,11 @@ import { type DeviceArray, inArena } from "./array.ts";
 import { isRecording, noGrad, walkBack } from "./autograd.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
 import { fill, fillInto } from "./ops/fill.ts";
+import { indexCopyInto } from "./ops/index_rows.ts";
 import * as move from "./ops/movement.ts";
 import { binary } from "./ops/pointwise.ts";
 import { nest, type Nested, readAll } from "./read.ts";
-import { broadcastShapes, sameShape, show } from "./shape.ts";
+import { broadcastShapes, normalizeDim, sameShape, show } from "./shape.ts";
 import { setTensorFactory } from "./tensor_base.ts";
 import { combine, type Operand } from "./tensor_pointwise.ts";
 import { TensorIndex } from "./tensor_index.ts";
@@ -98,6 +99,21 @@ export class Tensor extends TensorIndex {
   zero_(): this {
     return this.fill_(0);
   }
+  /**
+   * Overwrites slice index[k] of `dim` with slice k of `source`; returns the tensor. Only what is written
+   * is touched. Where an index comes twice, either of its slices may stay.
+   *
+   * @throws {TypeError} if shapes or dtypes do not fit
+   */
+  indexCopy_(dim: number, index: Tensor, source: Tensor): this {
+    const d = normalizeDim("indexCopy_", dim, this.ndim);
+    this.#checkTape("indexCopy_", source);
+    inArena(() => {
+      indexCopyInto(this.device, { dim: d, index: index.device, src: source.device });
+      return [];
+    });
+    return this;
+  }
   /** this += alpha · other; returns the tensor. */
   add_(other: Operand, options: { alpha?: number } = {}): this {
     const alpha = options.alpha ?? 1;
@@ -125,6 +141,16 @@ export class Tensor extends TensorIndex {
     });
   }
   #checkInPlace(name: string, source?: Tensor): void {
+    const shape = source?.shape ?? [];
+    if (!sameShape(broadcastShapes(name, this.shape, shape), this.shape)) {
+      throw new TypeError(
+        `Cannot ${name} ${show(shape)} into ${show(this.shape)}: it does not broadcast to it`,
+      );
+    }
+    this.#checkTape(name, source);
+  }
+  /** Throws where a gradient would be wrong or lost, and tells the tape that the elements change. */
+  #checkTape(name: string, source?: Tensor): void {
     if (isRecording() && this.requiresGrad) {
       throw new TypeError(
         `Cannot ${name} a tensor that requires a gradient: do it inside noGrad()`,
@@ -134,12 +160,6 @@ export class Tensor extends TensorIndex {
       throw new TypeError(
         `Cannot ${name} from a tensor that requires a gradient: the gradient would be lost; ` +
           "detach() it, or do it inside noGrad()",
-      );
-    }
-    const shape = source?.shape ?? [];
-    if (!sameShape(broadcastShapes(name, this.shape, shape), this.shape)) {
-      throw new TypeError(
-        `Cannot ${name} ${show(shape)} into ${show(this.shape)}: it does not broadcast to it`,
       );
     }
     this.device.storage.version++;

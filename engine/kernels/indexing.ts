@@ -161,6 +161,32 @@ export function scatterKernel(spec: { dtype: DType }): Kernel {
   });
 }
 
+/**
+ * y[o, index[k], i] = src[o, k, i], in place, for y [outer, R, D] and src [outer, K, D]; an index outside 0..R-1 is
+ * reported and left out. Traffic: what is written, not y.
+ */
+export function indexCopyKernel(spec: { dtype: DType }): Kernel {
+  const bits = bitsOf(spec.dtype);
+  return kernel({
+    name: `index_copy_${bits}`,
+    buffers: [
+      { name: "src", access: "read", type: bits },
+      { name: "index", access: "read", type: "i32" },
+      { name: "y", access: "write", type: bits },
+      FLAGS,
+    ],
+    params: { count: "u32", R: "u32", K: "u32", D: "u32", word: "u32" },
+    body: `${linearThread("t", "p.count")}
+  let line = t / p.D;
+  let i = u32(index[line % p.K]);
+  if (i >= p.R) {
+    atomicMax(&flags[p.word], i);
+    return;
+  }
+  y[(line / p.K * p.R + i) * p.D + t % p.D] = src[t];`,
+  });
+}
+
 /** dsrc[l, k] = dy[l, index[l, k]] where source k is the winner there, else 0. */
 export function scatterBackwardKernel(spec: { dtype: DType }): Kernel {
   const { storage } = DTYPES[spec.dtype];

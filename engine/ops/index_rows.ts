@@ -5,7 +5,12 @@ import { DeviceArray, type Spec } from "../array.ts";
 import type { DType } from "../dtype.ts";
 import { isFloat } from "../dtype.ts";
 import { indexFlag } from "../index_flags.ts";
-import { gatherKernel, oneHotKernel, segmentSumKernel } from "../kernels/indexing.ts";
+import {
+  gatherKernel,
+  indexCopyKernel,
+  oneHotKernel,
+  segmentSumKernel,
+} from "../kernels/indexing.ts";
 import { defineOp, notDifferentiable, type Op } from "../op.ts";
 import { hostZeros } from "../reference.ts";
 import { show, sizeOf } from "../shape.ts";
@@ -20,6 +25,7 @@ import {
 } from "./indexing.ts";
 import { launchLinear } from "./launch_linear.ts";
 import { copyOf, plain } from "./launch_pointwise.ts";
+import { copyInto } from "./movement.ts";
 
 /** Attributes of {@linkcode indexSelect}. */
 export interface IndexSelectAttrs {
@@ -74,6 +80,38 @@ function rowsSummed(
     { params: { count: y.size, R, D: rowSize(out), skip }, threads: y.size, flops: src.size },
   );
   return y;
+}
+
+/**
+ * Overwrites slice index[k] of dimension `dim` of `y` with slice k of `src`, in place.
+ *
+ * @throws {TypeError} if shapes or dtypes do not fit
+ */
+export function indexCopyInto(
+  y: DeviceArray,
+  { dim, index, src }: { dim: number; index: DeviceArray; src: DeviceArray },
+): void {
+  requireIndex("indexCopy_", index);
+  const want = y.shape.map((s, d) => d === dim ? index.size : s);
+  if (index.shape.length !== 1 || show(src.shape) !== show(want)) {
+    throw new TypeError(
+      `Cannot indexCopy_ ${show(src.shape)} into ${show(y.shape)} by ${show(index.shape)}: the ` +
+        `index must have one dimension, and the source then be ${show(want)}`,
+    );
+  }
+  if (y.dtype !== src.dtype) {
+    throw new TypeError(`Cannot indexCopy_ ${src.dtype} into ${y.dtype}: the dtypes must be equal`);
+  }
+  const R = y.shape[dim]!;
+  requireTargets("indexCopy_", index, R);
+  const target = plain(y);
+  const { flags, word } = indexFlag("indexCopy_", R);
+  launchLinear(indexCopyKernel(y), [plain(src), plainIndex(index), target, flags], {
+    params: { count: src.size, R, K: index.size, D: sizeOf(y.shape.slice(dim + 1)), word },
+    threads: src.size,
+    bytes: 2 * src.bytes + index.bytes,
+  });
+  if (target !== y) copyInto(target, y);
 }
 
 function rowSamples(): [number[], number, number][] {

@@ -13,6 +13,8 @@ export function launchLinear(
     threads: number;
     /** For the profiler; default 0. */
     flops?: number;
+    /** For the profiler; default the size of all arrays. */
+    bytes?: number;
   },
 ): void {
   if (run.threads === 0) return;
@@ -21,6 +23,6 @@ export function launchLinear(
     buffers: arrays.map((a) => operand(a).binding),
     params: run.params,
     grid: linearGrid(run.threads, gpu().limits.maxComputeWorkgroupsPerDimension),
-    cost: { flops: run.flops ?? 0, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
+    cost: { flops: run.flops ?? 0, bytes: run.bytes ?? arrays.reduce((n, a) => n + a.bytes, 0) },
   });
 }

@@ -103,17 +103,19 @@ export class MoCo extends Module {
       );
     }
     this.#average.update(this.encoder_k.parameters(), this.encoder_q.parameters());
-    const a = this.#contrast(first, second);
+    // What the backward pass reads, since the queue has moved on by then.
+    const queue = this.queue.detach().clone();
+    const a = this.#contrast(first, second, queue);
     if (!this.#symmetric) {
       noGrad(() => this.#enqueue(a.keys));
       return a.loss;
     }
-    const b = this.#contrast(second, first);
+    const b = this.#contrast(second, first, queue);
     noGrad(() => this.#enqueue(cat([b.keys, a.keys])));
     return a.loss.add(b.loss);
   }
 
-  #contrast(queries: Tensor, images: Tensor): { loss: Tensor; keys: Tensor } {
+  #contrast(queries: Tensor, images: Tensor, queue: Tensor): { loss: Tensor; keys: Tensor } {
     const q = normalize(this.encoder_q.forward(queries), { dim: 1 });
     const keys = noGrad(() => {
       // Another order, so that a query's batch statistics do not give its own key away.
@@ -122,7 +124,7 @@ export class MoCo extends Module {
       return k.indexSelect(0, order.argsort());
     });
     const positive = q.mul(keys).sum(1, { keepdim: true });
-    const negative = q.matmul(this.queue.detach().clone());
+    const negative = q.matmul(queue);
     const logits = cat([positive, negative], 1).div(this.#temperature);
     const target = zeros([queries.shape[0]!], { dtype: "i32" });
     return { loss: crossEntropy(logits, target), keys: keys.detach() };
@@ -132,8 +134,7 @@ export class MoCo extends Module {
   #enqueue(keys: Tensor): void {
     const n = keys.shape[0]!;
     const columns = this.queue_ptr.add(arange(n)).remainder(this.#queueSize).to("i32");
-    const index = columns.unsqueeze(0).expand(this.queue.shape[0]!, n);
-    this.queue.copy_(this.queue.scatter(1, index, keys.transpose(0, 1)));
+    this.queue.indexCopy_(1, columns, keys.transpose(0, 1));
     this.queue_ptr.copy_(this.queue_ptr.add(n).remainder(this.#queueSize).to("i32"));
   }
 

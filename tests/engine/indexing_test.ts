@@ -13,11 +13,13 @@ import {
   readAll,
   scope,
   synchronize,
+  type Tensor,
   tensor,
   zeros,
 } from "../../engine/mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
 import { assertNothingLeft } from "../helpers/memory.ts";
+import { poisoned } from "../helpers/poison.ts";
 
 await init();
 
@@ -35,6 +37,61 @@ Deno.test("gather(), scatter(), scatterAdd() work along any dimension", async ()
   assertEquals(await x.gather(-1, ids([2, 0], [2, 1])).array(), [[3], [4]]);
   const twice = ids([0, 0, 0], [1, 3]);
   assertEquals(await zeros([1, 2]).scatter(1, twice, src).array(), [[30, 0]], "the last one wins");
+});
+
+Deno.test("indexCopy_() overwrites slices of any dimension, in any dtype and layout", async () => {
+  const source = [[10, 20], [30, 40], [50, 60]];
+  for (const dtype of ["f32", "i32", "u32", "f16"] as const) {
+    if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
+    using _ = poisoned();
+    const x = full([2, 3, 2], 7).to(dtype);
+    const rows = tensor(source.slice(0, 2), { dtype, shape: [2, 1, 2] });
+    assertEquals(x.indexCopy_(1, ids([2]), rows), x);
+    assertEquals(await x.array(), [[[7, 7], [7, 7], [10, 20]], [[7, 7], [7, 7], [30, 40]]]);
+    const columns = tensor([1, 2, 3, 4, 5, 6], { dtype, shape: [2, 3, 1] });
+    x.indexCopy_(-1, ids([0]).to("u32"), columns);
+    assertEquals(await x.array(), [[[1, 7], [2, 7], [3, 20]], [[4, 7], [5, 7], [6, 40]]]);
+  }
+  const flags = tensor([true, false, true]).indexCopy_(0, ids([2, 1]), tensor([false, true]));
+  assertEquals(await flags.array(), [true, true, false]);
+  // A view with gaps, a source that lies transposed, and more than a workgroup.
+  const wide = zeros([4, 200]);
+  const turned = randn([130, 4]);
+  const places = randperm(199).slice(0, 0, 130).add(1).to("i32");
+  wide.slice(1, 1).indexCopy_(1, places.sub(1).to("i32"), turned.transpose(0, 1));
+  const [got, from, at] = [await wide.array(), await turned.array(), await places.array()];
+  const want = [0, 1, 2, 3].map(() => new Array(200).fill(0));
+  (at as number[]).forEach((c, k) =>
+    want.forEach((row, r) => row[c] = (from as number[][])[k]![r])
+  );
+  assertEquals(got, want);
+  assertEquals(await zeros([2, 3]).indexCopy_(1, ids([]), zeros([2, 0])).array(), [[0, 0, 0], [
+    0,
+    0,
+    0,
+  ]]);
+});
+
+Deno.test("indexCopy_() says what does not fit, and an index out of range at the next read", async () => {
+  const x = zeros([2, 3]);
+  const copy = (index: Tensor, source: Tensor) => () => x.indexCopy_(1, index, source);
+  assertThrows(copy(ids([0, 1]), zeros([2, 3])), TypeError, "the source then be [2, 2]");
+  assertThrows(copy(ids([0, 1], [1, 2]), zeros([2, 2])), TypeError, "must have one dimension");
+  assertThrows(copy(ids([0]), zeros([2, 1]).to("i32")), TypeError, "i32 into f32");
+  assertThrows(copy(tensor([0.5]), zeros([2, 1])), TypeError, "f32");
+  const w = zeros([2], { requiresGrad: true });
+  assertThrows(() => w.indexCopy_(0, ids([0]), zeros([1])), TypeError, "inside noGrad()");
+  const source = zeros([1], { requiresGrad: true });
+  assertThrows(() => zeros([2]).indexCopy_(0, ids([0]), source), TypeError, "would be lost");
+  const changed = tensor([1, 2]);
+  const y = w.mul(changed);
+  changed.indexCopy_(0, ids([0]), zeros([1]));
+  assertThrows(() => y.sum().backward(), Error, "was changed in place");
+  for (const bad of [3, -1]) {
+    x.indexCopy_(1, ids([bad, 1]), tensor([[5, 6], [7, 8]]));
+    await assertRejects(() => x.data(), RangeError, `Cannot indexCopy_ with index ${bad}`);
+    assertEquals(await x.array(), [[0, 6, 0], [0, 8, 0]]);
+  }
 });
 
 Deno.test("the gradient of scatter() reaches what was not overwritten", async () => {
