@@ -19,9 +19,18 @@ export interface Spec {
 
 let arena: DeviceArray[] | null = null;
 
+/** How an array comes to its elements when they are first needed. */
+export interface Deferred {
+  /** Records what fills the array, whose memory has undefined contents so far. */
+  make(array: DeviceArray): void;
+  /** Gives up what it would have been made of. */
+  drop(): void;
+}
+
 /** A strided window on GPU memory. */
 export class DeviceArray implements Spec {
-  readonly storage: Storage;
+  #storage: Storage | null;
+  #deferred: Deferred | null = null;
   readonly dtype: DType;
   readonly shape: readonly number[];
   /** Elements to step for one step in each dimension; 0 where a dimension repeats. */
@@ -34,13 +43,14 @@ export class DeviceArray implements Spec {
 
   /** Takes over one reference to `storage`. */
   constructor(
-    storage: Storage,
+    storage: Storage | Deferred,
     dtype: DType,
     shape: readonly number[],
     strides: readonly number[] = contiguousStrides(shape),
     offset = 0,
   ) {
-    this.storage = storage;
+    this.#storage = storage instanceof Storage ? storage : null;
+    if (!(storage instanceof Storage)) this.#deferred = storage;
     this.dtype = dtype;
     this.shape = shape;
     this.strides = strides;
@@ -58,6 +68,22 @@ export class DeviceArray implements Spec {
   /** A contiguous array filled from the host. */
   static from(values: ArrayLike<number>, spec: Spec, label = "array"): DeviceArray {
     return new DeviceArray(Storage.from(encode(spec.dtype, values), label), spec.dtype, spec.shape);
+  }
+
+  /** The memory. Fills it first where that was put off. */
+  get storage(): Storage {
+    if (this.#storage) return this.#storage;
+    const deferred = this.#deferred;
+    if (!deferred) throw new Error("An array was used after it was released");
+    this.#deferred = null;
+    this.#storage = Storage.empty(this.bytes, "deferred");
+    deferred.make(this);
+    return this.#storage;
+  }
+
+  /** What will fill the memory, while nothing has. */
+  get deferred(): Deferred | null {
+    return this.#deferred;
   }
 
   /** The same memory under another layout. */
@@ -94,7 +120,9 @@ export class DeviceArray implements Spec {
   release(): void {
     if (this.#released) return;
     this.#released = true;
-    this.storage.release();
+    this.#deferred?.drop();
+    this.#deferred = null;
+    this.#storage?.release();
   }
 }
 

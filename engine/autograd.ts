@@ -16,6 +16,7 @@ import {
   type PartialRule,
   run,
 } from "./op.ts";
+import { putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
@@ -182,12 +183,15 @@ export class Node {
           inputs: this.inputs,
           wanted,
         };
-        const results = "partial" in this.#rule
-          ? this.#rule.partial(ctx, grads, this.#attrs)
-          : this.#rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.#attrs);
-        return results.map((g, i) =>
-          g && this.edges[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]!) : null
-        );
+        const rule = this.#rule;
+        return putOff(() => {
+          const results = "partial" in rule
+            ? rule.partial(ctx, grads, this.#attrs)
+            : rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.#attrs);
+          return results.map((g, i) =>
+            g && this.edges[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]!) : null
+          );
+        });
       });
     const result = inBackward(this.#where, rule);
     if (!retain) this.#free();
@@ -262,6 +266,8 @@ export function walkBack(
   const pending = new Map<Node, (DeviceArray | null)[]>();
   const queue: Node[] = [];
   const deliver = (edge: Edge, grad: DeviceArray) => {
+    // Who looks at gradients finds them made.
+    if (options.collect) void grad.storage;
     const stop = options.collect?.(edge, grad) === true;
     if (stop || "leaf" in edge) {
       if (options.collect) grad.release();
@@ -279,7 +285,7 @@ export function walkBack(
       insert(queue, edge.node);
     }
     const before = slots[edge.output];
-    slots[edge.output] = before ? addAndRelease(before, grad) : grad;
+    slots[edge.output] = before ? putOff(() => addAndRelease(before, grad)) : grad;
   };
   for (const root of roots) deliver(root.edge, root.grad);
   try {

@@ -147,6 +147,10 @@ export class CommandQueue {
           `${most} a dimension, so the op must fold its grid`,
       );
     }
+    for (let i = 0; i < run.buffers.length; i++) {
+      const { storage } = run.buffers[i]!;
+      if (storage.readers && kernel.access[i] === "write") storage.settleReaders();
+    }
     if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
     const pipeline = this.#pipelines.get(kernel);
     const slabOffset = this.#writeParams(run);

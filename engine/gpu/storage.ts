@@ -8,10 +8,18 @@ import type { PooledBuffer } from "./pool.ts";
 /** Ids of buffers outside the pool count down from -1. */
 let nextOutside = -1;
 
+/** Something that will read a storage as it is now. */
+export interface Reader {
+  /** Reads it, before it changes. */
+  settle(): void;
+}
+
 /** Owner of a GPU buffer; the buffer goes back to the pool with the last reference. */
 export class Storage {
   /** Raised by every in-place write, so that the tape notices a saved array that changed. */
   version = 0;
+  /** Work that was put off and will read this; whoever writes calls {@linkcode settleReaders} first. */
+  readers: Set<Reader> | null = null;
   /** Bytes asked for; the buffer may be larger. */
   readonly bytes: number;
   /** Name in messages. */
@@ -86,8 +94,14 @@ export class Storage {
     this.#pooled = null;
   }
 
+  /** Has the work done that was put off and reads what is about to be overwritten. */
+  settleReaders(): void {
+    for (const reader of [...this.readers ?? []]) reader.settle();
+  }
+
   /** Overwrites bytes from the host, after all work recorded so far. */
   write(data: Uint8Array<ArrayBuffer>, byteOffset = 0): void {
+    this.settleReaders();
     const pooled = this.pooled;
     if (pooled.lastBatch === this.#gpu.pool.batch) this.#gpu.queue.flush();
     this.#gpu.device.queue.writeBuffer(pooled.buffer, byteOffset, data);

@@ -6,6 +6,7 @@ import { gpu } from "../gpu/device.ts";
 import { linearGrid, stridedValues } from "../kernels/kernel.ts";
 import { POINTWISE_VEC, pointwiseKernel, type PointwiseSpec } from "../kernels/pointwise.ts";
 import { broadcastStrides, collapse } from "../shape.ts";
+import { chained, deferred } from "./chain.ts";
 import { transposedCopy } from "./transpose.ts";
 
 /** A named operand: an array (broadcast to the output) or a number that goes to the uniform block. */
@@ -22,17 +23,25 @@ export interface PointwiseRun {
   readonly compute: "f32" | "i32" | "u32";
   readonly result: "f32" | "i32" | "u32" | "bool";
   readonly module?: string;
+  /** Functions that make the expression where it was made of several; see chain.ts. */
+  readonly links?: readonly string[];
   /** Flops an element, for the profiler. Default 1. */
   readonly flops?: number;
 }
 
-/** Computes into a new contiguous array. */
+/**
+ * Computes into a new contiguous array: at once, or where the tape puts that off, as part of the pointwise
+ * kernel that reads it. What was put off in an input becomes part of this kernel.
+ */
 export function pointwise(
   run: PointwiseRun,
   out: { shape: readonly number[]; dtype: DType },
 ): DeviceArray {
+  const whole = chained(run, out);
+  const later = deferred(whole, out, pointwiseInto);
+  if (later) return later;
   const y = DeviceArray.empty(out, run.name);
-  pointwiseInto(run, y);
+  pointwiseInto(whole, y);
   return y;
 }
 
@@ -82,7 +91,7 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     compute: run.compute,
     result: run.result,
     expression: run.expression,
-    module: run.module,
+    module: [run.module, ...run.links ?? []].filter(Boolean).join("\n") || undefined,
     rank,
     fours: fours !== null,
   };

@@ -87,10 +87,17 @@ Deno.test("indexCopy_() says what does not fit, and an index out of range at the
   const y = w.mul(changed);
   changed.indexCopy_(0, ids([0]), zeros([1]));
   assertThrows(() => y.sum().backward(), Error, "was changed in place");
-  for (const bad of [3, -1]) {
-    x.indexCopy_(1, ids([bad, 1]), tensor([[5, 6], [7, 8]]));
-    await assertRejects(() => x.data(), RangeError, `Cannot indexCopy_ with index ${bad}`);
-    assertEquals(await x.array(), [[0, 6, 0], [0, 8, 0]]);
+  for (
+    const dtype of gpu().info.features.has("shader-f16")
+      ? ["f32", "f16"] as const
+      : ["f32"] as const
+  ) {
+    for (const bad of [3, -1]) {
+      const y = x.to(dtype);
+      y.indexCopy_(1, ids([bad, 1]), tensor([[5, 6], [7, 8]], { dtype }));
+      await assertRejects(() => y.data(), RangeError, `Cannot indexCopy_ with index ${bad}`);
+      assertEquals(await y.array(), [[0, 6, 0], [0, 8, 0]]);
+    }
   }
 });
 

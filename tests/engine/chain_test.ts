@@ -1,0 +1,205 @@
+/** Gradients that pointwise kernels make, put off until they are read, and made in one kernel. */
+
+import { assert, assertEquals } from "@std/assert";
+import { DeviceArray, inArena } from "../../engine/array.ts";
+import { gpu } from "../../engine/gpu/device.ts";
+import { chained, putOff } from "../../engine/ops/chain.ts";
+import { pointwise } from "../../engine/ops/launch_pointwise.ts";
+import { wrapTensor } from "../../engine/tensor_base.ts";
+import {
+  grad,
+  init,
+  manualSeed,
+  ones,
+  randn,
+  readAll,
+  scope,
+  synchronize,
+  type Tensor,
+  tensor,
+} from "../../mod.ts";
+import { poisoned } from "../helpers/poison.ts";
+
+const info = await init();
+const half = info.features.has("shader-f16");
+
+/** Names of the kernels that `fn` launches. */
+function launched(fn: () => void): string[] {
+  const { queue } = gpu();
+  const { launch } = queue;
+  const names: string[] = [];
+  queue.launch = (run) => {
+    if (run.kernel.name !== "poison") names.push(run.kernel.name);
+    launch.call(queue, run);
+  };
+  try {
+    fn();
+  } finally {
+    queue.launch = launch;
+  }
+  return names;
+}
+
+/**
+ * Functions whose gradients are chains, and the kernels that the whole gradient takes. For |x| and |w| up to 2
+ * no term of a gradient is above 8.
+ */
+const LARGEST = 8;
+const CHAINS: Readonly<
+  Record<string, { f: (x: Tensor, w: Tensor, c: Tensor) => Tensor; kernels: number }>
+> = {
+  "one after the other": { f: (x, w) => x.mul(w).sigmoid().mul(3).tanh().square(), kernels: 1 },
+  "two that meet": { f: (x, w) => x.mul(w).add(x.square()).sub(x.exp()), kernels: 3 },
+  "a column repeated": { f: (x, w, c) => x.mul(c).gelu().mul(w).sin(), kernels: 1 },
+  "a choice": { f: (x, w) => x.maximum(w).where(x.gt(0), w.mul(x)).log1p().abs(), kernels: 3 },
+};
+
+/** Gradients of x in both ways: put off, and made one by one, as `grad` has them. */
+async function bothWays(
+  f: (x: Tensor) => Tensor,
+  start: Tensor,
+): Promise<{ chained: Float64Array; apart: Float64Array; names: string[]; single: string[] }> {
+  const made: Tensor[] = [];
+  const sets: string[][] = [];
+  using _ = poisoned();
+  for (const way of ["chained", "apart"] as const) {
+    const x = start.detach().clone().requiresGrad_();
+    const y = f(x);
+    const seed = ones(y.shape).to(y.dtype);
+    sets.push(launched(() => {
+      if (way === "apart") made.push(grad([y], [x], { gradOutputs: [seed] })[0]!);
+      else {
+        y.backward(seed);
+        made.push(x.grad!);
+      }
+    }));
+  }
+  const [chained, apart] = (await readAll(made)).map((d) => Float64Array.from(d));
+  return { chained: chained!, apart: apart!, names: sets[0]!, single: sets[1]! };
+}
+
+for (const [name, { f, kernels }] of Object.entries(CHAINS)) {
+  Deno.test(`gradients of ${name} are those of kernel by kernel, in fewer of them`, async () => {
+    manualSeed(5);
+    // Whole fours, rows with tails, and more than a workgroup.
+    for (const shape of [[4, 8], [3, 7], [40, 36]]) {
+      const draw = (...size: number[]) => randn(size).clamp({ min: -2, max: 2 });
+      const [w, c] = [draw(...shape), draw(shape[0]!, 1)];
+      const run = (x: Tensor) => f(x, w.to(x.dtype), c.to(x.dtype));
+      const result = await bothWays(run, draw(...shape));
+      // A compiler may leave roundings out between two links, of which there are 8 at most.
+      const worst = (a: Float64Array, b: Float64Array) =>
+        a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i]!)), 0);
+      const error = worst(result.apart, result.chained);
+      assert(error <= 8 * 2 ** -24 * LARGEST, `${name} ${shape}: ${error}`);
+      assert(result.names.length < result.single.length, `${result.names} ${result.single}`);
+      assertEquals(result.names.length, kernels, result.names.join(" "));
+      if (!half) continue;
+      const narrow = await bothWays(run, draw(...shape).to("f16"));
+      const off = worst(narrow.apart, narrow.chained);
+      assert(off <= 8 * 2 ** -11 * LARGEST, `${name} ${shape} in f16: ${off}`);
+      assert(narrow.names.length < narrow.single.length);
+    }
+  });
+}
+
+/** y = x · factor, put off. */
+function later(x: Tensor, factor: number): DeviceArray {
+  return putOff(() =>
+    pointwise({
+      name: "times",
+      inputs: { x: x.device, factor: { value: factor, type: "f32" } },
+      expression: "x * factor",
+      compute: "f32",
+      result: "f32",
+    }, { shape: x.shape, dtype: x.dtype })
+  );
+}
+
+Deno.test("what was put off reads its inputs as they were", async () => {
+  const x = tensor([1, 2, 3]);
+  const made = scope(() => {
+    const overwritten = later(x, 10);
+    assert(overwritten.deferred);
+    assertEquals(launched(() => x.fill_(7)).length, 2);
+    const written = later(x, 10);
+    x.device.storage.write(new Uint8Array(Float32Array.of(4, 5, 6).buffer));
+    return [overwritten, written].map((a) => wrapTensor(a));
+  });
+  assertEquals(await made[0]!.array(), [10, 20, 30]);
+  assertEquals(await made[1]!.array(), [70, 70, 70]);
+  assertEquals(await x.array(), [4, 5, 6]);
+});
+
+Deno.test("what nothing reads is not made, and leaves nothing behind", async () => {
+  const x = tensor([1, 2, 3]);
+  const names = launched(() => {
+    later(x, 2).release();
+    inArena(() => (later(x, 3), []));
+  });
+  assertEquals(names, []);
+  assertEquals(x.device.storage.references, 1);
+  assertEquals(x.device.storage.readers, null);
+  x.dispose();
+  await synchronize();
+});
+
+Deno.test("a third reader has the array made, and so does an op that is not pointwise", async () => {
+  const x = tensor([1, 2, 3]);
+  const twice = later(x, 2);
+  const outer = () =>
+    inArena(() =>
+      pointwise({
+        name: "plus",
+        inputs: { a: twice, b: twice },
+        expression: "a + b",
+        compute: "f32",
+        result: "f32",
+      }, twice)
+    );
+  const results: DeviceArray[] = [];
+  const names = launched(() => {
+    for (let i = 0; i < 3; i++) results.push(outer());
+  });
+  assertEquals(names, [
+    "times_plus_contiguous",
+    "times_plus_contiguous",
+    "times_contiguous",
+    "plus_contiguous",
+  ]);
+  for (const y of results) assertEquals(await wrapTensor(y).array(), [4, 8, 12]);
+  const alone = wrapTensor(later(x, 4));
+  assertEquals(await alone.sum().item(), 24);
+  twice.release();
+});
+
+Deno.test("a kernel takes in no more than fits, and nothing of another shape", async () => {
+  const arrays = Array.from({ length: 9 }, (_, i) => tensor([i + 1, 1]));
+  let sum: DeviceArray = arrays[0]!.device;
+  const names = launched(() => {
+    putOff(() => {
+      for (const { device } of arrays.slice(1)) {
+        sum = pointwise({
+          name: "plus",
+          inputs: { a: sum, b: device },
+          expression: "a + b",
+          compute: "f32",
+          result: "f32",
+        }, sum);
+      }
+    });
+    void sum.storage;
+  });
+  assertEquals(names.map((n) => n.split("_").length - 1), [5, 3]);
+  assertEquals(await wrapTensor(sum).array(), [45, 9]);
+  const small = later(tensor([1, 2]), 2);
+  const wide = {
+    name: "id",
+    inputs: { a: small },
+    expression: "a",
+    compute: "f32",
+    result: "f32",
+  } as const;
+  assertEquals(chained(wide, { shape: [3, 2] }), wide);
+  small.release();
+});
