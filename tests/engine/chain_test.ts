@@ -51,7 +51,7 @@ const CHAINS: Readonly<
   "one after the other": { f: (x, w) => x.mul(w).sigmoid().mul(3).tanh().square(), kernels: 1 },
   "two that meet": { f: (x, w) => x.mul(w).add(x.square()).sub(x.exp()), kernels: 3 },
   "a column repeated": { f: (x, w, c) => x.mul(c).gelu().mul(w).sin(), kernels: 1 },
-  "a choice": { f: (x, w) => x.maximum(w).where(x.gt(0), w.mul(x)).tanh().abs(), kernels: 3 },
+  "a choice": { f: (x, w) => x.maximum(w).where(x.gt(0), w.mul(x)).tanh().abs(), kernels: 2 },
 };
 
 /** Gradients of x in both ways: put off, and made one by one, as `grad` has them. */
