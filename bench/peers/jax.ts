@@ -142,12 +142,20 @@ function functionOf(jax: Jax, work: Work): Fn | null {
 }
 
 function convFunction(jax: Jax, work: Conv): Fn | null {
-  if (work.pass === "dX" || work.pass === "dW") return null;
+  if (work.pass === "dX") return null;
   const { stride, padding: [top, bottom, left, right], groups: featureGroupCount } = work;
   const padding = [[top, bottom], [left, right]] as const;
   const conv: Fn = (x, w) =>
     jax.lax.convGeneralDilated(x!, w!, stride, padding, { featureGroupCount });
   if (work.pass === "forward") return conv;
+  if (work.pass === "dW") {
+    return (x, w, dy) => {
+      // The convolution itself is used by nothing, and `jit` leaves it out.
+      const [y, gradients] = jax.vjp((w) => conv(x!, w!), [w!]);
+      y.dispose();
+      return gradients(dy!);
+    };
+  }
   return (x, w, dy) => {
     const [y, gradients] = jax.vjp(conv, [x!, w!]);
     return [y, ...gradients(dy!)];

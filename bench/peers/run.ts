@@ -62,7 +62,7 @@ export function peerWorkloads({ n }: { n: number }): { work: Work; from: string 
   return [
     ...[256, 512, 1024].map((n) => ({ work: gemm(n), from: "square matrices" })),
     ...convs.flatMap((row) =>
-      (["forward", "train"] as const).map((pass) => ({ work: conv(row, pass), from: row[0] }))
+      (["forward", "dW", "train"] as const).map((pass) => ({ work: conv(row, pass), from: row[0] }))
     ),
     { work: { op: "batch norm", n, c: 64, h: 56, w: 56 }, from: "ResNet-50 layer1" },
     rows("softmax", "captioning vocabulary"),

@@ -7,7 +7,7 @@
 import { GpuError, NoAdapterError } from "../errors.ts";
 import { loadDawn } from "./dawn.ts";
 import { debug } from "./debug.ts";
-import type { MatrixShape } from "../kernels/gemm_problem.ts";
+import type { MatrixShape } from "../kernels/kernel.ts";
 import { MATRICES_FEATURE, matrixShapesOf } from "./matrices.ts";
 import { BufferPool } from "./pool.ts";
 import { PipelineCache } from "./pipelines.ts";

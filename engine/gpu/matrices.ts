@@ -1,7 +1,6 @@
 /** Which subgroup matrices a device multiplies, and whether rightly. */
 
-import { MATRICES } from "../kernels/kernel.ts";
-import { type MatrixShape, range, shapeName } from "../kernels/gemm_problem.ts";
+import { MATRICES, type MatrixShape, shapeName } from "../kernels/kernel.ts";
 import { runShader } from "./run_shader.ts";
 
 /** The feature of subgroup matrices, which Dawn offers and no standard has yet. */
@@ -70,13 +69,11 @@ export async function tryMatrix(device: GPUDevice, shape: MatrixShape): Promise<
   }
   if (typeof result === "string") return false;
   const got = new Float32Array(result.buffer);
-  return range(m * n).every((i) => {
+  return got.every((value, i) => {
     const [row, column] = [Math.floor(i / n), i % n];
-    const sum = range(k).reduce(
-      (s, j) => s + ((row * k + j) % 7 - 3) * ((j * n + column) % 5 - 2),
-      0,
-    );
-    return got[i] === 2 * sum;
+    let sum = 0;
+    for (let j = 0; j < k; j++) sum += ((row * k + j) % 7 - 3) * ((j * n + column) % 5 - 2);
+    return value === 2 * sum;
   });
 }
 

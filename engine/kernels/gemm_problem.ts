@@ -1,6 +1,6 @@
 /** The products that the tiled core of gemm.ts can do, and the tiles it does them in. */
 
-import type { BufferDecl, Param } from "./kernel.ts";
+import type { BufferDecl, MatrixShape, Param } from "./kernel.ts";
 
 /** Registers of a thread and threads of a workgroup. */
 export interface Tile {
@@ -25,21 +25,9 @@ export interface Tile {
   readonly matrix?: MatrixUnits;
 }
 
-/** Matrices that a subgroup multiplies in one instruction: A is m by k, B is k by n, C is m by n. */
-export interface MatrixShape {
-  readonly m: number;
-  readonly n: number;
-  readonly k: number;
-}
-
 /** Matrices of a tile, whose subgroups lie `across` to a row; each has a block of whole matrices. */
 export interface MatrixUnits extends MatrixShape {
   readonly across: number;
-}
-
-/** A shape as names tell it. */
-export function shapeName({ m, n, k }: MatrixShape): string {
-  return `${m}x${n}x${k}`;
 }
 
 /** How A or B is read. All members are WGSL text. */

@@ -106,6 +106,18 @@ export function fromF32(value: string, dtype: "f32" | "f16"): string {
 /** Threads of a one-dimensional workgroup. */
 export const LINEAR = 64;
 
+/** Matrices that a subgroup multiplies in one instruction: A is m by k, B is k by n, C is m by n. */
+export interface MatrixShape {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+}
+
+/** A shape as names tell it. */
+export function shapeName({ m, n, k }: MatrixShape): string {
+  return `${m}x${n}x${k}`;
+}
+
 /** Dawn's extension for subgroup matrices, in the shader's words. */
 export const MATRICES = "chromium_experimental_subgroup_matrix";
 

@@ -4,7 +4,7 @@ import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import type { Tile } from "../kernels/gemm.ts";
 import { matricesBytes } from "../kernels/gemm_matrices.ts";
-import { shapeName } from "../kernels/gemm_problem.ts";
+import { shapeName } from "../kernels/kernel.ts";
 import { adapterKey, TUNED } from "./tuned/mod.ts";
 
 // Software Vulkan (lavapipe, Mesa 25.0.7, two cores, Deno 2.9.6, 2026-11): a subgroup has 8 lanes, and a

@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { matricesDetail, tryMatrix } from "../../engine/gpu/matrices.ts";
 import { matricesBytes } from "../../engine/kernels/gemm_matrices.ts";
-import { shapeName } from "../../engine/kernels/gemm_problem.ts";
+import { shapeName } from "../../engine/kernels/kernel.ts";
 import { allOps, type Sample } from "../../engine/op.ts";
 import "../../engine/ops/conv.ts";
 import "../../engine/ops/conv_transpose.ts";
