@@ -91,7 +91,7 @@ export interface InitOptions {
   device?: GPUDevice;
   /**
    * Whose WebGPU to use; `"native"` by default. `"dawn"` loads Dawn from `npm:webgpu@0.6.2` (132 MB, the
-   * first time only; Deno only; needs `--allow-ffi`). It reads back in 0.1 ms what Deno's own takes 11 ms
+   * first time only; Deno only; needs `--allow-ffi`). It reads back in 0.6 ms what Deno's own takes 12 ms
    * for, and may leave out bounds checks. Where a worker ends itself, await `synchronize()` first: Dawn
    * stops the process when a promise of its own is still open then.
    */
