@@ -1,7 +1,7 @@
 /** The tables of tiles, and what the planner makes of them. */
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fileOf, tableText, trials } from "../../bench/tune.ts";
+import { fileOf, saves, tableText, trials } from "../../bench/tune.ts";
 import { gpu, reopen } from "../../engine/gpu/device.ts";
 import {
   classOf,
@@ -79,6 +79,11 @@ Deno.test("a trial lies in the class that it is measured for, and no class has t
   const all = trials("f32", 1).map((t) => classOf(t.use, t.size));
   assertEquals(new Set(all).size, all.length);
   assertEquals(all.filter((name) => name.startsWith("dw")).length, 3);
+});
+
+Deno.test("a tile has to save a quarter of the planner's time, and 50 microseconds", () => {
+  assert(saves(0.74, 1) && !saves(0.76, 1));
+  assert(saves(0.04, 0.1) && !saves(0.06, 0.1));
 });
 
 Deno.test("a table is written as a module of the engine", () => {
