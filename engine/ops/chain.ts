@@ -15,8 +15,10 @@ import type { PointwiseArgument, PointwiseRun } from "./launch_pointwise.ts";
 
 /** Arrays that one kernel reads at most; the default limit of WebGPU is 8 bindings, the output included. */
 const MOST_ARRAYS = 6;
-/** Inputs in all, numbers included: with sizes and strides they are uniforms, of which there are 64. */
-const MOST_INPUTS = 12;
+/** Inputs in all, numbers included. Strides are named by input and dimension, so that i1 has i10. */
+const MOST_INPUTS = 10;
+/** Uniforms of a kernel. */
+const MOST_PARAMS = 64;
 /** Expressions in a kernel: longer ones gain little, and each is text to compile. */
 const MOST_LINKS = 8;
 /** Kernels that take the same array in, each computing it anew; the next has it made. */
@@ -167,7 +169,9 @@ function joinedAt(
     links: shift,
   });
   const arrays = inputs.filter((i) => i instanceof DeviceArray).length;
-  if (arrays > MOST_ARRAYS || inputs.length > MOST_INPUTS) return null;
+  const rank = input.shape.length;
+  const params = 2 + rank + (arrays + 1) * (1 + rank) + inputs.length - arrays;
+  if (arrays > MOST_ARRAYS || inputs.length > MOST_INPUTS || params > MOST_PARAMS) return null;
   return {
     name: `${inner.name}_${outer.name}`,
     inputs: Object.fromEntries(inputs.map((argument, i) => [`i${i}`, argument])),

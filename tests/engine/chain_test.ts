@@ -192,6 +192,25 @@ Deno.test("a kernel takes in no more than fits, and nothing of another shape", a
   });
   assertEquals(names.map((n) => n.split("_").length - 1), [5, 3]);
   assertEquals(await wrapTensor(sum).array(), [45, 9]);
+  // Of seven dimensions, none of which is like another: strides are uniforms, too.
+  const many = [2, 3, 2, 3, 2, 3, 2];
+  const strided = Array.from({ length: 6 }, (_, i) => {
+    const like = many.map((s, d) => (d + i) % 2 ? 1 : s);
+    return tensor(Array.from({ length: like.reduce((a, b) => a * b) }, (_, k) => k + i), {
+      shape: like,
+    });
+  });
+  const make = () =>
+    strided.reduce((total, { device }) =>
+      pointwise({
+        name: "plus",
+        inputs: { a: total, b: device },
+        expression: "a + b",
+        compute: "f32",
+        result: "f32",
+      }, { shape: many, dtype: "f32" }), ones(many).device);
+  const [put, plain] = [putOff(make), make()].map((a) => wrapTensor(a));
+  assertEquals(await put!.array(), await plain!.array());
   const small = later(tensor([1, 2]), 2);
   const wide = {
     name: "id",

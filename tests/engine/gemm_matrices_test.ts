@@ -1,6 +1,6 @@
 /**
  * Products and convolutions on matrix units, f16 in and sums in f32. They need an adapter that has them:
- * of software ones Mesa's lavapipe from 25.1 on, through Dawn (`deno task test:dawn`).
+ * of software ones lavapipe of Mesa 26.2, through Dawn (`deno task test:dawn`).
  */
 
 import { assert, assertEquals } from "@std/assert";
