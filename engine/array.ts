@@ -75,10 +75,12 @@ export class DeviceArray implements Spec {
     if (this.#storage) return this.#storage;
     const deferred = this.#deferred;
     if (!deferred) throw new Error("An array was used after it was released");
+    // Where there is no room, the array stays as it was.
+    const storage = Storage.empty(this.bytes, "deferred");
     this.#deferred = null;
-    this.#storage = Storage.empty(this.bytes, "deferred");
+    this.#storage = storage;
     deferred.make(this);
-    return this.#storage;
+    return storage;
   }
 
   /** What will fill the memory, while nothing has. */

@@ -20,7 +20,7 @@ import { putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
-import { sum } from "./ops/reduce.ts";
+import { sumIn } from "./ops/reduce.ts";
 import { sameShape } from "./shape.ts";
 
 /** A leaf that collects its gradient. */
@@ -92,7 +92,8 @@ export class Node {
   readonly #attrs: unknown;
   #saved: DeviceArray[] | null;
   readonly #versions: readonly number[];
-  readonly #where = modulePath();
+  /** Path of the modules it was made in. */
+  readonly where: string = modulePath();
   #references = 0;
 
   constructor(
@@ -139,21 +140,20 @@ export class Node {
 
   /** The dtype of the gradient that the walk should bring for an output of `dtype`. */
   wantedFor(dtype: DType): DType {
-    // A conversion's gradient is converted back, so it may as well stay what it is to become.
-    return this.name === cast.name && isFloat(this.inputs[0]!.dtype)
-      ? this.inputs[0]!.dtype
-      : dtype;
+    // A conversion's gradient is converted back, so it may as well stay f32 where it is to become that.
+    const from = this.inputs[0]?.dtype;
+    return this.name === cast.name && from === "f32" && isFloat(dtype) ? from : dtype;
   }
 
   /**
    * Gradients of the inputs, summed down to their shapes; new handles.
    *
    * @param options.retain whether what was saved stays for another walk
-   * @param options.exact whether gradients have the dtypes of their inputs, for those who look at them
+   * @param options.exact tells edges whose gradient must have the dtype of the input
    */
   backward(
     grads: readonly (DeviceArray | null)[],
-    { retain, exact }: { retain: boolean; exact: boolean },
+    { retain, exact }: { retain: boolean; exact: (edge: Edge) => boolean },
   ): (DeviceArray | null)[] {
     const saved = this.#saved;
     if (!saved) {
@@ -173,7 +173,7 @@ export class Node {
     }
     const wanted = this.inputs.map(({ dtype }, i) => {
       const edge = this.edges[i];
-      return edge && "node" in edge && !exact ? edge.node.wantedFor(dtype) : dtype;
+      return edge && "node" in edge && !exact(edge) ? edge.node.wantedFor(dtype) : dtype;
     });
     const rule = () =>
       inArena(() => {
@@ -193,9 +193,9 @@ export class Node {
           );
         });
       });
-    const result = inBackward(this.#where, rule);
+    const result = inBackward(this.where, rule);
     if (!retain) this.#free();
-    afterBackward(this.name, result, this.#where);
+    afterBackward(this.name, result, this.where);
     return result;
   }
 }
@@ -208,7 +208,7 @@ function likeInput(grad: DeviceArray, shape: readonly number[], dtype: DType): D
     const dims = g.shape.map((_, d) => d).filter((d) =>
       d < lead || (shape[d - lead] === 1 && g.shape[d] !== 1)
     );
-    g = run(sum, [g], { dim: dims, keepdim: true });
+    g = sumIn(g, { dim: dims, keepdim: true, dtype });
     const strides = g.strides.slice(lead);
     g = g.view(shape, strides);
   }
@@ -260,14 +260,13 @@ export function walkBack(
   options: {
     retainGraph: boolean;
     collect?: (edge: Edge, grad: DeviceArray) => boolean | void;
+    exact?: (edge: Edge) => boolean;
     through?: ReadonlySet<Node>;
   },
 ): void {
   const pending = new Map<Node, (DeviceArray | null)[]>();
   const queue: Node[] = [];
   const deliver = (edge: Edge, grad: DeviceArray) => {
-    // Who looks at gradients finds them made.
-    if (options.collect) void grad.storage;
     const stop = options.collect?.(edge, grad) === true;
     if (stop || "leaf" in edge) {
       if (options.collect) grad.release();
@@ -293,14 +292,22 @@ export function walkBack(
       const node = queue.pop()!;
       const grads = pending.get(node)!;
       pending.delete(node);
-      const results = node.backward(grads, {
-        retain: options.retainGraph,
-        exact: options.collect !== undefined,
-      });
-      for (const g of grads) g?.release();
-      results.forEach((g, i) => {
-        if (g) deliver(node.edges[i]!, g);
-      });
+      let results: (DeviceArray | null)[] = [];
+      try {
+        results = node.backward(grads, {
+          retain: options.retainGraph,
+          exact: options.exact ?? (() => false),
+        });
+        for (const g of grads) g?.release();
+        // Sums of gradients, and what was put off until now, are the node's work, too.
+        inBackward(node.where, () =>
+          results.forEach((g, i) => {
+            results[i] = null;
+            if (g) deliver(node.edges[i]!, g);
+          }));
+      } finally {
+        for (const g of [...grads, ...results]) g?.release();
+      }
     }
   } finally {
     for (const slots of pending.values()) for (const g of slots) g?.release();

@@ -117,6 +117,7 @@ export function grad(
     collect(edge, array) {
       collector.collect(edge, array);
     },
+    exact: (edge) => collector.placeOf(edge) !== undefined,
     through: nodesToward(
       roots.map((r) => r.edge),
       (edge) => collector.placeOf(edge) !== undefined,
@@ -271,6 +272,7 @@ function gradients(
         );
       }
     },
+    exact: (edge) => collector.placeOf(edge) !== undefined,
   });
   return places.map((place) => place === null ? null : collector.sums[place]!);
 }

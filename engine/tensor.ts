@@ -9,6 +9,7 @@ import { isRecording, noGrad, walkBack } from "./autograd.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
 import { fill, fillInto } from "./ops/fill.ts";
 import { indexCopyInto } from "./ops/index_rows.ts";
+import { inDType } from "./ops/launch_pointwise.ts";
 import * as move from "./ops/movement.ts";
 import { binary } from "./ops/pointwise.ts";
 import { nest, type Nested, readAll } from "./read.ts";
@@ -112,6 +113,7 @@ export class Tensor extends TensorIndex {
       indexCopyInto(this.device, { dim: d, index: index.device, src: source.device });
       return [];
     });
+    this.device.storage.version++;
     return this;
   }
   /** this += alpha · other; returns the tensor. */
@@ -148,8 +150,9 @@ export class Tensor extends TensorIndex {
       );
     }
     this.#checkTape(name, source);
+    this.device.storage.version++;
   }
-  /** Throws where a gradient would be wrong or lost, and tells the tape that the elements change. */
+  /** Throws where a gradient would be wrong or lost. */
   #checkTape(name: string, source?: Tensor): void {
     if (isRecording() && this.requiresGrad) {
       throw new TypeError(
@@ -162,7 +165,6 @@ export class Tensor extends TensorIndex {
           "detach() it, or do it inside noGrad()",
       );
     }
-    this.device.storage.version++;
   }
 }
 
@@ -187,5 +189,6 @@ export function startOf(root: Tensor, seed?: Tensor): DeviceArray {
       `Cannot seed ${show(root.shape)} with ${show(seed.shape)}: the shapes must be equal`,
     );
   }
-  return seed ? seed.device.alias() : fill(root.device, 1);
+  if (!seed) return fill(root.device, 1);
+  return inArena(() => inDType(seed.device, root.dtype));
 }

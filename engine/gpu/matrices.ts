@@ -30,47 +30,67 @@ export async function matrixShapesOf(
     .filter((c) => c.componentType === "f16" && c.resultComponentType === "f32")
     .map(({ M, N, K }) => ({ m: M, n: N, k: K }));
   const right: MatrixShape[] = [];
-  for (const shape of shapes) if (await tryMatrix(device, shape)) right.push(shape);
+  for (const shape of shapes) {
+    if (await tryMatrix(device, shape, subgroupSize)) right.push(shape);
+  }
   return right;
 }
 
-/** Text of a product of one matrix by another, twice added up; whole numbers, so that it is exact. */
-function trialText({ m, n, k }: MatrixShape): string {
+/**
+ * Text of a product of one matrix by another, twice added up, in every subgroup; whole numbers, so that it is
+ * exact. It needs all that the kernels do.
+ */
+function trialText({ m, n, k }: MatrixShape, subgroups: number): string {
   return `enable f16;
 enable subgroups;
 enable ${MATRICES};
 @group(0) @binding(0) var<storage, read_write> y: array<u32>;
 var<workgroup> a: array<f16, ${m * k}>;
 var<workgroup> b: array<f16, ${k * n}>;
-var<workgroup> c: array<f32, ${m * n}>;
-@compute @workgroup_size(64) fn main(@builtin(local_invocation_id) lid: vec3<u32>) {
+var<workgroup> c: array<f32, ${m * n * subgroups}>;
+@compute @workgroup_size(64) fn main(
+  @builtin(local_invocation_id) lid: vec3<u32>,
+  @builtin(subgroup_id) sub: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
   for (var i = lid.x; i < ${m * k}u; i += 64u) { a[i] = f16(i % 7u) - 3.0h; }
-  for (var i = lid.x; i < ${k * n}u; i += 64u) { b[i] = f16(i % 5u) - 2.0h; }
+  // Column by column, as one of the kernels' layouts.
+  for (var i = lid.x; i < ${k * n}u; i += 64u) {
+    b[i % ${n}u * ${k}u + i / ${n}u] = f16(i % 5u) - 2.0h;
+  }
   workgroupBarrier();
   let left = subgroupMatrixLoad<subgroup_matrix_left<f16, ${k}, ${m}>, row_major>(&a, 0u, ${k}u);
-  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, row_major>(&b, 0u, ${n}u);
+  let right = subgroupMatrixLoad<subgroup_matrix_right<f16, ${n}, ${k}>, col_major>(&b, 0u, ${k}u);
   var sum: subgroup_matrix_result<f32, ${n}, ${m}>;
   sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
   sum = subgroupMatrixMultiplyAccumulate(left, right, sum);
-  subgroupMatrixStore<row_major>(&c, 0u, sum, ${n}u);
+  subgroupMatrixStore<row_major>(&c, sub * ${m * n}u, sum, ${n}u);
   workgroupBarrier();
-  for (var i = lid.x; i < ${m * n}u; i += 64u) { y[i] = bitcast<u32>(c[i]); }
+  for (var i = lane; i < ${m * n}u; i += ${64 / subgroups}u) {
+    y[sub * ${m * n}u + i] = bitcast<u32>(c[sub * ${m * n}u + i]);
+  }
 }`;
 }
 
-/** Whether a shape gives a right product. */
-export async function tryMatrix(device: GPUDevice, shape: MatrixShape): Promise<boolean> {
+/** Whether a shape gives a right product in subgroups of a size. */
+export async function tryMatrix(
+  device: GPUDevice,
+  shape: MatrixShape,
+  subgroupSize: number,
+): Promise<boolean> {
   const { m, n, k } = shape;
   let result: Uint32Array | string;
   try {
-    result = await runShader(device, trialText(shape), new Uint32Array(m * n));
+    const subgroups = 64 / subgroupSize;
+    const words = new Uint32Array(m * n * subgroups);
+    result = await runShader(device, trialText(shape, subgroups), words);
   } catch {
     return false;
   }
   if (typeof result === "string") return false;
   const got = new Float32Array(result.buffer);
   return got.every((value, i) => {
-    const [row, column] = [Math.floor(i / n), i % n];
+    const [row, column] = [Math.floor(i / n) % m, i % n];
     let sum = 0;
     for (let j = 0; j < k; j++) sum += ((row * k + j) % 7 - 3) * ((j * n + column) % 5 - 2);
     return value === 2 * sum;

@@ -87,6 +87,8 @@ export class CommandQueue {
   recorder: GraphRecorder | null = null;
   /** Tells where work comes from; set by what knows of modules. */
   where: () => Where | undefined = () => undefined;
+  /** In place of `where`, while work is done that was put off. */
+  #as: { readonly where: Where | undefined } | null = null;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #pipelines: PipelineCache;
@@ -161,7 +163,7 @@ export class CommandQueue {
       slabOffset,
       grid,
       cost: run.cost,
-      where: this.where(),
+      where: this.#as ? this.#as.where : this.where(),
     };
     this.#commands.push(command);
     this.recorder?.add(command, {
@@ -171,6 +173,17 @@ export class CommandQueue {
     });
     this.stats.dispatches++;
     if (debug().level >= 2) this.#print(run);
+  }
+
+  /** Runs `fn` with what it records counted as coming from `where`. */
+  as<T>(where: Where | undefined, fn: () => T): T {
+    const before = this.#as;
+    this.#as = { where };
+    try {
+      return fn();
+    } finally {
+      this.#as = before;
+    }
   }
 
   /** Submits everything recorded. */
@@ -206,7 +219,10 @@ export class CommandQueue {
     this.#changed = { from: SLAB_BYTES, to: 0 };
   }
 
-  /** Records the dispatches of a captured graph again, as they are. */
+  /**
+   * Records the dispatches of a captured graph again, as they are. Nothing may be put off meanwhile that
+   * reads what they write: the tape puts off nothing beyond its walk.
+   */
   replay(commands: readonly Command[], buffers: Iterable<PooledBuffer>): void {
     for (const command of commands) this.#commands.push(command);
     for (const pooled of buffers) pooled.lastBatch = this.#pool.batch;

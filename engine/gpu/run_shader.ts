@@ -8,13 +8,6 @@ export async function runShader(
   code: string,
   words: Uint32Array<ArrayBuffer>,
 ): Promise<Uint32Array | string> {
-  device.pushErrorScope("validation");
-  const module = device.createShaderModule({ label: "probe", code });
-  const pipeline = device.createComputePipeline({
-    label: "probe",
-    layout: "auto",
-    compute: { module, entryPoint: "main" },
-  });
   const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
   const buffer = device.createBuffer({ label: "probe", size: words.byteLength, usage });
   const staging = device.createBuffer({
@@ -22,7 +15,15 @@ export async function runShader(
     size: words.byteLength,
     usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST,
   });
+  device.pushErrorScope("validation");
+  let open = true;
   try {
+    const module = device.createShaderModule({ label: "probe", code });
+    const pipeline = device.createComputePipeline({
+      label: "probe",
+      layout: "auto",
+      compute: { module, entryPoint: "main" },
+    });
     device.queue.writeBuffer(buffer, 0, words);
     const group = device.createBindGroup({
       label: "probe",
@@ -37,11 +38,14 @@ export async function runShader(
     pass.end();
     encoder.copyBufferToBuffer(buffer, 0, staging, 0, words.byteLength);
     device.queue.submit([encoder.finish()]);
+    open = false;
     const error = await device.popErrorScope();
     if (error) return firstLine(error.message);
     await staging.mapAsync(MapMode.READ);
     return new Uint32Array(staging.getMappedRange().slice(0));
   } finally {
+    // A scope left open would take the errors of all that follows.
+    if (open) await device.popErrorScope();
     buffer.destroy();
     staging.destroy();
   }

@@ -39,7 +39,7 @@ export interface GemmSide {
   /**
    * Four neighbours in one load, a vec4<f32>: along K from the walk on, where K and the start of every
    * row are multiples of four; or along the side, from row or column `at` on, a multiple of four, which
-   * for B needs `wide`.
+   * for B needs `wide` where columns are kept in registers.
    */
   readonly fours?: { readonly along: "k" | "side"; load(i: number): string };
 }

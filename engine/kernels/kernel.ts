@@ -136,8 +136,7 @@ export function kernel(parts: KernelParts): Kernel {
   const fields = params.length > 0
     ? params.map((f) => `  ${f.name}: ${f.type},`).join("\n")
     : "  unused: u32,";
-  const half = parts.buffers.some((b) => b.type.includes("f16")) ||
-    /\bf16\(/.test(parts.module ?? "");
+  const half = parts.buffers.some((b) => b.type.includes("f16"));
   const matrices = parts.body.includes("subgroup_matrix_");
   const buffers = parts.buffers.map((b, i) =>
     `@group(0) @binding(${i + 1}) var<storage, ${b.access === "read" ? "read" : "read_write"}> ` +

@@ -8,7 +8,8 @@
  */
 
 import { type Deferred, DeviceArray, inArena } from "../array.ts";
-import { type DType, isFloat } from "../dtype.ts";
+import type { DType } from "../dtype.ts";
+import { gpu } from "../gpu/device.ts";
 import type { Reader, Storage } from "../gpu/storage.ts";
 import { sameShape } from "../shape.ts";
 import type { PointwiseArgument, PointwiseRun } from "./launch_pointwise.ts";
@@ -25,11 +26,23 @@ const MOST_LINKS = 8;
 const MOST_USES = 2;
 
 let deferring = false;
+let never = false;
+
+/** Runs `fn` without putting anything off, for tests and benchmarks. */
+export function apart<T>(fn: () => T): T {
+  const before = never;
+  never = true;
+  try {
+    return fn();
+  } finally {
+    never = before;
+  }
+}
 
 /** Runs `fn`, putting off what pointwise kernels make as long as nothing needs it. */
 export function putOff<T>(fn: () => T): T {
   const before = deferring;
-  deferring = true;
+  deferring = !never;
   try {
     return fn();
   } finally {
@@ -45,6 +58,8 @@ class Pending implements Deferred, Reader {
   uses = 0;
   array: DeviceArray | null = null;
   readonly #into: Into;
+  /** Where the work comes from, however late it is done. */
+  readonly #where = gpu().queue.where();
   /** Memory of the inputs, kept alive. */
   readonly #storages: readonly Storage[];
 
@@ -62,8 +77,11 @@ class Pending implements Deferred, Reader {
 
   make(array: DeviceArray): void {
     this.#forget();
-    inArena(() => (this.#into(this.run, array), []));
-    this.#release();
+    try {
+      gpu().queue.as(this.#where, () => inArena(() => (this.#into(this.run, array), [])));
+    } finally {
+      this.#release();
+    }
   }
 
   drop(): void {
@@ -93,8 +111,9 @@ export function deferred(
   out: { shape: readonly number[]; dtype: DType },
   into: Into,
 ): DeviceArray | null {
-  const floats = run.compute === "f32" && run.result === "f32" && isFloat(out.dtype);
-  if (!deferring || !floats || out.shape.includes(0)) return null;
+  // An f16 is rounded, and may overflow, when it is stored; compilers drop a conversion there and back.
+  const plain = run.compute === "f32" && run.result === "f32" && out.dtype === "f32";
+  if (!deferring || !plain || out.shape.includes(0)) return null;
   const pending = new Pending(run, into);
   pending.array = new DeviceArray(pending, out.dtype, out.shape);
   return pending.array;
@@ -131,7 +150,8 @@ export function chained(
 function chainOf(run: PointwiseRun): Chain {
   const names = Object.keys(run.inputs);
   const inputs = Object.values(run.inputs);
-  const common = { inputs, modules: run.module ? [run.module] : [], flops: run.flops ?? 1 };
+  const modules = run.modules ?? (run.module ? [run.module] : []);
+  const common = { inputs, modules, flops: run.flops ?? 1 };
   if (run.links) return { ...common, links: run.links, expression: run.expression };
   const parameters = names.map((name, i) => {
     const input = inputs[i]!;
@@ -160,9 +180,7 @@ function joinedAt(
     const known = inputs.findIndex((other) => same(other, argument));
     return `i${known >= 0 ? known : inputs.push(argument) - 1}`;
   };
-  const value = renamed(from.expression, { inputs: from.inputs.map(place), links: 0 });
-  // What is stored as f16 is rounded to it, and so it is here.
-  const made = input.dtype === "f16" ? `f32(f16(${value}))` : value;
+  const made = renamed(from.expression, { inputs: from.inputs.map(place), links: 0 });
   const shift = from.links.length;
   const expression = renamed(to.expression, {
     inputs: to.inputs.map((argument) => argument === input ? made : place(argument)),
@@ -179,7 +197,7 @@ function joinedAt(
     expression,
     compute: "f32",
     result: outer.result,
-    module: modules.join("\n") || undefined,
+    modules,
     flops: from.flops + to.flops,
   };
 }

@@ -1,9 +1,9 @@
 /** Two-dimensional convolution of NCHW tensors and its gradients. */
 
 import { checkWhole } from "../arguments.ts";
-import type { Spec } from "../array.ts";
-import { isFloat } from "../dtype.ts";
-import { defineOp, type HostArray, type Op, run, type Sample } from "../op.ts";
+import type { DeviceArray, Spec } from "../array.ts";
+import { type DType, isFloat } from "../dtype.ts";
+import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
 import { show } from "../shape.ts";
 import { convForward, convInputGrad, convWeightGrad, type Window } from "./conv_core.ts";
@@ -15,7 +15,7 @@ import {
   type OutputActivation,
 } from "./epilogue.ts";
 import { plain } from "./launch_pointwise.ts";
-import { sum } from "./reduce.ts";
+import { sumIn } from "./reduce.ts";
 
 /** Attributes of {@linkcode conv2d}, normalised to pairs [height, width]. */
 export interface ConvAttrs extends Window {
@@ -92,8 +92,8 @@ export function checkConv(
 }
 
 /** The bias's gradient: dy over all positions. */
-export function biasGrad(dy: Parameters<typeof plain>[0]): ReturnType<typeof plain> {
-  return run(sum, [dy], { dim: [0, 2, 3] });
+export function biasGrad(dy: DeviceArray, dtype: DType): DeviceArray {
+  return sumIn(dy, { dim: [0, 2, 3], dtype });
 }
 
 /** The product in float64: each (input, weight, output) coordinate triple that meets. */
@@ -186,7 +186,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
       ctx.needs[0] ? convInputGrad({ dy, w: saved.shift()! }, attrs, xs.shape) : null,
       ctx.needs[1] ? convWeightGrad({ dy, x: saved.shift()! }, attrs, ws.shape) : null,
     ];
-    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy) : null);
+    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy, ctx.wanted[2]!) : null);
     return grads;
   },
   sumsOf: ({ activation: _, ...attrs }) => attrs,

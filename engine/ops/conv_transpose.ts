@@ -81,7 +81,7 @@ export const convTranspose2d: Op<ConvTransposeAttrs> = defineOp<ConvTransposeAtt
       ctx.needs[0] ? convForward({ x: dy, w: saved.shift()! }, attrs, xs.shape) : null,
       ctx.needs[1] ? convWeightGrad({ x: dy, dy: saved.shift()! }, attrs, ws.shape) : null,
     ];
-    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy) : null);
+    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy, ctx.wanted[2]!) : null);
     return grads;
   },
   reference([x, w, bias], attrs) {

@@ -94,7 +94,7 @@ export function launchGemm(
         tiles,
         tiles_m: tilesM,
         splits: plan.splits,
-        // Whole fours, which is what the core advances by at most.
+        // Whole fours, which are the most that is read along K in one load.
         k_share: 4 * Math.ceil(size.K / plan.splits / 4),
         z0,
       },

@@ -26,7 +26,7 @@ const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
 /** For adapters with little workgroup memory or few threads. */
 const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
 // Matrix units, f16: 128 x 128 or 64 x 64 outputs a workgroup of four subgroups. The first two have the shape of
-// NVIDIA's and AMD's units; those of eight lanes are the software units of lavapipe (Mesa 26.2), on which the text is
+// NVIDIA's units; those of eight lanes are the software units of lavapipe (Mesa 26.2), on which the text is
 // tested, in the same arrangements. No discrete GPU has been at hand to measure the former on.
 const UNITS_16 = { m: 16, n: 16, k: 16, across: 2 };
 const UNITS_8 = { m: 8, n: 8, k: 8, across: 2 };

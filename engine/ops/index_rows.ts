@@ -92,6 +92,9 @@ export function indexCopyInto(
   { dim, index, src }: { dim: number; index: DeviceArray; src: DeviceArray },
 ): void {
   requireIndex("indexCopy_", index);
+  if (y.shape.length === 0) {
+    throw new TypeError("Cannot indexCopy_ into a scalar: it has no dimension; use copy_");
+  }
   const want = y.shape.map((s, d) => d === dim ? index.size : s);
   if (index.shape.length !== 1 || show(src.shape) !== show(want)) {
     throw new TypeError(
@@ -106,7 +109,9 @@ export function indexCopyInto(
   requireTargets("indexCopy_", index, R);
   const target = plain(y);
   const { flags, word } = indexFlag("indexCopy_", R);
-  launchLinear(indexCopyKernel(y), [plain(src), plainIndex(index), target, flags], {
+  // A kernel cannot read the memory that it writes.
+  const apart = (a: DeviceArray) => a.storage === target.storage ? copyOf(a) : a;
+  launchLinear(indexCopyKernel(y), [plain(apart(src)), plainIndex(apart(index)), target, flags], {
     params: { count: src.size, R, K: index.size, D: sizeOf(y.shape.slice(dim + 1)), word },
     threads: src.size,
     bytes: 2 * src.bytes + index.bytes,

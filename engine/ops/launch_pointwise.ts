@@ -23,7 +23,8 @@ export interface PointwiseRun {
   readonly compute: "f32" | "i32" | "u32";
   readonly result: "f32" | "i32" | "u32" | "bool";
   readonly module?: string;
-  /** Functions that make the expression where it was made of several; see chain.ts. */
+  /** Helper texts, and functions that make the expression, where it was made of several; see chain.ts. */
+  readonly modules?: readonly string[];
   readonly links?: readonly string[];
   /** Flops an element, for the profiler. Default 1. */
   readonly flops?: number;
@@ -91,7 +92,7 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     compute: run.compute,
     result: run.result,
     expression: run.expression,
-    module: [run.module, ...run.links ?? []].filter(Boolean).join("\n") || undefined,
+    module: run.links ? [...run.modules ?? [], ...run.links].join("\n") : run.module,
     rank,
     fours: fours !== null,
   };

@@ -25,7 +25,7 @@ import { foursOf, launchGemm, planGemm, whole } from "./gemm_plan.ts";
 import { floatOf, type GemmKind } from "./gemm_tiles.ts";
 import { copyOf } from "./launch_pointwise.ts";
 import { copyInto, permuted, reshaped } from "./movement.ts";
-import { sum } from "./reduce.ts";
+import { sum, sumIn } from "./reduce.ts";
 
 /** What is done to a product before it is stored. */
 export interface GemmOptions {
@@ -73,7 +73,8 @@ export function gemmInto(
     [a, b].map((x) => broadcastStrides(x.shape.slice(0, -2), x.strides.slice(0, -2), batch)),
   );
   const size = { M, N, K, batch: batch.reduce((n, s) => n * s, 1) };
-  const planned = planGemm(size, { kind: kindOf(a, b), dtype: floatOf(a) });
+  const dtype = a.dtype === b.dtype ? floatOf(a) : "f32";
+  const planned = planGemm(size, { kind: kindOf(a, b), dtype });
   // The second pass, which adds the shares of K, knows no rows that lie apart.
   const plan = c.contiguous ? planned : { ...planned, splits: 1 };
   const target = plan.splits === 1
@@ -380,7 +381,9 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
       w && reshaped(gemm(rows, w, forX), ctx.inputs[0]!.shape),
       x && gemm(permuted(rows, [1, 0]), asRows(x), forW),
     ];
-    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? run(sum, [rows], { dim: 0 }) : null);
+    if (ctx.inputs[2]) {
+      grads.push(ctx.needs[2] ? sumIn(rows, { dim: 0, dtype: ctx.wanted[2]! }) : null);
+    }
     return grads;
   },
   sumsOf: () => ({}),

@@ -19,7 +19,7 @@ import { fill } from "./fill.ts";
 import { floatOf, inDType, plain } from "./launch_pointwise.ts";
 import { gemm, gemmInto } from "./matmul.ts";
 import { copyInto, permuted } from "./movement.ts";
-import { sum } from "./reduce.ts";
+import { sum, sumIn } from "./reduce.ts";
 
 /** Attributes of {@linkcode recurrent}. */
 export interface RecurrentAttrs {
@@ -192,7 +192,10 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
       !ctx.needs[2] ? null : direct ? total(product, direct) : product,
     ];
     if (dc) result.push(dc);
-    if (attrs.bias) result.push(ctx.needs[result.length] ? run(sum, [rows], { dim: 0 }) : null);
+    if (attrs.bias) {
+      const dtype = ctx.wanted[result.length]!;
+      result.push(ctx.needs[result.length] ? sumIn(rows, { dim: 0, dtype }) : null);
+    }
     if (attrs.masked) result.push(null);
     return result;
   },

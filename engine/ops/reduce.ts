@@ -324,6 +324,20 @@ export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
   samples: [...REDUCE_SAMPLES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
 });
 
+/** The sum in another float dtype than x's: f32 sums are not rounded to an f16 on the way. */
+export function sumIn(
+  x: DeviceArray,
+  { dim, keepdim = false, dtype }: {
+    dim: number | readonly number[];
+    keepdim?: boolean;
+    dtype: DType;
+  },
+): DeviceArray {
+  const dims = normalizeDims("sum", dim, x.shape.length);
+  const shape = reducedShape(x.shape, dims, keepdim);
+  return reduce(x, { name: "sum", init: "0", combine: "a + x", dims, shape, output: dtype });
+}
+
 /** y = sum of x over the dimensions divided by their size; floats only. */
 export const mean: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
   name: "mean",

@@ -1,9 +1,10 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import {
   affineGrid,
   autocast,
   capture,
   cat,
+  checkpoint,
   conv2d,
   crossEntropy,
   grad,
@@ -231,6 +232,53 @@ Deno.test({
       const casts = names.filter((n) => n.startsWith("cast_"));
       assertEquals(casts.filter((n) => n.startsWith("cast_f16_f32")), [], name);
     }
+  },
+});
+
+Deno.test({
+  name: "gradients of biases, of grad() and through checkpoint() are f32 under autocast(), too",
+  ignore,
+  async fn() {
+    // 4,096 rows of 32 are 131,072.
+    const x = ones([4096, 4]).to("f16");
+    const layer = new nn.Linear(4, 3);
+    const seed = ones([4096, 3]).mul(32).to("f16");
+    autocast({}, () => layer.forward(x)).backward(seed);
+    assertEquals([...new Set(await layer.bias!.grad!.data())], [131_072]);
+    const conv = new nn.Conv2d(1, 3, { kernelSize: 1 });
+    const picture = ones([1, 1, 64, 64]).to("f16");
+    autocast({}, () => conv.forward(picture)).backward(ones([1, 3, 64, 64]).mul(32).to("f16"));
+    assertEquals([...new Set(await conv.bias!.grad!.data())], [131_072]);
+    const rnn = new nn.RNN(2, 3);
+    const bias = rnn.parameters().find((p) => p.ndim === 1)!;
+    const y = autocast({}, () => rnn.forward(zeros([1, 4096, 2])).output);
+    y.backward(ones(y.shape).mul(32).to("f16"));
+    const sums = Number((await bias.grad!.data())[0]);
+    assert(Number.isFinite(sums) && sums > 65_504, `${sums}`);
+    const w = noGrad(() => ones([3, 4]).mul(0.125)).requiresGrad_();
+    const [g] = autocast({}, () => grad(x.linear(w), w, { gradOutputs: [seed] }));
+    assertEquals([...new Set(await g!.data())], [131_072]);
+    autocast({}, () => checkpoint((t) => t!.linear(w), x)).backward(seed);
+    assertEquals([...new Set(await w.grad!.data())], [131_072]);
+  },
+});
+
+Deno.test({
+  name: "gradients that meet at an f16 tensor's f32 copy are added in f32",
+  ignore,
+  async fn() {
+    const x = tensor([1], { dtype: "f16", requiresGrad: true });
+    const y = x.to("f32");
+    let sum = y.mul(1e-8);
+    for (let i = 1; i < 100; i++) sum = sum.add(y.mul(1e-8));
+    sum.backward();
+    // 1e-6 in f16, whose least number is 6e-8.
+    assertAlmostEquals(await x.grad!.item(), 1e-6, 6e-8);
+    // A seed has the dtype of what it starts from.
+    const w = ones([4, 4], { requiresGrad: true });
+    const product = autocast({}, () => ones([4, 4]).matmul(w));
+    product.backward(ones([4, 4]).mul(1000));
+    assertEquals([...new Set(await w.grad!.data())], [4000]);
   },
 });
 

@@ -87,6 +87,18 @@ Deno.test("indexCopy_() says what does not fit, and an index out of range at the
   const y = w.mul(changed);
   changed.indexCopy_(0, ids([0]), zeros([1]));
   assertThrows(() => y.sum().backward(), Error, "was changed in place");
+  // Nothing has changed by a call that threw.
+  const kept = tensor([1, 2]);
+  const z = w.mul(kept);
+  assertThrows(() => kept.indexCopy_(0, ids([0]), zeros([2])), TypeError);
+  z.sum().backward();
+  assertThrows(() => tensor(3).indexCopy_(0, ids([0]), tensor(4)), TypeError, "a scalar");
+  // Source and index may lie in the memory that is written.
+  const own = tensor([[1, 2], [3, 4]]);
+  assertEquals(await own.indexCopy_(0, ids([1, 0]), own).array(), [[3, 4], [1, 2]]);
+  assertEquals(await own.indexCopy_(0, ids([1]), own.slice(0, 0, 1)).array(), [[3, 4], [3, 4]]);
+  const places = ids([1, 0]);
+  assertEquals(await places.indexCopy_(0, places, ids([5, 6])).array(), [6, 5]);
   for (
     const dtype of gpu().info.features.has("shader-f16")
       ? ["f32", "f16"] as const
