@@ -146,11 +146,20 @@ Deno.test("what nothing reads is not made, and leaves nothing behind", async () 
 });
 
 Deno.test("grad() has chains, too, and gradients of f16 overflow as they do one by one", async () => {
-  const x = tensor([0.5, 1], { requiresGrad: true });
+  const values = [0.5, 1, -1, 0.25, -0.75];
+  const x = tensor(values, { requiresGrad: true });
   const y = x.mul(2).sigmoid().square();
-  const seed = ones([2]);
-  const names = launched(() => grad(y, x, { gradOutputs: [seed] })[0]!.dispose());
+  const seed = ones([5]);
+  let slopes: Tensor | undefined;
+  const names = launched(() => slopes = grad(y, x, { gradOutputs: [seed] })[0]!);
   assertEquals(names, ["square_backward_sigmoid_backward_mul_backward_a_contiguous"]);
+  const got = await slopes!.data();
+  values.forEach((v, i) => {
+    const s = 1 / (1 + Math.exp(-2 * v));
+    const want = 4 * s * s * (1 - s);
+    // exp alone is allowed 3 + 2|x| units of 2^-23.
+    assert(Math.abs(got[i]! as number - want) <= 16 * 2 ** -23 * want, `${v}: ${got[i]}, ${want}`);
+  });
   if (!half) return;
   const g = tensor([1], { dtype: "f16", requiresGrad: true });
   g.mul(0.001).mul(300).mul(300).backward(ones([1]).to("f16"));
@@ -201,9 +210,20 @@ Deno.test("a chain counts as the work of the module whose gradient it is", async
   }
   const net = new nn.Sequential(new Scale(), new Scale());
   const x = randn([3, 4]).requiresGrad_();
-  const { modules } = await profile(() => scope(() => net.forward(x).backward(ones([3, 4]))), {
-    roofline: { gflops: 1, gbs: 1 },
-  });
+  const step = () => scope(() => net.forward(x).backward(ones([3, 4])));
+  const { modules } = await profile(step, { roofline: { gflops: 1, gbs: 1 } });
+  const leaves = [x, ...net.parameters()];
+  const inChains = await readAll(leaves.map((t) => t.grad!));
+  for (const t of leaves) t.grad = null;
+  apart(step);
+  const alone = await readAll(leaves.map((t) => t.grad!));
+  alone.forEach((g, k) =>
+    g.forEach((v, i) => {
+      // |w| and the cosines make terms of at most 16, of which at most 3 are added.
+      const error = Math.abs(Number(v) - Number(inChains[k]![i]));
+      assert(error <= 8 * 2 ** -24 * 16, `leaf ${k} [${i}]: ${error}`);
+    })
+  );
   for (const name of ["Sequential.0", "Sequential.1"]) {
     const found = modules.find((m) => m.path === name);
     assert(found && found.backwardMs > 0, JSON.stringify(modules));
