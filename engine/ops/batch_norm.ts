@@ -198,6 +198,12 @@ export const batchNorm: Op<BatchNormAttrs> = defineOp<BatchNormAttrs>({
       [[2, 3, 5], [3], { ...both, bias: false }],
       [[2, 3, 5], [3], { ...both, weight: false }],
       [[2, 3, 5], [3], neither],
+      // The same behind relu, with rows of other sizes and of whole fours.
+      ...[5, 8].flatMap((S) =>
+        [{ ...both, bias: false }, { ...both, weight: false }].map((some) =>
+          [[2, 3, S], [3], { ...some, activation: "relu" }] as const
+        )
+      ),
     ]),
   ],
 });

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type DType, DTYPES, encode, hostView, isFloat, promote } from "../../engine/dtype.ts";
-import { init } from "../../engine/gpu/device.ts";
+import { gpu, init } from "../../engine/gpu/device.ts";
 import { arange, ones, tensor, zeros } from "../../engine/creation.ts";
 
 const ALL: DType[] = ["bool", "u32", "i32", "f16", "f32"];
@@ -88,4 +88,15 @@ Deno.test("tensor() takes its dtype from the data", async () => {
   assertEquals(tensor([[], []]).shape, [2, 0]);
   assertEquals(tensor(7).shape, []);
   assertThrows(() => tensor([[1], [2, 3]]), TypeError);
+});
+
+Deno.test("conversions are right beside a workgroup's end, and of what lies with gaps", async () => {
+  const values = Array.from({ length: 7 }, (_, i) => i - 3);
+  const whole = tensor(values, { dtype: "i32" }).to("u32");
+  assertEquals([...await whole.data()], values.map((v) => v >>> 0));
+  if (!gpu().info.features.has("shader-f16")) return;
+  const x = tensor(Array.from({ length: 15 }, (_, i) => i + 0.5), { shape: [3, 5] });
+  const turned = x.transpose(0, 1).to("f16");
+  const want = [0, 1, 2, 3, 4].map((c) => [0, 1, 2].map((r) => 5 * r + c + 0.5));
+  assertEquals(await turned.array(), want);
 });
