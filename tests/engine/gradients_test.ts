@@ -114,3 +114,22 @@ Deno.test("gradients are unscaled, and one that is not finite is found wherever 
     }
   }
 });
+
+Deno.test("clipGradNorm() of one small gradient is its norm, of each order", async () => {
+  for (const size of [8, 7]) {
+    const rising = Array.from({ length: size }, (_, i) => (i + 1) / 4 * (i % 2 ? -1 : 1));
+    for (const values of [rising, rising.toReversed()]) {
+      for (const order of [1, 2, 3, 4.5, Infinity]) {
+        const p = tensor(new Float32Array(size)).requiresGrad_();
+        p.grad = tensor(values);
+        const norm = await clipGradNorm([p], { maxNorm: 100, normType: order }).item();
+        const want = order === Infinity
+          ? size / 4
+          : values.reduce((sum, v) => sum + Math.abs(v) ** order, 0) ** (1 / order);
+        // A power is exp2(p · log2 |x|) with relative errors near 1e-6.
+        const right = Math.abs(norm - want) < 1e-5 * want;
+        assert(right, `${size} of order ${order}: ${norm}, not ${want}`);
+      }
+    }
+  }
+});

@@ -205,7 +205,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
     /^read one on: x\[\(first\)/,
     "the search for a row's greatest starts at any of its elements",
   ],
-  [/^norm_grad_merge_(bias_\w+_)?statistics$/, /^scaled_sums /, "no weight asks for them"],
+  [/^norm_grad_merge(_bias_f\d+)?(_statistics)?$/, /^scaled_sums /, "no weight asks for them"],
   [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
   [/^(any|all)(_fours)?$/, /stored wrong/, "a bool is stored, and 1.01 of one is 1"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
