@@ -15,6 +15,7 @@ import {
   defaultTile,
   fits,
   type GemmKind,
+  type GemmSize,
   type GemmUse,
   onTile,
   tileName,
@@ -48,7 +49,7 @@ const NO_PEAKS = { gflops: 1, gbs: 1 };
 /** A product in the midst of a class. */
 interface Trial {
   readonly use: GemmUse;
-  readonly size: { readonly M: number; readonly N: number; readonly batch: number };
+  readonly size: GemmSize;
   /** Makes the inputs; the function it gives runs the product. */
   build(): () => void;
 }
@@ -78,8 +79,8 @@ function trialOf(
   { M, N }: { M: number; N: number },
   draw: (...shape: number[]) => Tensor,
 ): Trial | null {
-  const size = { M, N, batch: 1 };
   const K = 288;
+  const size = { M, N, K, batch: 1 };
   const { kind } = use;
   if (kind === "nn" || kind === "nt" || kind === "tn") {
     return {
@@ -100,7 +101,9 @@ function trialOf(
   const options = { padding: 1 };
   return {
     use,
-    size: kind === "dw" ? { M, N: C * 9, batch: 1 } : size,
+    size: kind === "dw"
+      ? { M, N: C * 9, K: images * side[0]! * side[1]!, batch: 1 }
+      : { ...size, K: (kind === "dx" ? O : C) * 9 },
     build() {
       const [x, w] = [draw(images, C, ...side), draw(O, C, 3, 3)];
       if (kind === "conv") return () => noGrad(() => conv2d(x, w, options)).dispose();

@@ -49,6 +49,8 @@ export interface ConvSpec {
   /** Whether A (the weight, or dY) and B (X, or dY) are read four neighbours at a time. */
   readonly aFours?: boolean;
   readonly bFours?: boolean;
+  /** Whether what is stored is a share of K, in f32, which a second pass adds up. */
+  readonly shares?: boolean;
   /** Whether four columns are stored at a time. */
   readonly wide?: boolean;
 }
@@ -69,6 +71,9 @@ function counters(outer: string, mid: string, inner: string, midSize: string, in
   };
 }
 
+/** What is added to a position of the input: rows, columns and elements. */
+const STATE = ["k_h", "k_w", "k_off"].map((name) => ({ name, type: "i32" } as const));
+
 /** What a kernel's name tells of its variant. */
 function nameOf(name: string, spec: ConvSpec): string {
   return [
@@ -79,6 +84,7 @@ function nameOf(name: string, spec: ConvSpec): string {
     spec.epilogue?.name,
     spec.aFours && "a4",
     spec.bFours && "b4",
+    spec.shares && "shares",
     spec.wide && "wide",
   ].filter(Boolean).join("_");
 }
@@ -88,16 +94,25 @@ function typeOf(dtype: "f32" | "f16", fours = false): string {
   return fours ? `vec4<${dtype}>` : dtype;
 }
 
-/** WGSL of four neighbours of `buffer` from index `at` on, as f32. */
-function foursAt(buffer: string, at: string, { dtype }: ConvSpec): string {
-  const value = `${buffer}[(${at}) >> 2u]`;
-  return dtype === "f32" ? value : `vec4<f32>(${value})`;
+/** WGSL of four neighbours of `buffer` from index `at` on. */
+function foursAt(buffer: string, at: string): string {
+  return `${buffer}[(${at}) >> 2u]`;
 }
 
 /** WGSL that stores `value` at index `at`: a number, or four where the spec is wide. */
 function storeAt(buffer: string, at: string, value: string, { dtype, wide }: ConvSpec): string {
   const stored = dtype === "f32" ? value : `${typeOf(dtype, wide)}(${value})`;
   return wide ? `${buffer}[(${at}) >> 2u] = ${stored};` : `${buffer}[${at}] = ${stored};`;
+}
+
+/** Type of what is stored. */
+function storedAs({ dtype, shares }: ConvSpec): "f32" | "f16" {
+  return shares ? "f32" : dtype;
+}
+
+/** Params of a kernel that stores shares: the elements of one. */
+function shareParams({ shares }: ConvSpec): Readonly<Record<string, Param["type"]>> {
+  return shares ? { share: "u32" } : {};
 }
 
 /** WGSL of an element as f32. */
@@ -107,16 +122,16 @@ function asF32(value: string, { dtype }: ConvSpec): string {
 
 /** WGSL that reads X for column j at base row/column plus the walk's offsets. */
 function readInput(j: number, spec: ConvSpec): string {
-  if (!spec.padded) return asF32(`x[u32(x_base${j} + k_off)]`, spec);
+  if (!spec.padded) return `x[u32(x_base${j} + k_off)]`;
   return `read_x(x_h${j} + k_h, x_w${j} + k_w, x_base${j} + k_off)`;
 }
 
 function readX(spec: ConvSpec): string {
   if (!spec.padded) return "";
   return `
-fn read_x(h: i32, w: i32, at: i32) -> f32 {
+fn read_x(h: i32, w: i32, at: i32) -> ${spec.dtype} {
   let inside = (u32(h) < p.H) & (u32(w) < p.W);
-  return select(0.0, ${asF32("x[u32(select(0, at, inside))]", spec)}, inside);
+  return select(${spec.dtype}(0.0), x[u32(select(0, at, inside))], inside);
 }`;
 }
 
@@ -133,11 +148,12 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
       { name: "x", access: "read", type: typeOf(spec.dtype, spec.bFours) },
       { name: "w", access: "read", type: typeOf(spec.dtype, spec.aFours) },
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
-      { name: "y", access: "write", type: typeOf(spec.dtype, spec.wide) },
+      { name: "y", access: "write", type: typeOf(storedAs(spec), spec.wide) },
     ],
-    params: PARAMS,
+    params: { ...PARAMS, ...shareParams(spec) },
     module: readX(spec) + epilogueModule(spec.epilogue),
     walk: spec.pointwise ? POINTWISE : {
+      state: STATE,
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32;
     ${offsets}`,
@@ -145,13 +161,13 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
     ${offsets}`,
     },
     a: {
+      type: spec.dtype,
       prepare: (i, m) => `  let w_row${i} = (batch * p.O + ${m}) * p.K;`,
-      load: (i) => asF32(`w[w_row${i} + k]`, spec),
-      fours: spec.aFours
-        ? { along: "k", load: (i) => foursAt("w", `w_row${i} + k`, spec) }
-        : undefined,
+      load: (i) => `w[w_row${i} + k]`,
+      fours: spec.aFours ? { along: "k", load: (i) => foursAt("w", `w_row${i} + k`) } : undefined,
     },
     b: {
+      type: spec.dtype,
       prepare: (j, n) =>
         `  let n_${j} = ${n};
   let b_${j} = n_${j} / (p.OH * p.OW);
@@ -161,7 +177,7 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
   let x_base${j} = i32((b_${j} * p.groups + batch) * p.C * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
       load: (j) => readInput(j, spec),
       fours: spec.bFours
-        ? { along: "side", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`, spec) }
+        ? { along: "side", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`) }
         : undefined,
     },
     wide: spec.wide,
@@ -169,7 +185,8 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
       `    let y_base${j} = (b_${j} * p.groups + batch) * p.O * p.OH * p.OW + q_${j};`,
     store: ({ j, m, value }) => {
       const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec)}` : "";
-      return storeAt("y", `y_base${j} + ${m} * p.OH * p.OW`, activated(value + bias, spec), spec);
+      const at = `y_base${j} + ${m} * p.OH * p.OW${spec.shares ? " + split * p.share" : ""}`;
+      return storeAt("y", at, activated(value + bias, spec), { ...spec, dtype: storedAs(spec) });
     },
   };
   return gemmKernel(problem, tile);
@@ -225,7 +242,7 @@ export const convInputGradKernel: (spec: ConvSpec, tile: Tile) => Kernel = memoi
 function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
   const walk = counters("ko", "th", "tw", "p.TH", "p.TW");
   const offsets = `k_h = i32(th) * p.oh_step; k_w = i32(tw) * p.ow_step;
-    k_off = i32(ko * p.OH * p.OW);
+    k_off = i32(ko * p.OH * p.OW) - k_h * i32(p.OW) - k_w;
     k_row = (ko * p.C * p.KH + p.kh0 + th * p.kh_step) * p.KW + p.kw0 + tw * p.kw_step;`;
   return gemmKernel({
     name: nameOf("conv2d_dx", { ...spec, padded: false }),
@@ -233,14 +250,13 @@ function buildInputGrad(spec: ConvSpec, tile: Tile): Kernel {
       { name: "dy", access: "read", type: typeOf(spec.dtype, spec.bFours) },
       { name: "w", access: "read", type: spec.dtype },
       ...(spec.bias ? [{ name: "bias", access: "read", type: spec.dtype } as const] : []),
-      { name: "dx", access: "write", type: typeOf(spec.dtype, spec.wide) },
+      { name: "dx", access: "write", type: typeOf(storedAs(spec), spec.wide) },
     ],
-    params: PHASE,
+    params: { ...PHASE, ...shareParams(spec) },
     module: spec.pointwise ? "" : `
-fn read_dy(h: i32, w: i32, base: i32) -> f32 {
+fn read_dy(h: i32, w: i32, at: i32) -> ${spec.dtype} {
   let inside = (u32(h) < p.OH) & (u32(w) < p.OW);
-  let v = ${asF32("dy[u32(select(0, base + h * i32(p.OW) + w, inside))]", spec)};
-  return select(0.0, v, inside);
+  return select(${spec.dtype}(0.0), dy[u32(select(0, at, inside))], inside);
 }`,
     walk: spec.pointwise
       ? {
@@ -248,6 +264,7 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
         step: "    k_off += i32(p.OH * p.OW);\n    k_row += p.C;",
       }
       : {
+        state: [...STATE, { name: "k_row", type: "u32" }],
         start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32; var k_row: u32;
     ${offsets}`,
@@ -255,10 +272,12 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
     ${offsets}`,
       },
     a: {
+      type: spec.dtype,
       prepare: (i, m) => `  let w_row${i} = (batch * p.O * p.C + ${m}) * p.KH * p.KW;`,
-      load: (i) => asF32(`w[w_row${i} + k_row]`, spec),
+      load: (i) => `w[w_row${i} + k_row]`,
     },
     b: {
+      type: spec.dtype,
       prepare: (j, n) =>
         `  let n_${j} = ${n};
   let b_${j} = n_${j} / (p.PH * p.PW);
@@ -267,13 +286,15 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
   let j_${j} = q_${j} % p.PW;
   let y_h${j} = i32(i_${j}) + p.oh0;
   let y_w${j} = i32(j_${j}) + p.ow0;
-  let y_base${j} = i32((b_${j} * p.groups + batch) * p.O * p.OH * p.OW);`,
+  let y_base${j} = i32((b_${j} * p.groups + batch) * p.O * p.OH * p.OW)${
+          spec.pointwise ? ` + i32(q_${j})` : ` + y_h${j} * i32(p.OW) + y_w${j}`
+        };`,
       load: (j) =>
         spec.pointwise
-          ? asF32(`dy[u32(y_base${j} + k_off) + q_${j}]`, spec)
+          ? `dy[u32(y_base${j} + k_off)]`
           : `read_dy(y_h${j} - k_h, y_w${j} - k_w, y_base${j} + k_off)`,
       fours: spec.bFours
-        ? { along: "side", load: (j) => foursAt("dy", `u32(y_base${j} + k_off) + q_${j}`, spec) }
+        ? { along: "side", load: (j) => foursAt("dy", `u32(y_base${j} + k_off)`) }
         : undefined,
     },
     wide: spec.wide,
@@ -282,7 +303,8 @@ fn read_dy(h: i32, w: i32, base: i32) -> f32 {
       p.w0 + j_${j} * p.stride_w;`,
     store: ({ j, m, value }) => {
       const bias = spec.bias ? ` + ${asF32(`bias[batch * p.C + ${m}]`, spec)}` : "";
-      return storeAt("dx", `x_base${j} + ${m} * p.H * p.W`, value + bias, spec);
+      const at = `x_base${j} + ${m} * p.H * p.W${spec.shares ? " + split * p.share" : ""}`;
+      return storeAt("dx", at, value + bias, { ...spec, dtype: storedAs(spec) });
     },
   }, tile);
 }
@@ -307,6 +329,7 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
     params: PARAMS,
     module: readX(spec),
     walk: {
+      state: [...STATE, { name: "k_row", type: "u32" }],
       start: `${walk.start}
     var k_h: i32; var k_w: i32; var k_off: i32; var k_row: u32;
     ${offsets}`,
@@ -314,13 +337,15 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
     ${offsets}`,
     },
     a: {
+      type: spec.dtype,
       prepare: (i, m) => `  let y_row${i} = (batch * p.O + ${m}) * p.OH * p.OW;`,
-      load: (i) => asF32(`dy[y_row${i} + k_row]`, spec),
+      load: (i) => `dy[y_row${i} + k_row]`,
       fours: spec.aFours
-        ? { along: "k", load: (i) => foursAt("dy", `y_row${i} + k_row`, spec) }
+        ? { along: "k", load: (i) => foursAt("dy", `y_row${i} + k_row`) }
         : undefined,
     },
     b: {
+      type: spec.dtype,
       prepare: (j, n) =>
         `  let n_${j} = ${n};
   let q_${j} = n_${j} % (p.KH * p.KW);
@@ -329,9 +354,10 @@ function buildWeightGrad(spec: ConvSpec, tile: Tile): Kernel {
   let x_base${j} = i32((batch * p.C + n_${j} / (p.KH * p.KW)) * p.H * p.W) + x_h${j} * i32(p.W) + x_w${j};`,
       load: (j) => readInput(j, spec),
       fours: spec.bFours
-        ? { along: "k", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`, spec) }
+        ? { along: "k", load: (j) => foursAt("x", `u32(x_base${j} + k_off)`) }
         : undefined,
     },
+    bInner: "k",
     wide: spec.wide,
     store: ({ m, n, value }) => {
       const at = `((split * p.groups + batch) * p.O + ${m}) * p.N + ${n}`;

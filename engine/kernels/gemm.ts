@@ -15,7 +15,14 @@
 
 import { lanesBody } from "./gemm_lanes.ts";
 import { matricesBody, matricesMemory } from "./gemm_matrices.ts";
-import { GEMM_PARAMS, type GemmProblem, placeLines, range, type Tile } from "./gemm_problem.ts";
+import {
+  GEMM_PARAMS,
+  type GemmProblem,
+  loaded,
+  placeLines,
+  range,
+  type Tile,
+} from "./gemm_problem.ts";
 import { stagedBody, stagingMemory } from "./gemm_staged.ts";
 import { type Kernel, kernel, shapeName } from "./kernel.ts";
 
@@ -27,7 +34,7 @@ export function gemmKernel(problem: GemmProblem, tile: Tile): Kernel {
   const kind = matrix ? `matrix${shapeName(matrix)}` : tile.lanes ? "lanes" : `staged${staged}`;
   const variant = matrix || tile.lanes || staged ? `_${kind}` : "";
   const body = matrix ? matricesBody : tile.lanes ? lanesBody : staged ? stagedBody : directBody;
-  const memory = matrix ? matricesMemory(problem, tile) : stagingMemory(tile);
+  const memory = matrix ? matricesMemory(problem, tile) : stagingMemory(problem, tile);
   const lines = [...placeLines(problem), ...body(problem, tile)];
   return kernel({
     name: `${problem.name}_${wy * tm}x${wx * tn}${variant}`,
@@ -52,9 +59,9 @@ function directBody(problem: GemmProblem, tile: Tile): string[] {
   for (const j of columns) lines.push(problem.b.prepare(j, `min(n0 + ${j * wx}u, p.N - 1u)`));
   for (const i of rows) for (const j of columns) lines.push(`  var c${i}_${j} = 0.0;`);
   lines.push(problem.walk.start, "  for (var k = k_begin; k < k_end; k++) {");
-  for (const j of columns) lines.push(`    let b${j} = ${problem.b.load(j)};`);
+  for (const j of columns) lines.push(`    let b${j} = ${loaded(problem.b, j)};`);
   for (const i of rows) {
-    lines.push(`    let a${i} = ${problem.a.load(i)};`);
+    lines.push(`    let a${i} = ${loaded(problem.a, i)};`);
     for (const j of columns) lines.push(`    c${i}_${j} = fma(a${i}, b${j}, c${i}_${j});`);
   }
   lines.push(problem.walk.step, "  }");

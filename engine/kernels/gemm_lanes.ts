@@ -6,7 +6,7 @@
  * neighbours are read four at a time where the problem has them side by side.
  */
 
-import { type GemmProblem, type GemmSide, range, type Tile } from "./gemm_problem.ts";
+import { type GemmProblem, type GemmSide, loaded, range, type Tile } from "./gemm_problem.ts";
 
 /** Lanes of the subgroup. */
 export const LANES = 8;
@@ -49,14 +49,12 @@ function rowsText(a: GemmSide, tm: number, exact: boolean): SideText {
       : `min(m0 + ${g * many}u + lid.x, p.M - 1u)`;
   return {
     prepare: groups.map((g) => a.prepare(g, first(g))),
-    turn: a.fours?.along === "k" ? groups.map((g) => `    let a${g} = ${a.fours!.load(g)};`) : [],
+    turn: a.fours?.along === "k" ? groups.map((g) => `    let a${g} = ${loaded(a, g)};`) : [],
     step: (u) =>
       a.fours?.along === "k"
         ? []
         : groups.map((g) =>
-          `    let a${g}_${u} = ${
-            live(side ? a.fours!.load(g) : a.load(g), u, { exact, four: side })
-          };`
+          `    let a${g}_${u} = ${live(loaded(a, g), u, { exact, four: side })};`
         ),
   };
 }
@@ -78,14 +76,12 @@ function columnsText(problem: GemmProblem, tn: number, exact: boolean): SideText
   const first = (j: number) => `min(${columnAt(j, wide)}, p.N - ${side ? 4 : 1}u)`;
   return {
     prepare: groups.map((j) => b.prepare(j, first(j))),
-    turn: b.fours?.along === "k" ? groups.map((j) => `    let b${j} = ${b.fours!.load(j)};`) : [],
+    turn: b.fours?.along === "k" ? groups.map((j) => `    let b${j} = ${loaded(b, j)};`) : [],
     step: (u) =>
       b.fours?.along === "k"
         ? []
         : groups.map((j) =>
-          `    let b${j}_${u} = ${
-            live(side ? b.fours!.load(j) : b.load(j), u, { exact, four: side })
-          };`
+          `    let b${j}_${u} = ${live(loaded(b, j), u, { exact, four: side })};`
         ),
   };
 }

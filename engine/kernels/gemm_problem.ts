@@ -30,18 +30,31 @@ export interface MatrixUnits extends MatrixShape {
   readonly across: number;
 }
 
-/** How A or B is read. All members are WGSL text. */
+/** How A or B is read. All members but the type are WGSL text. */
 export interface GemmSide {
+  /** Type of the elements that loads give. */
+  readonly type: "f32" | "f16";
   /** Statements for row (of A) or column (of B) number `at`, kept under the number i. */
   prepare(i: number, at: string): string;
-  /** Expression for its element at the walk, an f32. */
+  /** Expression for its element at the walk. */
   load(i: number): string;
   /**
-   * Four neighbours in one load, a vec4<f32>: along K from the walk on, where K and the start of every
+   * Four neighbours in one load, a vec4: along K from the walk on, where K and the start of every
    * row are multiples of four; or along the side, from row or column `at` on, a multiple of four, which
    * for B needs `wide` where columns are kept in registers.
    */
   readonly fours?: { readonly along: "k" | "side"; load(i: number): string };
+}
+
+/** State of the walk along K, set up at `k_begin`, and how it advances by one; `k` is its number. */
+export interface Walk {
+  readonly start: string;
+  readonly step: string;
+  /**
+   * What loads read of the state, at most four variables, where setting it up is dear: a workgroup that keeps
+   * tiles in its memory then sets every step up once, for all of its threads.
+   */
+  readonly state?: readonly { readonly name: string; readonly type: "i32" | "u32" }[];
 }
 
 /** How a matrix-like thing is read and written. All members are WGSL text. */
@@ -52,10 +65,11 @@ export interface GemmProblem {
   readonly module?: string;
   /** Statements before everything else; `batch` is the batch number. */
   readonly setup?: string;
-  /** State of the walk along K, set up at `k_begin`, and how it advances by one; `k` is its number. */
-  readonly walk: { readonly start: string; readonly step: string };
+  readonly walk: Walk;
   readonly a: GemmSide;
   readonly b: GemmSide;
+  /** Along what neighbours of B lie closest, where they are not read by fours: else columns do. */
+  readonly bInner?: "k";
   /** True when N is a multiple of four and C is stored four columns at a time. */
   readonly wide?: boolean;
   /** Statements once a column, or four of them, before its stores. */
@@ -65,6 +79,13 @@ export interface GemmProblem {
    * wide; `split` is the number of the share of K.
    */
   store(at: { j: number; m: string; n: string; value: string }): string;
+}
+
+/** WGSL of a side's element in row or column i at the walk, or of four where it is read so, as `type`. */
+export function loaded({ type: from, load, fours }: GemmSide, i: number, type = "f32"): string {
+  const value = fours ? fours.load(i) : load(i);
+  if (from === type) return value;
+  return fours ? `vec4<${type}>(${value})` : `${type}(${value})`;
 }
 
 /** Params the core adds to a problem's own. */

@@ -70,11 +70,9 @@ function buildMatmul(spec: MatmulSpec, tile: Tile): Kernel {
   ];
   /** How the core reads `buffer` at index `at`. */
   const side = (buffer: "a" | "b", at: (i: number) => string, along?: "k" | "side") => ({
-    load: (i: number) => asFloats(`${buffer}[${at(i)}]`, spec[buffer]),
-    fours: along && {
-      along,
-      load: (i: number) => asFloats(`${buffer}[(${at(i)}) >> 2u]`, spec[buffer], true),
-    },
+    type: DTYPES[spec[buffer]].storage as "f32" | "f16",
+    load: (i: number) => `${buffer}[${at(i)}]`,
+    fours: along && { along, load: (i: number) => `${buffer}[(${at(i)}) >> 2u]` },
   });
   return gemmKernel({
     name: name.filter(Boolean).join("_"),

@@ -252,6 +252,12 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     withoutBias(sample([1, 2, 3, 3], [9, 2, 2, 2], {})),
     // Few rows by fours of columns that an activation follows.
     sample([1, 3, 4, 4], [5, 3, 3, 3], { padding: [1, 1], activation: "relu" }),
+    // Shares of K on a GPU, merged by fours and one by one.
+    ...[
+      sample([2, 8, 8, 9], [5, 8, 8, 8], { padding: [1, 1], activation: "relu" }),
+      withoutBias(sample([1, 16, 8, 8], [4, 8, 8, 8], { padding: [1, 0], groups: 2 })),
+      sample([1, 8, 8, 8], [3, 8, 8, 8], { padding: [1, 0] }),
+    ].map((s) => ({ ...s, grad: false })),
   ],
 });
 

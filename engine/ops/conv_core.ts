@@ -13,6 +13,7 @@ import {
 import type { Epilogue } from "../kernels/epilogue.ts";
 import type { Tile } from "../kernels/gemm.ts";
 import type { Kernel } from "../kernels/kernel.ts";
+import { gpu } from "../gpu/device.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
 import { depthwiseForward, depthwiseInputGrad, depthwiseWeightGrad } from "./conv_depthwise.ts";
@@ -20,8 +21,16 @@ import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv
 import { isByWinograd, winograd } from "./conv_winograd.ts";
 import { activate, type Activation, epilogueOf } from "./epilogue.ts";
 import { fill } from "./fill.ts";
-import { floatOf } from "./gemm_tiles.ts";
-import { type GemmPlan, type GemmSize, launchGemm, planGemm, whole } from "./gemm_plan.ts";
+import { mergeShares } from "./gemm_shares.ts";
+import { floatOf, type GemmUse } from "./gemm_tiles.ts";
+import {
+  type GemmPlan,
+  type GemmSize,
+  launchGemm,
+  planGemm,
+  storesWide,
+  whole,
+} from "./gemm_plan.ts";
 import { sum } from "./reduce.ts";
 
 export type { Window } from "./conv_sizes.ts";
@@ -63,17 +72,17 @@ function isDepthwise(s: Sizes): boolean {
 
 /** Whether neighbours, so many in a row, can be read four at a time along K. */
 function readsFours({ tile }: GemmPlan, row: number): boolean {
-  return (tile.lanes === true || tile.matrix !== undefined) && whole(row);
+  return (tile.lanes === true || tile.staged !== undefined) && whole(row);
 }
 
 /** Whether columns, so many in a row, can be read four at a time where they are not stored so. */
 function readsSide({ tile }: GemmPlan, row: number): boolean {
-  return tile.matrix !== undefined && whole(row);
+  return tile.staged !== undefined && whole(row);
 }
 
 /** Whether columns, so many in a row, can be stored four at a time. */
 function storesFours({ tile }: GemmPlan, row: number): boolean {
-  return tile.lanes === true && tile.tn % 4 === 0 && whole(row);
+  return storesWide(tile) && whole(row);
 }
 
 interface Product {
@@ -97,6 +106,42 @@ function onCore(build: (spec: ConvSpec, tile: Tile) => Kernel, product: Product)
       bytes: arrays.reduce((n, a) => n + a.bytes, 0),
     },
   });
+}
+
+/** The plan of a product whose output is images. On software two cores are soon busy without shares of K. */
+function planImages(size: GemmSize, use: GemmUse): GemmPlan {
+  const plan = planGemm(size, use);
+  return gpu().info.software ? { ...plan, splits: 1 } : plan;
+}
+
+/** One product on the tiled core into images, with a bias a channel; its K may be shared out. */
+function onImages(
+  build: (spec: ConvSpec, tile: Tile) => Kernel,
+  product: Product,
+  { bias, out }: { readonly bias: DeviceArray | undefined; readonly out: DeviceArray },
+): void {
+  const { plan, spec, arrays, params } = product;
+  const { splits } = plan;
+  if (splits === 1) {
+    onCore(build, {
+      ...product,
+      spec: { ...spec, bias: bias !== undefined },
+      arrays: [...arrays, ...(bias ? [bias] : []), out],
+    });
+    return;
+  }
+  const shares = DeviceArray.empty(
+    { shape: [splits, ...out.shape], dtype: "f32" },
+    "conv2d shares",
+  );
+  onCore(build, {
+    ...product,
+    spec: { ...spec, epilogue: undefined, shares: true },
+    arrays: [...arrays, shares],
+    params: { ...params, share: out.size },
+  });
+  const plane = out.shape.at(-2)! * out.shape.at(-1)!;
+  mergeShares(shares, out, { batch: 1, splits }, { bias, plane, epilogue: spec.epilogue });
 }
 
 /** Y = f(W * X + bias) in the shape `shape`; inputs are plain. */
@@ -143,24 +188,23 @@ function convProduct(
   }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
   const pointwise = isPointwise(s, at);
-  const plan = { ...planGemm(size, { kind: pointwise ? "nn" : "conv", dtype }), splits: 1 };
+  const plan = planImages(size, { kind: pointwise ? "nn" : "conv", dtype });
   const wide = storesFours(plan, s.OH * s.OW);
-  onCore(convForwardKernel, {
+  onImages(convForwardKernel, {
     size,
     plan,
     spec: {
       dtype,
       padded: isPadded(s, at),
-      bias: bias !== undefined,
       epilogue,
       pointwise,
       aFours: readsFours(plan, size.K),
       bFours: pointwise && (wide || readsSide(plan, s.OH * s.OW)),
       wide,
     },
-    arrays,
+    arrays: [x, w],
     params: windowParams(s, at),
-  });
+  }, { bias, out: y });
   return y;
 }
 
@@ -243,21 +287,22 @@ export function convInputGrad(
         batch: at.groups,
       };
       const pointwise = isPointwise(s, at);
-      const plan = { ...planGemm(size, { kind: pointwise ? "tn" : "dx", dtype }), splits: 1 };
+      const use = { kind: pointwise ? "tn" : "dx", dtype } as const;
       const dense = h.positions === s.H && v.positions === s.W;
+      // A second pass adds whole images.
+      const plan = dense ? planImages(size, use) : { ...planGemm(size, use), splits: 1 };
       const wide = dense && storesFours(plan, s.H * s.W);
-      onCore(convInputGradKernel, {
+      onImages(convInputGradKernel, {
         size,
         plan,
         spec: {
           dtype,
           padded: true,
-          bias: bias !== undefined,
           pointwise,
           bFours: pointwise && (wide || readsSide(plan, s.H * s.W)),
           wide,
         },
-        arrays,
+        arrays: [dy, w],
         params: {
           C: s.C,
           O: s.O,
@@ -285,7 +330,7 @@ export function convInputGrad(
           oh_step: h.outputStep,
           ow_step: v.outputStep,
         },
-      });
+      }, { bias, out: dx });
     }
   }
   return dx;

@@ -4,17 +4,9 @@ import { gpu } from "../gpu/device.ts";
 import type { Binding, Cost } from "../gpu/queue.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import type { Tile } from "../kernels/gemm.ts";
-import { type GemmUse, tileFor } from "./gemm_tiles.ts";
+import { DISCRETE_THREADS, type GemmSize, type GemmUse, sharesOf, tileFor } from "./gemm_tiles.ts";
 
-export { TILES } from "./gemm_tiles.ts";
-
-/** Sizes of a product; `batch` counts independent products of that size. */
-export interface GemmSize {
-  readonly M: number;
-  readonly N: number;
-  readonly K: number;
-  readonly batch: number;
-}
+export { type GemmSize, TILES } from "./gemm_tiles.ts";
 
 /** Tile and shares of K. */
 export interface GemmPlan {
@@ -24,18 +16,12 @@ export interface GemmPlan {
 
 /** Workgroups that keep the cores of a software adapter busy; smaller products split K. */
 const SOFTWARE_GROUPS = 16;
-/** Threads that fill a discrete GPU; smaller products split K. */
-const DISCRETE_THREADS = 1 << 16;
 
 /** Chooses the plan for a product on the open adapter. */
 export function planGemm(size: GemmSize, use: GemmUse): GemmPlan {
   const tile = tileFor(size, use);
-  const { M, N, K, batch } = size;
-  const inTile = gpu().info.software ? [tile.wy * tile.tm, tile.wx * tile.tn] : [tile.tm, tile.tn];
-  const parts = Math.ceil(M / inTile[0]!) * Math.ceil(N / inTile[1]!) * batch;
-  const fill = gpu().info.software ? SOFTWARE_GROUPS : DISCRETE_THREADS;
-  const wanted = Math.floor(fill / Math.max(parts, 1));
-  return { tile, splits: Math.max(1, Math.min(wanted, Math.floor(K / 256), 64)) };
+  const fill = gpu().info.software ? SOFTWARE_GROUPS : DISCRETE_THREADS / (tile.wx * tile.wy);
+  return { tile, splits: sharesOf(size, tile, fill) };
 }
 
 /** A side of a product as a planner sees it: A with its rows, or B with its columns. */
@@ -53,14 +39,19 @@ export function whole(...sizes: readonly number[]): boolean {
   return sizes.every((n) => n % 4 === 0);
 }
 
+/** Whether a tile can store four columns of its own at a time. */
+export function storesWide({ lanes, staged, matrix, tn }: Tile): boolean {
+  return matrix !== undefined || (lanes || staged !== undefined) && tn % 4 === 0;
+}
+
 /** Along what a tile can read a side four neighbours at a time; `rows` are those it reads together. */
 export function foursOf(
   { size, stride, k, fixed }: SideLayout,
   { K, tile, rows }: { K: number; tile: Tile; rows: number },
 ): "k" | "side" | undefined {
-  if (!(tile.lanes || tile.matrix) || !whole(...fixed)) return undefined;
+  if (!(tile.lanes || tile.staged) || !whole(...fixed)) return undefined;
   if (k === 1 && whole(K, stride)) return "k";
-  const together = tile.matrix !== undefined || rows % 32 === 0;
+  const together = tile.staged !== undefined || rows % 32 === 0;
   return stride === 1 && whole(size, k) && together ? "side" : undefined;
 }
 

@@ -3,6 +3,7 @@
 import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import type { Tile } from "../kernels/gemm.ts";
+import { stagedBytes } from "../kernels/gemm_staged.ts";
 import { matricesBytes } from "../kernels/gemm_matrices.ts";
 import { shapeName } from "../kernels/kernel.ts";
 import { adapterKey, TUNED } from "./tuned/mod.ts";
@@ -23,16 +24,44 @@ const LANES_THIN: Tile = { ...SOFTWARE_THIN, lanes: true };
 const DISCRETE_LARGE: Tile = { tm: 8, tn: 8, wx: 16, wy: 16, staged: 8 };
 const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
 const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
+/**
+ * Instructions that a multiplication takes on each of them, those between the multiplications shared out: the
+ * midst of what products and convolutions come to where Mesa's NVK compiles them (26.2, for Turing; 2026-11).
+ */
+const DISCRETE_COSTS: readonly (readonly [Tile, number])[] = [
+  [DISCRETE_LARGE, 1.35],
+  [DISCRETE, 1.6],
+  [DISCRETE_THIN, 2.2],
+];
+/** Threads that fill a discrete GPU: 16 subgroups on each of an H200's 132 cores. Smaller products split K. */
+export const DISCRETE_THREADS = 1 << 16;
+/** Steps of K that are worth a share of their own, and the most shares. */
+const LEAST_SHARE = 256;
+const MOST_SHARES = 64;
 /** For adapters with little workgroup memory or few threads. */
 const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
-// Matrix units, f16: 128 x 128 or 64 x 64 outputs a workgroup of four subgroups. The first two have the shape of
+// Matrix units, f16: 128 x 128 outputs a workgroup of eight subgroups, or 64 x 64 of four. The first two have the shape of
 // NVIDIA's units; those of eight lanes are the software units of lavapipe (Mesa 26.2), on which the text is
 // tested, in the same arrangements. No discrete GPU has been at hand to measure the former on.
 const UNITS_16 = { m: 16, n: 16, k: 16, across: 2 };
 const UNITS_8 = { m: 8, n: 8, k: 8, across: 2 };
-const MATRIX_LARGE: Tile = { tm: 32, tn: 4, wx: 32, wy: 4, staged: 32, matrix: UNITS_16 };
+const MATRIX_LARGE: Tile = {
+  tm: 16,
+  tn: 4,
+  wx: 32,
+  wy: 8,
+  staged: 32,
+  matrix: { ...UNITS_16, across: 4 },
+};
 const MATRIX: Tile = { tm: 16, tn: 2, wx: 32, wy: 4, staged: 32, matrix: UNITS_16 };
-const MATRIX_8_LARGE: Tile = { tm: 16, tn: 8, wx: 8, wy: 4, staged: 16, matrix: UNITS_8 };
+const MATRIX_8_LARGE: Tile = {
+  tm: 8,
+  tn: 8,
+  wx: 8,
+  wy: 8,
+  staged: 16,
+  matrix: { ...UNITS_8, across: 4 },
+};
 const MATRIX_8: Tile = { tm: 8, tn: 4, wx: 8, wy: 4, staged: 16, matrix: UNITS_8 };
 /** Every tile that a plan can have. */
 export const TILES: readonly Tile[] = [
@@ -105,9 +134,9 @@ export function onTile<T>(tile: Tile, fn: () => T): T {
 
 /** Whether the open adapter can run a tile on elements of a dtype. */
 export function fits(tile: Tile, dtype: "f32" | "f16"): boolean {
-  const { tm, tn, wx, wy, lanes, staged = 0, matrix } = tile;
+  const { wx, wy, lanes, matrix } = tile;
   const { limits, subgroupSize, matrixShapes } = gpu().info;
-  const memory = matrix ? matricesBytes(tile) : 4 * staged * (wy * tm + wx * tn);
+  const memory = matrix ? matricesBytes(tile) : stagedBytes(tile);
   if (matrix) {
     const known = matrixShapes.some((s) => shapeName(s) === shapeName(matrix));
     if (dtype !== "f16" || !known) return false;
@@ -117,8 +146,27 @@ export function fits(tile: Tile, dtype: "f32" | "f16"): boolean {
     wx * wy <= limits.maxComputeInvocationsPerWorkgroup;
 }
 
+/** Sizes of a product; `batch` counts independent products of that size. */
+export interface GemmSize {
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+  readonly batch: number;
+}
+
+/** Workgroups of a product on a tile. */
+function groupsOf({ M, N, batch }: GemmSize, { tm, tn, wx, wy }: Tile): number {
+  return Math.ceil(M / (wy * tm)) * Math.ceil(N / (wx * tn)) * batch;
+}
+
+/** Shares of K that bring a product on a tile up to `fill` workgroups. */
+export function sharesOf(size: GemmSize, tile: Tile, fill: number): number {
+  const wanted = Math.floor(fill / Math.max(groupsOf(size, tile), 1));
+  return Math.max(1, Math.min(wanted, Math.floor(size.K / LEAST_SHARE), MOST_SHARES));
+}
+
 /** The tile of a product: the one measured to be fastest, or what suits the kind of adapter. */
-export function tileFor(size: { M: number; N: number; batch: number }, use: GemmUse): Tile {
+export function tileFor(size: GemmSize, use: GemmUse): Tile {
   if (forced && (!forced.matrix || use.dtype === "f16")) return forced;
   const { adapter } = gpu().info;
   const table = TUNED.find((t) => t.adapter === adapterKey(adapter));
@@ -128,20 +176,30 @@ export function tileFor(size: { M: number; N: number; batch: number }, use: Gemm
 
 /** The tile that suits the kind of adapter. */
 export function defaultTile(
-  { M, N, batch }: { M: number; N: number; batch: number },
+  size: GemmSize,
   { kind, dtype = "f32" }: Pick<GemmUse, "kind"> & Partial<GemmUse>,
 ): Tile {
+  const { M, N, batch } = size;
   if (gpu().info.software) {
     if (!fits(LANES_16, dtype)) return N <= 8 ? SOFTWARE_THIN : SOFTWARE;
     if (N <= 8) return LANES_THIN;
     // Columns of B lie side by side in row by row matrices alone.
     return M <= 8 ? LANES_8 : kind === "nn" || kind === "tn" ? LANES_16 : LANES_16_NARROW;
   }
-  const outputs = M * N * batch;
-  const large = outputs >= 1 << 22 && M >= 256 && N >= 256;
+  const large = M * N * batch >= 1 << 22 && M >= 128 && N >= 128;
   if (large && fits(MATRIX_LARGE, dtype)) return MATRIX_LARGE;
   if (M >= 32 && N >= 32 && fits(MATRIX, dtype)) return MATRIX;
-  if (large && fits(DISCRETE_LARGE, dtype)) return DISCRETE_LARGE;
-  const tile = outputs >= 1 << 18 ? DISCRETE : DISCRETE_THIN;
-  return fits(tile, dtype) ? tile : DISCRETE_DIRECT;
+  // The least work, rows and columns past the end included, for as many threads as there are to share it.
+  let best = DISCRETE_DIRECT;
+  let least = Infinity;
+  for (const [tile, cost] of DISCRETE_COSTS) {
+    if (!fits(tile, dtype)) continue;
+    const threads = tile.wx * tile.wy;
+    const groups = groupsOf(size, tile);
+    const shares = sharesOf(size, tile, DISCRETE_THREADS / threads);
+    const filled = Math.min(1, groups * shares * threads / DISCRETE_THREADS);
+    const work = groups * threads * tile.tm * tile.tn * cost / filled;
+    if (work < least) [best, least] = [tile, work];
+  }
+  return best;
 }

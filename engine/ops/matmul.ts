@@ -4,8 +4,7 @@ import { DeviceArray, operand } from "../array.ts";
 import { isFloat } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
 import { mib } from "../gpu/pool.ts";
-import { gemmMergeKernel } from "../kernels/gemm_merge.ts";
-import { linearGrid, stridedValues } from "../kernels/kernel.ts";
+import { stridedValues } from "../kernels/kernel.ts";
 import { matmulKernel } from "../kernels/matmul.ts";
 import { type BackwardContext, defineOp, type HostArray, type Op, run } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
@@ -21,7 +20,8 @@ import {
   type OutputActivation,
 } from "./epilogue.ts";
 import { fill } from "./fill.ts";
-import { foursOf, launchGemm, planGemm, whole } from "./gemm_plan.ts";
+import { mergeShares } from "./gemm_shares.ts";
+import { foursOf, launchGemm, planGemm, storesWide, whole } from "./gemm_plan.ts";
 import { floatOf, type GemmKind } from "./gemm_tiles.ts";
 import { copyOf } from "./launch_pointwise.ts";
 import { copyInto, permuted, reshaped } from "./movement.ts";
@@ -85,7 +85,7 @@ export function gemmInto(
   const bias = now.bias && operand(now.bias);
   const steps = flat.strides.map((s) => s.filter((_, d) => flat.shape[d]! > 1));
   const { tile } = plan;
-  const wide = tile.lanes && tile.tn % 4 === 0 && whole(N, oc.offset, target.strides.at(-2)!);
+  const wide = storesWide(tile) && whole(N, oc.offset, target.strides.at(-2)!);
   const aLayout = { size: M, stride: a.strides.at(-2)!, k: a.strides.at(-1)! };
   const bLayout = { size: N, stride: b.strides.at(-1)!, k: b.strides.at(-2)! };
   const kernel = matmulKernel({
@@ -124,34 +124,13 @@ export function gemmInto(
     },
     cost: { flops: 2 * size.batch * M * N * K, bytes: a.bytes + b.bytes + c.bytes },
   });
-  if (target !== c) mergeShares(target, c, options);
-}
-
-/** C = f(the sum of the shares [batch, splits, M, N] + bias + C); C is contiguous. */
-function mergeShares(
-  shares: DeviceArray,
-  c: DeviceArray,
-  { bias, accumulate, activation }: GemmOptions,
-): void {
-  const [, splits, M, N] = shares.shape as [number, number, number, number];
-  const [of, at, added] = [operand(shares), operand(c), bias && operand(bias)];
-  const wide = whole(N, at.offset, added?.offset ?? 0);
-  const unit = wide ? 4 : 1;
-  const count = c.size / unit;
-  const epilogue = epilogueOf(activation);
-  gpu().queue.launch({
-    kernel: gemmMergeKernel({ c: c.dtype, bias: bias?.dtype, accumulate, epilogue, wide }),
-    buffers: [of.binding, ...(added ? [added.binding] : []), at.binding],
-    params: {
-      count,
-      MN: M * N / unit,
-      N: N / unit,
-      splits,
-      c_off: at.offset / unit,
-      ...(added ? { bias_off: added.offset / unit } : {}),
-    },
-    grid: linearGrid(count, gpu().limits.maxComputeWorkgroupsPerDimension),
-    cost: { flops: shares.size, bytes: shares.bytes + c.bytes },
+  if (target === c) return;
+  const { accumulate } = options;
+  const epilogue = epilogueOf(options.activation);
+  mergeShares(target, c, { batch: size.batch, splits: plan.splits }, {
+    bias: options.bias,
+    accumulate,
+    epilogue,
   });
 }
 

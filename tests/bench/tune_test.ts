@@ -15,7 +15,7 @@ import { adapterKey, TUNED } from "../../engine/ops/tuned/mod.ts";
 import { init } from "../../mod.ts";
 
 const USE = { kind: "nn", dtype: "f32" } as const;
-const SIZE = { M: 100, N: 100, batch: 1 };
+const SIZE = { M: 100, N: 100, K: 100, batch: 1 };
 
 Deno.test("every entry of a table names a tile, which the tests of tiles run, and a class", () => {
   const names = new Set(TILES.map(tileName));
@@ -71,7 +71,10 @@ Deno.test("adapters without tables get what suits their kind", async () => {
   assertEquals(tileName(defaultTile(SIZE, USE)), "8x32");
   Object.assign(gpu().info, { software: false });
   assertEquals(tileName(defaultTile(SIZE, USE)), "32x32_staged16");
-  assertEquals(tileName(defaultTile({ M: 4096, N: 4096, batch: 1 }, USE)), "128x128_staged8");
+  assertEquals(
+    tileName(defaultTile({ M: 4096, N: 4096, K: 4096, batch: 1 }, USE)),
+    "128x128_staged8",
+  );
   await reopen();
 });
 

@@ -151,7 +151,7 @@ Deno.test("a product takes matrix units in f16 alone, and where the adapter has 
   const { info } = gpu();
   const before = { ...info };
   const use = { kind: "nn", dtype: "f16" } as const;
-  const size = { M: 4096, N: 4096, batch: 1 };
+  const size = { M: 4096, N: 4096, K: 4096, batch: 1 };
   try {
     const limits = { ...info.limits, maxComputeWorkgroupStorageSize: 32768 };
     Object.assign(info, {
@@ -190,8 +190,8 @@ Deno.test("tiles on matrix units are whole matrices, and their memory is what th
     assertEquals(tile.wx * tile.tn / across % n, 0, tileName(tile));
     assertEquals(tile.staged! % k, 0);
   }
-  // [128, 32 + 8] of f16 for A, at most the same for B, and four matrices of 256 sums.
-  assertEquals(matricesBytes(UNITS[0]!), 2 * 2 * 128 * 40 + 4 * 4 * 256);
+  // [128, 32 + 8] of f16 for A, at most the same for B, eight matrices of 256 sums, and the walk at 32 steps.
+  assertEquals(matricesBytes(UNITS[0]!), 2 * 2 * 128 * 40 + 8 * 4 * 256 + 32 * 16);
 });
 
 Deno.test({
