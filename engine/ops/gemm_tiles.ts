@@ -26,7 +26,7 @@ const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
 const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
 /**
  * Instructions that a multiplication takes on each of them, those between the multiplications shared out: the
- * midst of what products and convolutions come to where Mesa's NVK compiles them (26.2, for Turing; 2026-11).
+ * midst of what products and convolutions come to where Mesa's NVK compiles them (26.2, for Ampere; 2026-11).
  */
 const DISCRETE_COSTS: readonly (readonly [Tile, number])[] = [
   [DISCRETE_LARGE, 1.35],
@@ -50,7 +50,7 @@ const MATRIX_LARGE: Tile = {
   tn: 4,
   wx: 32,
   wy: 8,
-  staged: 32,
+  staged: 16,
   matrix: { ...UNITS_16, across: 4 },
 };
 const MATRIX: Tile = { tm: 16, tn: 2, wx: 32, wy: 4, staged: 32, matrix: UNITS_16 };

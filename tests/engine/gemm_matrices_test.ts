@@ -190,8 +190,8 @@ Deno.test("tiles on matrix units are whole matrices, and their memory is what th
     assertEquals(tile.wx * tile.tn / across % n, 0, tileName(tile));
     assertEquals(tile.staged! % k, 0);
   }
-  // [128, 32 + 8] of f16 for A, at most the same for B, eight matrices of 256 sums, and the walk at 32 steps.
-  assertEquals(matricesBytes(UNITS[0]!), 2 * 2 * 128 * 40 + 8 * 4 * 256 + 32 * 16);
+  // [128, 16 + 8] of f16 for A, at most the same for B, eight matrices of 256 sums, and the walk at 16 steps.
+  assertEquals(matricesBytes(UNITS[0]!), 2 * 2 * 128 * 24 + 8 * 4 * 256 + 16 * 16);
 });
 
 Deno.test({

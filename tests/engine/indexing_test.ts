@@ -18,6 +18,7 @@ import {
   zeros,
 } from "../../engine/mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
+import { assertSame } from "../helpers/close.ts";
 import { assertNothingLeft } from "../helpers/memory.ts";
 import { poisoned } from "../helpers/poison.ts";
 
@@ -306,8 +307,12 @@ Deno.test("sort() of many rows and of long rows equals the host's stable sort", 
       order.sort((a, b) => data![first + b]! - data![first + a]! || a - b);
       want.set(order, first);
     }
-    assertEquals(i, want, `${shape}`);
-    assertEquals(v, Float32Array.from(want, (c, j) => data![j - j % C + c]!), `${shape}`);
+    assertSame(i!, want, `${shape}`);
+    assertSame(
+      v!,
+      Float32Array.from(want, (c, j) => data![j - j % C + c]!),
+      `${shape}`,
+    );
   }
 });
 
@@ -337,7 +342,7 @@ Deno.test("nonzero() gives coordinates in row-major order", async () => {
   const view = tensor(values).slice(0, 0, 2 * n, 2);
   const want: number[] = [];
   for (let i = 0; i < n; i++) if (values[2 * i]) want.push(i);
-  assertEquals(await (await view.nonzero()).data(), Int32Array.from(want));
+  assertSame(await (await view.nonzero()).data(), Int32Array.from(want));
 });
 
 Deno.test("nonzero() of several chunks gives every place, whatever dtype and rank", async () => {
@@ -348,10 +353,10 @@ Deno.test("nonzero() of several chunks gives every place, whatever dtype and ran
   const flat = tensor(Float32Array.from({ length: count }, (_, i) => Number(on(i))));
   for (const dtype of ["f32", "i32", "bool"] as const) {
     const x = flat.to(dtype);
-    assertEquals(await (await x.nonzero()).data(), Int32Array.from(want), dtype);
+    assertSame(await (await x.nonzero()).data(), Int32Array.from(want), dtype);
     const places = want.flatMap((i) => [Math.floor(i / 50), i % 50]);
     const found = await x.reshape([60, 50]).nonzero();
-    assertEquals(await found.data(), Int32Array.from(places), dtype);
+    assertSame(await found.data(), Int32Array.from(places), dtype);
   }
 });
 

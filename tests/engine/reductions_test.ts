@@ -23,7 +23,7 @@ import {
   where,
 } from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
-import { assertClose } from "../helpers/close.ts";
+import { assertClose, assertSame } from "../helpers/close.ts";
 import { Draw } from "../helpers/draw.ts";
 
 await init();
@@ -137,12 +137,12 @@ Deno.test("scans of any length are exact on integers, in every direction of memo
     for (let i = 0; i < size; i++) {
       if (Math.floor(i / inner) % length > 0) want[i]! += want[i - inner]!;
     }
-    assertEquals(y, want, `cumsum of ${shape}`);
+    assertSame(y, want, `cumsum of ${shape}`);
   }
   const flips = Int32Array.from({ length: 50021 }, (_, i) => i % 3 === 0 ? -1 : 1);
   const signs = await cumprod(tensor(flips), 0).data();
   let sign = 1;
-  assertEquals(signs, flips.map((v) => sign *= v));
+  assertSame(signs, flips.map((v) => sign *= v));
 });
 
 Deno.test("the gradient of a long cumsum is the sum from there on", async () => {
@@ -150,7 +150,10 @@ Deno.test("the gradient of a long cumsum is the sum from there on", async () => 
   const x = tensor(new Float32Array(n), { requiresGrad: true });
   x.cumsum(0).sum().backward();
   // Counts below 2^24 are exact.
-  assertEquals(await x.grad!.data(), Float32Array.from({ length: n }, (_, i) => n - i));
+  assertSame(
+    await x.grad!.data(),
+    Float32Array.from({ length: n }, (_, i) => n - i),
+  );
 });
 
 Deno.test("argmax of a huge flattened tensor finds the first of equals", async () => {

@@ -36,3 +36,27 @@ export function assertClose(
   }
   if (worst.message) throw new Error(worst.message);
 }
+
+/**
+ * Asserts that two arrays of numbers are of one kind and have the same elements. Unlike `assertEquals` it says
+ * only where they first differ: the difference of tens of thousands of numbers takes minutes and gigabytes.
+ *
+ * @throws {Error} With the index of the first difference and both values.
+ */
+export function assertSame(
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  what = "values",
+): void {
+  const [kind, wanted] = [actual, expected].map((a) => a.constructor.name);
+  if (kind !== wanted || actual.length !== expected.length) {
+    throw new Error(
+      `${what}: ${kind} of ${actual.length}, expected ${wanted} of ${expected.length}`,
+    );
+  }
+  for (let i = 0; i < expected.length; i++) {
+    if (!Object.is(actual[i], expected[i])) {
+      throw new Error(`${what}: ${actual[i]} at ${i}, expected ${expected[i]}`);
+    }
+  }
+}
