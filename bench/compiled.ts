@@ -17,6 +17,8 @@
  */
 
 import { defineFlags, GPU_FLAG, runMain, UsageError } from "../experiments/_args.ts";
+import { nameOf } from "./work.ts";
+import { steps } from "./workloads.ts";
 
 const FLAGS = defineFlags({
   filter: {
@@ -24,7 +26,12 @@ const FLAGS = defineFlags({
     default: "gemm 2048",
     help: "Workloads of `deno task bench` whose name or origin has this text",
   },
-  batch: { type: "integer", min: 1, default: 64, help: "Images in a batch" },
+  batch: {
+    type: "integer",
+    min: 1,
+    default: 64,
+    help: "Images in a batch, and at most in that of a training step",
+  },
   chip: {
     type: "string",
     default: "172",
@@ -155,31 +162,14 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-async function main(): Promise<void> {
-  const { options } = FLAGS.parse(Deno.args);
-  for (const path of [SHIM, DRIVER]) {
-    if (!await exists(path)) {
-      throw new UsageError(
-        `Cannot compile for a GPU that is not here: there is no ${path}. Debian's packages mesa-drm-shim and ` +
-          "mesa-vulkan-drivers have it, from Mesa 26 on; bench/compiled.ts says how to run them beside this system",
-      );
-    }
-  }
-  const run = new URL("./compiled_run.ts", import.meta.url).pathname;
-  const child = new Deno.Command(Deno.execPath(), {
-    args: [
-      "run",
-      "--no-prompt",
-      "--no-lock",
-      "-A",
-      run,
-      options.filter,
-      `${options.batch}`,
-      options.gpu,
-    ],
+/** Starts the process that runs the work, on the device that does nothing. */
+function run(args: string[], chip: string): Deno.ChildProcess {
+  const file = new URL("./compiled_run.ts", import.meta.url).pathname;
+  return new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--no-lock", "-A", file, ...args],
     env: {
       LD_PRELOAD: SHIM,
-      NOUVEAU_CHIPSET: options.chip,
+      NOUVEAU_CHIPSET: chip,
       NVK_I_WANT_A_BROKEN_VULKAN_DRIVER: "1",
       NAK_DEBUG: "print",
       MESA_SHADER_CACHE_DISABLE: "1",
@@ -190,18 +180,38 @@ async function main(): Promise<void> {
     stdout: "inherit",
     stderr: "piped",
   }).spawn();
+}
+
+async function main(): Promise<void> {
+  const { options } = FLAGS.parse(Deno.args);
+  for (const path of [SHIM, DRIVER]) {
+    if (!await exists(path)) {
+      throw new UsageError(
+        `Cannot compile for a GPU that is not here: there is no ${path}. Debian's packages mesa-drm-shim and ` +
+          "mesa-vulkan-drivers have it, from Mesa 26 on; bench/compiled.ts says how to run them beside this system",
+      );
+    }
+  }
   const titles = ["registers", "warps", "spills", "instr.", "loop", "multiplies"];
   console.log(`${"kernel".padEnd(56)} ${titles.map((t) => t.padStart(11)).join(" ")}`);
-  let kernels = 0;
-  for await (const { name, compiled } of kernelsIn(linesOf(child.stderr))) {
-    console.log(compiledLine(name, compiled));
-    kernels++;
+  const lines = new Set<string>();
+  // Steps have a process each: the device has 3 GiB, and a process gives nothing back.
+  const names = steps(false).filter(({ work, from }) =>
+    `${nameOf(work)} ${from}`.includes(options.filter)
+  ).map(({ work }) => nameOf(work));
+  for (const name of ["", ...names]) {
+    const child = run([options.filter, `${options.batch}`, options.gpu, name], options.chip);
+    for await (const { name, compiled } of kernelsIn(linesOf(child.stderr))) {
+      const line = compiledLine(name, compiled);
+      if (!lines.has(line)) console.log(line);
+      lines.add(line);
+    }
+    const { success } = await child.status;
+    if (!success) throw new Error(`The process that runs ${name || "the work"} ended early`);
   }
-  const { success } = await child.status;
-  if (success && kernels === 0) {
+  if (lines.size === 0) {
     throw new UsageError(`No workload has "${options.filter}" in its name or origin`);
   }
-  if (!success) throw new Error("The process that runs the work ended early");
 }
 
 if (import.meta.main) await runMain(main);

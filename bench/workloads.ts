@@ -61,7 +61,7 @@ function others(n: number): Workload[] {
 }
 
 /** The experiments' configurations; on software with fewer images. */
-function steps(software: boolean): Workload[] {
+export function steps(software: boolean): Workload[] {
   const rows: readonly [Step["model"], side: number, hardware: number, software: number][] = [
     ["AlexNet", 224, 64, 4],
     ["ResNet-50", 224, 64, 1],

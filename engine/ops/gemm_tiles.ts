@@ -37,7 +37,7 @@ const DISCRETE_COSTS: readonly (readonly [Tile, number])[] = [
 export const DISCRETE_THREADS = 1 << 16;
 /** Steps of K that are worth a share of their own, and the most shares. */
 const LEAST_SHARE = 256;
-const MOST_SHARES = 64;
+const MOST_SHARES = 128;
 /** For adapters with little workgroup memory or few threads. */
 const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
 // Matrix units, f16: 128 x 128 outputs a workgroup of eight subgroups, or 64 x 64 of four. The first two have the shape of
@@ -159,10 +159,11 @@ function groupsOf({ M, N, batch }: GemmSize, { tm, tn, wx, wy }: Tile): number {
   return Math.ceil(M / (wy * tm)) * Math.ceil(N / (wx * tn)) * batch;
 }
 
-/** Shares of K that bring a product on a tile up to `fill` workgroups. */
+/** Shares of K that bring a product on a tile to about `fill` workgroups; on software, to no more. */
 export function sharesOf(size: GemmSize, tile: Tile, fill: number): number {
-  const wanted = Math.floor(fill / Math.max(groupsOf(size, tile), 1));
-  return Math.max(1, Math.min(wanted, Math.floor(size.K / LEAST_SHARE), MOST_SHARES));
+  const wanted = fill / Math.max(groupsOf(size, tile), 1);
+  const shares = gpu().info.software ? Math.floor(wanted) : Math.round(wanted);
+  return Math.max(1, Math.min(shares, Math.floor(size.K / LEAST_SHARE), MOST_SHARES));
 }
 
 /** The tile of a product: the one measured to be fastest, or what suits the kind of adapter. */
