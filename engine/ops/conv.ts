@@ -257,6 +257,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
       sample([2, 8, 8, 9], [5, 8, 8, 8], { padding: [1, 1], activation: "relu" }),
       withoutBias(sample([1, 16, 8, 8], [4, 8, 8, 8], { padding: [1, 0], groups: 2 })),
       sample([1, 8, 8, 8], [3, 8, 8, 8], { padding: [1, 0] }),
+      // Several patches, and blocks of channels, of the kernel for few channels.
+      sample([2, 5, 9, 34], [17, 5, 3, 3], { padding: [1, 1] }),
     ].map((s) => ({ ...s, grad: false })),
   ],
 });

@@ -1,6 +1,7 @@
 /**
  * The three products of a convolution, Y = W * X, dX and dW, by the tiled core or, where every channel
- * is a group of its own, by kernels for that; 3 x 3 ones by Winograd's filtering where that is faster. Convolution and its transpose are made of them.
+ * is a group of its own, by kernels for that; 3 x 3 ones by Winograd's filtering, or by a kernel for few channels, where that is faster. Convolution and its
+ * transpose are made of them.
  */
 
 import { DeviceArray, operand } from "../array.ts";
@@ -16,6 +17,7 @@ import type { Kernel } from "../kernels/kernel.ts";
 import { gpu } from "../gpu/device.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
+import { convDirect, isDirect } from "./conv_direct.ts";
 import { depthwiseForward, depthwiseInputGrad, depthwiseWeightGrad } from "./conv_depthwise.ts";
 import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv_sizes.ts";
 import { isByWinograd, winograd } from "./conv_winograd.ts";
@@ -186,6 +188,11 @@ function convProduct(
     winograd({ x, w, bias, y }, { padding: at.padding, turned: false, epilogue });
     return y;
   }
+  if (forced === "auto" && isDirect(s, at, false)) {
+    const { padding, groups } = at;
+    convDirect({ x, w, bias, y }, { padding, groups, turned: false, epilogue });
+    return y;
+  }
   const size = { M: s.O, N: s.B * s.OH * s.OW, K: s.C * s.KH * s.KW, batch: at.groups };
   const pointwise = isPointwise(s, at);
   const plan = planImages(size, { kind: pointwise ? "nn" : "conv", dtype });
@@ -268,6 +275,11 @@ export function convInputGrad(
   if (forced === "auto" && isByWinograd(s, at, { turned: true, dtype })) {
     const padding = [2 - at.padding[0], 2 - at.padding[1]] as const;
     winograd({ x: dy, w, bias, y: dx }, { padding, turned: true });
+    return dx;
+  }
+  if (forced === "auto" && isDirect(s, at, true)) {
+    const padding = [2 - at.padding[0], 2 - at.padding[1]] as const;
+    convDirect({ x: dy, w, bias, y: dx }, { padding, groups: at.groups, turned: true });
     return dx;
   }
   const along = (d: 0 | 1, size: number, kernel: number) =>

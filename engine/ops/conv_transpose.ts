@@ -116,12 +116,12 @@ export const convTranspose2d: Op<ConvTransposeAttrs> = defineOp<ConvTransposeAtt
     sample([1, 1, 8, 6], [1, 9, 1, 3], {}),
     sample([0, 2, 3, 3], [2, 2, 3, 3], {}),
     // Shares of K on a GPU, merged by fours and one by one.
-    ...[sample([2, 8, 1, 5], [8, 3, 8, 8], {}), sample([1, 8, 3, 4], [8, 3, 8, 8], {})].map((
-      s,
-    ) => ({
-      ...s,
-      grad: false,
-    })),
+    ...[
+      sample([2, 8, 1, 5], [8, 3, 8, 8], {}),
+      sample([1, 8, 3, 4], [8, 3, 8, 8], {}),
+      // Several patches of the kernel for few channels.
+      sample([1, 5, 9, 34], [5, 9, 3, 3], { padding: [1, 1] }),
+    ].map((s) => ({ ...s, grad: false })),
   ],
 });
 

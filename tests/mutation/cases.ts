@@ -6,6 +6,7 @@
 import { gpu } from "../../engine/gpu/device.ts";
 import type { DeviceInfo } from "../../engine/gpu/device.ts";
 import { allOps } from "../../engine/op.ts";
+import { onDirect } from "../../engine/ops/conv_direct.ts";
 import { onWinograd } from "../../engine/ops/conv_winograd.ts";
 import { checkOp } from "../helpers/check_op.ts";
 import { checkEdges, checkWholeEdge, GEMM_EDGES } from "../helpers/gemm_edges.ts";
@@ -57,6 +58,10 @@ export async function opCases(): Promise<Case[]> {
             `${i} by Winograd's filtering`,
             async () =>
               (await onWinograd(() => checkOp(op, { only: [i], dtypes: false }), 3840)).problems,
+          );
+          add(
+            `${i} by the kernel for few channels`,
+            async () => (await onDirect(() => checkOp(op, { only: [i], dtypes: false }))).problems,
           );
         }
       }

@@ -1,0 +1,102 @@
+/** Convolutions of few channels by the kernel for them, which plans take on discrete GPUs alone. */
+
+import { assert, assertEquals } from "@std/assert";
+import { gpu, init } from "../../engine/gpu/device.ts";
+import { allOps } from "../../engine/op.ts";
+import "../../engine/ops/conv.ts";
+import "../../engine/ops/conv_transpose.ts";
+import { onTiledCore } from "../../engine/ops/conv_core.ts";
+import { isDirect, onDirect } from "../../engine/ops/conv_direct.ts";
+import { conv2d, profile, randint, readAll, scope } from "../../engine/mod.ts";
+import { checkOp } from "../helpers/check_op.ts";
+import { assertSame } from "../helpers/close.ts";
+import { poisoned } from "../helpers/poison.ts";
+
+const { features } = await init();
+
+for (const name of ["conv2d", "convTranspose2d"]) {
+  Deno.test(`${name} of 3 x 3 windows by the kernel for few channels`, async () => {
+    const op = allOps().get(name)!;
+    // Others go elsewhere, as they do without being forced.
+    const only = op.samples.flatMap(({ inputs, attrs }, i) => {
+      const { stride, dilation } = attrs as Record<"stride" | "dilation", readonly number[]>;
+      const window = inputs[1]!.shape.slice(2);
+      const able = window.every((n) => n === 3) && [...stride, ...dilation].every((n) => n === 1);
+      return able ? [i] : [];
+    });
+    assert(only.length > 3);
+    const { problems } = await onDirect(() => checkOp(op, { only }));
+    assertEquals(problems, []);
+  });
+}
+
+/** Several patches and their ends, blocks of channels in and out, groups, padding below and above the window's. */
+const SHAPES = [
+  { x: [2, 3, 16, 64], w: [16, 3, 3, 3], padding: 1, groups: 1 },
+  { x: [1, 9, 17, 70], w: [20, 9, 3, 3], padding: 1, groups: 1 },
+  { x: [2, 10, 9, 37], w: [34, 5, 3, 3], padding: 0, groups: 2 },
+  { x: [1, 4, 5, 3], w: [5, 4, 3, 3], padding: 3, groups: 1 },
+  { x: [1, 1, 1, 1], w: [1, 1, 3, 3], padding: 1, groups: 1 },
+] as const;
+
+Deno.test("whole numbers are exact in every patch, block and group, forward and back, in f32 and f16", async () => {
+  const half = features.has("shader-f16");
+  for (const [i, { x: shape, w: window, padding, groups }] of SHAPES.entries()) {
+    for (const dtype of half && i % 2 === 1 ? ["f32", "f16"] as const : ["f32"] as const) {
+      // Sums of at most 306 products of 3 or less stay below 2048, and f16 has every whole number up to there.
+      const draw = (of: readonly number[]) => randint(-1, 2, { shape: of }).to(dtype);
+      const [x, w, bias] = [draw(shape), draw(window), draw([window[0]])];
+      const run = async () => {
+        const results = scope(() => {
+          const [gx, gw] = [x.detach().requiresGrad_(), w.detach()];
+          const y = conv2d(gx, gw, { bias, padding, groups });
+          y.sum().backward();
+          return [y.detach(), gx.grad!.detach()].map((t) => t.to("f32"));
+        });
+        const values = await readAll(results);
+        for (const t of results) t.dispose();
+        return values;
+      };
+      using _ = poisoned();
+      const [got, want] = [await onDirect(run), await onTiledCore(run)];
+      got.forEach((values, i) => assertSame(values, want[i]!, `${dtype} ${shape} ${i}`));
+      for (const t of [x, w, bias]) t.dispose();
+    }
+  }
+});
+
+Deno.test("GPUs take it for few channels whose patches lie inside of the image", async () => {
+  const { info, limits } = gpu();
+  const before = { ...info };
+  const at = { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 } as const;
+  const sizes = { B: 2, C: 16, O: 16, H: 64, W: 64, OH: 64, OW: 64, KH: 3, KW: 3 };
+  try {
+    assertEquals(isDirect(sizes, at, false), !info.software);
+    Object.assign(info, { software: false });
+    assert(isDirect(sizes, at, false) && isDirect(sizes, at, true));
+    // 16 rows forward, 64 as dX.
+    const uneven = { ...sizes, C: 64 };
+    assertEquals([isDirect(uneven, at, false), isDirect(uneven, at, true)], [true, false]);
+    const no = [
+      { s: { ...sizes, O: 33 } },
+      { s: { ...sizes, KW: 1 } },
+      // Three of four patches are to be full: 8 x 32 each.
+      { s: { ...sizes, OH: 8, OW: 23 } },
+      { s: { ...sizes, B: limits.maxComputeWorkgroupsPerDimension + 1 } },
+      { at: { ...at, stride: [2, 1] as const } },
+      { at: { ...at, dilation: [1, 2] as const } },
+    ];
+    for (const { s = sizes, at: window = at } of no) assert(!isDirect(s, window, false));
+    assert(isDirect({ ...sizes, OH: 8, OW: 24 }, at, false));
+    const [x, w] = [
+      randint(0, 2, { shape: [1, 4, 16, 32] }),
+      randint(0, 2, { shape: [8, 4, 3, 3] }),
+    ];
+    const [a, b] = [x.to("f32"), w.to("f32")];
+    const { dispatches } = await profile(() => conv2d(a, b, { padding: 1 }).dispose());
+    assertEquals(dispatches.map((d) => d.kernel), ["conv2d_direct_8x4_wide"]);
+    for (const t of [x, w, a, b]) t.dispose();
+  } finally {
+    Object.assign(info, before);
+  }
+});
