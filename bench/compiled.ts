@@ -49,6 +49,8 @@ const DRIVER = "/usr/share/vulkan/icd.d/nouveau_icd.json";
 /** What the driver writes before the code of a kernel, and after it. */
 const BEGIN = "NAK IR after calc_instr_deps:";
 const END = "Encoded shader:";
+/** Lines of a process that are shown if it ends early. */
+const LAST_LINES = 20;
 /** What the process that runs the work writes before a kernel is compiled. */
 const KERNEL = "LATHE KERNEL ";
 
@@ -132,9 +134,13 @@ export function compiledLine(name: string, c: Compiled): string {
   return `${name.padEnd(56)} ${numbers.map((n) => `${n}`.padStart(11)).join(" ")}`;
 }
 
-/** Kernels in what the two processes write, as they come; a text that no kernel was named for is left out. */
+/**
+ * Kernels in what the two processes write, as they come; a text that no kernel was named for is left out. `other`
+ * gets the lines between.
+ */
 export async function* kernelsIn(
   lines: AsyncIterable<string>,
+  other: (line: string) => void = () => {},
 ): AsyncGenerator<{ name: string; compiled: Compiled }> {
   let name = "";
   let text: string[] | null = null;
@@ -144,7 +150,8 @@ export async function* kernelsIn(
     else if (line.startsWith(END) && text) {
       if (name) yield { name, compiled: compiledOf(text.join("\n")) };
       [name, text] = ["", null];
-    } else text?.push(line);
+    } else if (text) text.push(line);
+    else other(line);
   }
 }
 
@@ -164,7 +171,7 @@ async function exists(path: string): Promise<boolean> {
 
 /** Starts the process that runs the work, on the device that does nothing. */
 function run(args: string[], chip: string): Deno.ChildProcess {
-  const file = new URL("./compiled_run.ts", import.meta.url).pathname;
+  const file = new URL("./compiled_run.ts", import.meta.url).href;
   return new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", "--no-lock", "-A", file, ...args],
     env: {
@@ -199,18 +206,25 @@ async function main(): Promise<void> {
   const names = steps(false).filter(({ work, from }) =>
     `${nameOf(work)} ${from}`.includes(options.filter)
   ).map(({ work }) => nameOf(work));
+  let failed = 0;
   for (const name of ["", ...names]) {
     const child = run([options.filter, `${options.batch}`, options.gpu, name], options.chip);
-    for await (const { name, compiled } of kernelsIn(linesOf(child.stderr))) {
+    const last: string[] = [];
+    const keep = (line: string) => last.push(line) > LAST_LINES && last.shift();
+    for await (const { name, compiled } of kernelsIn(linesOf(child.stderr), keep)) {
       const line = compiledLine(name, compiled);
       if (!lines.has(line)) console.log(line);
       lines.add(line);
     }
-    const { success } = await child.status;
-    if (!success) throw new Error(`The process that runs ${name || "the work"} ended early`);
+    if ((await child.status).success) continue;
+    failed++;
+    console.error(`The process that runs ${name || "the work"} ended early:\n${last.join("\n")}`);
   }
+  if (failed > 0) throw new Error(`${failed} of ${names.length + 1} processes ended early`);
   if (lines.size === 0) {
-    throw new UsageError(`No workload has "${options.filter}" in its name or origin`);
+    throw new UsageError(
+      `No kernel was compiled: no workload may have "${options.filter}" in its name or origin`,
+    );
   }
 }
 

@@ -35,16 +35,23 @@ function walkLines({ walk }: GemmProblem, depth: number): string[] {
   const values = range(4).map((i) => walk.state![i] ? `u32(${walk.state![i]!.name})` : "0u");
   return [
     `    if (thread < ${depth}u) {`,
-    "      let k_begin = k0 + thread;",
+    "      let k_begin = min(k0 + thread, k_end - 1u);",
     walk.start,
     `      walks[thread] = vec4(${values.join(", ")});`,
     "    }",
   ];
 }
 
-/** Statements that set the walk up at step `slot` of the tile, in a scope of its own. */
-function seekLines({ walk }: GemmProblem, slot: string): string[] {
-  const k = [`      let k_begin = k0 + ${slot};`, "      let k = k_begin;"];
+/**
+ * Statements that set the walk up at step `slot` of the tile, in a scope of its own; past the end of K, at the
+ * last `width` steps, for there may be no bounds checks.
+ */
+function seekLines({ walk }: GemmProblem, slot: string, width: number): string[] {
+  const k = [
+    `      let wanted = k0 + ${slot};`,
+    `      let k_begin = min(wanted, k_end - ${width}u);`,
+    "      let k = k_begin;",
+  ];
   if (!walk.state) return [...k, walk.start];
   return [
     ...k,
@@ -97,7 +104,7 @@ export function sideLoads(
   const before = registers.map((r) => `  var ${r} = ${zero};`);
   /** Fetches register q from the prepared row or column `id`. */
   const load = (q: number, id: number) =>
-    `      ${registers[q]} = select(${zero}, ${loaded(side, id, type)}, k < k_end);`;
+    `      ${registers[q]} = select(${zero}, ${loaded(side, id, type)}, wanted < k_end);`;
   const prepare = (id: number, at: string) =>
     before.push(side.prepare(id, `min(${start} + ${at}, ${end} - ${byK ? 1 : width}u)`));
   before.push(
@@ -115,7 +122,7 @@ export function sideLoads(
     const lines = range(count / pieces);
     const name = (line: number) => piece * lines.length + line;
     if (byK) {
-      fetch.push("    {", ...seekLines(problem, place(piece)));
+      fetch.push("    {", ...seekLines(problem, place(piece), width));
       for (const line of lines) {
         const at = `(${which}_outer + ${line * atOnce}u)`;
         prepare(first + name(line), at);
@@ -128,7 +135,7 @@ export function sideLoads(
       const begin = `${which}_outer * ${lines.length}u`;
       for (const line of lines) {
         const k = `(${begin} + ${line}u)`;
-        fetch.push("    {", ...seekLines(problem, k), load(name(line), first + piece), "    }");
+        fetch.push("    {", ...seekLines(problem, k, 1), load(name(line), first + piece), "    }");
         fetched.push({ register: registers[name(line)]!, k, at: place(piece) });
       }
     }
@@ -154,7 +161,7 @@ export function stagedLoop(
   const walk = walkLines(problem, depth);
   const barrier = "    workgroupBarrier();";
   return [
-    "  {",
+    "  if (k_begin < k_end) {",
     "    let k0 = k_begin;",
     ...(walk.length > 0 ? [...walk, barrier, ...fetch, barrier] : fetch),
     "  }",

@@ -112,8 +112,7 @@ function onCore(build: (spec: ConvSpec, tile: Tile) => Kernel, product: Product)
 
 /** The plan of a product whose output is images. On software two cores are soon busy without shares of K. */
 function planImages(size: GemmSize, use: GemmUse): GemmPlan {
-  const plan = planGemm(size, use);
-  return gpu().info.software ? { ...plan, splits: 1 } : plan;
+  return planGemm(size, gpu().info.software ? { ...use, shares: false } : use);
 }
 
 /** One product on the tiled core into images, with a bias a channel; its K may be shared out. */
@@ -302,7 +301,7 @@ export function convInputGrad(
       const use = { kind: pointwise ? "tn" : "dx", dtype } as const;
       const dense = h.positions === s.H && v.positions === s.W;
       // A second pass adds whole images.
-      const plan = dense ? planImages(size, use) : { ...planGemm(size, use), splits: 1 };
+      const plan = dense ? planImages(size, use) : planGemm(size, { ...use, shares: false });
       const wide = dense && storesFours(plan, s.H * s.W);
       onImages(convInputGradKernel, {
         size,

@@ -20,6 +20,7 @@ const SOFTWARE_GROUPS = 16;
 /** Chooses the plan for a product on the open adapter. */
 export function planGemm(size: GemmSize, use: GemmUse): GemmPlan {
   const tile = tileFor(size, use);
+  if (use.shares === false) return { tile, splits: 1 };
   const fill = gpu().info.software ? SOFTWARE_GROUPS : DISCRETE_THREADS / (tile.wx * tile.wy);
   return { tile, splits: sharesOf(size, tile, fill) };
 }

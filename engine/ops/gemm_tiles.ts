@@ -102,6 +102,8 @@ export type GemmKind = "nn" | "nt" | "tn" | "conv" | "dx" | "dw";
 export interface GemmUse {
   readonly kind: GemmKind;
   readonly dtype: "f32" | "f16";
+  /** False where K cannot be shared out. */
+  readonly shares?: boolean;
 }
 
 /** The dtype of a checked float. */
@@ -159,11 +161,16 @@ function groupsOf({ M, N, batch }: GemmSize, { tm, tn, wx, wy }: Tile): number {
   return Math.ceil(M / (wy * tm)) * Math.ceil(N / (wx * tn)) * batch;
 }
 
-/** Shares of K that bring a product on a tile to about `fill` workgroups; on software, to no more. */
+/**
+ * Shares of K that bring a product on a tile to about `fill` workgroups; on software, to no more. One binding
+ * holds them all.
+ */
 export function sharesOf(size: GemmSize, tile: Tile, fill: number): number {
+  const { info, limits } = gpu();
   const wanted = fill / Math.max(groupsOf(size, tile), 1);
-  const shares = gpu().info.software ? Math.floor(wanted) : Math.round(wanted);
-  return Math.max(1, Math.min(shares, Math.floor(size.K / LEAST_SHARE), MOST_SHARES));
+  const shares = info.software ? Math.floor(wanted) : Math.round(wanted);
+  const held = Math.floor(limits.maxStorageBufferBindingSize / (4 * size.M * size.N * size.batch));
+  return Math.max(1, Math.min(shares, Math.floor(size.K / LEAST_SHARE), MOST_SHARES, held));
 }
 
 /** The tile of a product: the one measured to be fastest, or what suits the kind of adapter. */
@@ -178,7 +185,7 @@ export function tileFor(size: GemmSize, use: GemmUse): Tile {
 /** The tile that suits the kind of adapter. */
 export function defaultTile(
   size: GemmSize,
-  { kind, dtype = "f32" }: Pick<GemmUse, "kind"> & Partial<GemmUse>,
+  { kind, dtype = "f32", shares = true }: Pick<GemmUse, "kind"> & Partial<GemmUse>,
 ): Tile {
   const { M, N, batch } = size;
   if (gpu().info.software) {
@@ -197,8 +204,8 @@ export function defaultTile(
     if (!fits(tile, dtype)) continue;
     const threads = tile.wx * tile.wy;
     const groups = groupsOf(size, tile);
-    const shares = sharesOf(size, tile, DISCRETE_THREADS / threads);
-    const filled = Math.min(1, groups * shares * threads / DISCRETE_THREADS);
+    const parts = shares ? sharesOf(size, tile, DISCRETE_THREADS / threads) : 1;
+    const filled = Math.min(1, groups * parts * threads / DISCRETE_THREADS);
     const work = groups * threads * tile.tm * tile.tn * cost / filled;
     if (work < least) [best, least] = [tile, work];
   }

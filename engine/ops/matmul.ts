@@ -74,9 +74,8 @@ export function gemmInto(
   );
   const size = { M, N, K, batch: batch.reduce((n, s) => n * s, 1) };
   const dtype = a.dtype === b.dtype ? floatOf(a) : "f32";
-  const planned = planGemm(size, { kind: kindOf(a, b), dtype });
   // The second pass, which adds the shares of K, knows no rows that lie apart.
-  const plan = c.contiguous ? planned : { ...planned, splits: 1 };
+  const plan = planGemm(size, { kind: kindOf(a, b), dtype, shares: c.contiguous });
   const target = plan.splits === 1
     ? c
     : DeviceArray.empty({ shape: [size.batch, plan.splits, M, N], dtype: "f32" }, "matmul shares");

@@ -75,7 +75,12 @@ Encoded shader:`;
     for (const line of text.split("\n")) yield await Promise.resolve(line);
   }
   const found = [];
-  for await (const { name, compiled } of kernelsIn(lines())) found.push([name, compiled]);
+  const others: string[] = [];
+  for await (const { name, compiled } of kernelsIn(lines(), (line) => others.push(line))) {
+    found.push([name, compiled]);
+  }
+  // What comes between, errors among it.
+  assertEquals(others.slice(0, 2), ["  000079c3", "NAK IR after opt_instr_sched_postpass:"]);
   assertEquals(found, [["matmul", WANT], ["sum", WANT]]);
 });
 

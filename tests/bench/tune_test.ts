@@ -7,10 +7,13 @@ import {
   classOf,
   defaultTile,
   fits,
+  type GemmSize,
+  type GemmUse,
   tileFor,
   tileName,
   TILES,
 } from "../../engine/ops/gemm_tiles.ts";
+import { planGemm } from "../../engine/ops/gemm_plan.ts";
 import { adapterKey, TUNED } from "../../engine/ops/tuned/mod.ts";
 import { init } from "../../mod.ts";
 
@@ -75,6 +78,26 @@ Deno.test("adapters without tables get what suits their kind", async () => {
     tileName(defaultTile({ M: 4096, N: 4096, K: 4096, batch: 1 }, USE)),
     "128x128_staged8",
   );
+  await reopen();
+});
+
+Deno.test("a GPU's plan shares K out where it is short of threads, can, and one binding holds the shares", async () => {
+  await reopen({ limits: { maxStorageBufferBindingSize: 1 << 20 } });
+  Object.assign(gpu().info, { software: false, adapter: "none" });
+  const plan = (size: GemmSize, use: Partial<GemmUse> = {}) => {
+    const { tile, splits } = planGemm(size, { ...USE, ...use });
+    return `${tileName(tile)} ${splits}`;
+  };
+  const size = { M: 256, N: 1568, K: 2048, batch: 1 };
+  // 1.5 MiB of outputs: not two shares.
+  assertEquals(plan(size), "32x32_staged16 1");
+  Object.assign(gpu().info.limits, { maxStorageBufferBindingSize: 1 << 27 });
+  assertEquals(plan(size), "128x128_staged8 8");
+  assertEquals(plan(size, { shares: false }), "32x32_staged16 1");
+  assertEquals(plan({ ...size, K: 256 }), "32x32_staged16 1");
+  // 144 of the 256 workgroups that fill a GPU: to the nearest, two shares.
+  assertEquals(plan({ M: 512, N: 4608, K: 3136, batch: 1 }), "128x128_staged8 2");
+  assertEquals(plan({ M: 64, N: 64, K: 1 << 20, batch: 1 }), "32x32_staged16 128");
   await reopen();
 });
 
