@@ -260,6 +260,17 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
       // Several patches, and blocks of channels, of the kernel for few channels.
       sample([2, 5, 9, 34], [17, 5, 3, 3], { padding: [1, 1] }),
     ].map((s) => ({ ...s, grad: false })),
+    // All channels of its workgroups, forward and back, stored by fours and one by one.
+    ...OUTPUT_ACTIVATIONS.flatMap((activation) =>
+      [
+        sample([1, 3, 3, 6], [16, 3, 3, 3], { padding: [1, 1], activation }),
+        sample([1, 3, 3, 8], [16, 3, 3, 3], { padding: [1, 1], activation }),
+      ].map((s) => ({ ...s, grad: false }))
+    ),
+    ...[6, 8].flatMap((W) => [
+      sample([1, 8, 3, W], [8, 8, 3, 3], { padding: [1, 1] }),
+      withoutBias(sample([1, 16, 2, W], [16, 16, 3, 3], { padding: [1, 1] })),
+    ]),
   ],
 });
 

@@ -122,6 +122,11 @@ export const convTranspose2d: Op<ConvTransposeAttrs> = defineOp<ConvTransposeAtt
       // Several patches of the kernel for few channels.
       sample([1, 5, 9, 34], [5, 9, 3, 3], { padding: [1, 1] }),
     ].map((s) => ({ ...s, grad: false })),
+    // All channels of its workgroups, stored by fours and one by one.
+    ...[6, 8].flatMap((W) => [
+      sample([1, 4, 3, W], [4, 8, 3, 3], { padding: [1, 1] }),
+      sample([1, 4, 2, W], [4, 16, 3, 3], { padding: [1, 1] }),
+    ]),
   ],
 });
 

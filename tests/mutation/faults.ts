@@ -188,6 +188,11 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
   [/^norm_root_contiguous$/, /\+ 3u/, "there is one norm"],
   [/^roofline_/, /./, "it is timed, and what it writes is read by none"],
+  [
+    /^conv2d_direct\w*_\d+x[123](_|$)/,
+    /^bound: for \(var c0/,
+    "where fewer than four channels are read at once they are all there are",
+  ],
   [/^batch_norm_count/, /\+ 3u/, "there is one count"],
   [/^(amp_update_scale|winograd_input)$/, /\(0\.0\)/, "the stored number is 0"],
   [/^scan_\w+_totals_/, /^bound: if/, "nothing follows the last block, so its total is not read"],
