@@ -259,6 +259,7 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
       sample([1, 8, 8, 8], [3, 8, 8, 8], { padding: [1, 0] }),
       // Several patches, and blocks of channels, of the kernel for few channels.
       sample([2, 5, 9, 34], [17, 5, 3, 3], { padding: [1, 1] }),
+      sample([1, 5, 2, 8], [16, 5, 3, 3], { padding: [1, 1] }),
     ].map((s) => ({ ...s, grad: false })),
     // All channels of its workgroups, forward and back, stored by fours and one by one.
     ...OUTPUT_ACTIVATIONS.flatMap((activation) =>
