@@ -270,7 +270,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     ),
     ...[6, 8].flatMap((W) => [
       sample([1, 8, 3, W], [8, 8, 3, 3], { padding: [1, 1] }),
-      withoutBias(sample([1, 16, 2, W], [16, 16, 3, 3], { padding: [1, 1] })),
+      withoutBias(sample([1, 16, 1, W], [5, 16, 3, 3], { padding: [1, 1] })),
+      withoutBias(sample([1, 5, 1, W], [16, 5, 3, 3], { padding: [1, 1] })),
     ]),
   ],
 });

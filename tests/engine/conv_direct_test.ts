@@ -2,33 +2,13 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { gpu, init } from "../../engine/gpu/device.ts";
-import { allOps } from "../../engine/op.ts";
-import "../../engine/ops/conv.ts";
-import "../../engine/ops/conv_transpose.ts";
 import { onTiledCore } from "../../engine/ops/conv_core.ts";
 import { isDirect, onDirect } from "../../engine/ops/conv_direct.ts";
 import { conv2d, profile, randint, readAll, scope } from "../../engine/mod.ts";
-import { checkOp } from "../helpers/check_op.ts";
 import { assertSame } from "../helpers/close.ts";
 import { poisoned } from "../helpers/poison.ts";
 
 const { features } = await init();
-
-for (const name of ["conv2d", "convTranspose2d"]) {
-  Deno.test(`${name} of 3 x 3 windows by the kernel for few channels`, async () => {
-    const op = allOps().get(name)!;
-    // Others go elsewhere, as they do without being forced.
-    const only = op.samples.flatMap(({ inputs, attrs }, i) => {
-      const { stride, dilation } = attrs as Record<"stride" | "dilation", readonly number[]>;
-      const window = inputs[1]!.shape.slice(2);
-      const able = window.every((n) => n === 3) && [...stride, ...dilation].every((n) => n === 1);
-      return able ? [i] : [];
-    });
-    assert(only.length > 3);
-    const { problems } = await onDirect(() => checkOp(op, { only }));
-    assertEquals(problems, []);
-  });
-}
 
 /** Several patches and their ends, blocks of channels in and out, groups, padding below and above the window's. */
 const SHAPES = [
