@@ -8,8 +8,10 @@ import {
   capture,
   crossEntropy,
   nn,
+  noGrad,
   randint,
   randn,
+  scope,
   smoothL1Loss,
   type Tensor,
 } from "../mod.ts";
@@ -109,7 +111,7 @@ function classifier(
 function detector(n: number, side: number): Training {
   const model = nn.models.toySsd();
   const x = randn([n, 3, side, side]);
-  const anchors = model.forward(x).anchors.shape[1]!;
+  const anchors = noGrad(() => scope(() => model.forward(x).anchors.shape[1]!));
   const ids = randint(0, 2, { shape: [n * anchors] });
   const offsets = randn([n, 4 * anchors]);
   const mask = randint(0, 2, { shape: [n, 4 * anchors] }).to("f32");

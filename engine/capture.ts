@@ -107,9 +107,10 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       last = known;
       return replay(known, inputs);
     }
-    last = record(fn, inputs);
-    recordings.set(key, last);
-    return copies(last.outputs);
+    const recording = record(fn, inputs);
+    recordings.set(key, recording);
+    last = recording;
+    return scope(() => run(recording));
   }
 
   function dispose(): void {
@@ -125,25 +126,22 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
   return Object.defineProperties(Object.assign(call, { dispose }), {
     graphs: { get: () => recordings.size },
     dispatches: { get: () => last?.graph.commands.length ?? 0 },
-    bytes: { get: () => [...recordings.values()].reduce((n, r) => n + r.graph.bytes, 0) },
+    bytes: { get: () => [...recordings.values()].reduce((n, r) => n + bytesOf(r), 0) },
   }) as Captured<A, R>;
 }
 
-/** Runs the step and takes it down. */
+/**
+ * Takes the step down. Nothing of it has run when this returns; a step that fails is run up to where it
+ * failed, as a plain call would.
+ */
 function record<A extends readonly Tensor[], R extends CapturedResult>(
   fn: (...inputs: A) => R,
   given: A,
 ): Recording<R> {
   const { queue, pool } = gpu();
   const recorder = new GraphRecorder(queue, pool);
-  const inputs: Tensor[] = [];
+  const inputs = noGrad(() => given.map((t) => keep(t.clone())));
   try {
-    // Made apart from the step, so that the copies are not part of it.
-    recorder.prepare(() =>
-      noGrad(() => {
-        for (const t of given) inputs.push(keep(t.clone()));
-      })
-    );
     const firstCall = rngState().calls;
     let calls = 0;
     const outputs = recorder.record(() => {
@@ -155,25 +153,37 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     });
     return { graph: recorder.finish(), inputs, outputs, firstCall, calls };
   } catch (error) {
+    const done = recorder.finish();
+    queue.replay(done.commands, done.buffers);
+    queue.flush();
+    done.dispose();
     for (const t of inputs) t.dispose();
-    recorder.abandon();
     throw error;
   }
 }
 
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
 function replay<R extends CapturedResult>(recording: Recording<R>, given: readonly Tensor[]): R {
-  const { queue } = gpu();
   shiftCalls(recording.firstCall, recording.calls);
   return scope(() => {
     inArena(() => {
       recording.inputs.forEach((own, i) => copyInto(given[i]!.device, own.device));
       return [];
     });
-    queue.replay(recording.graph.commands, recording.graph.buffers);
     baseRaised(recording.calls);
-    return copies(recording.outputs);
+    return run(recording);
   });
+}
+
+/** Runs the recorded dispatches and copies the outputs out. */
+function run<R extends CapturedResult>({ graph, outputs }: Recording<R>): R {
+  gpu().queue.replay(graph.commands, graph.buffers);
+  return copies(outputs);
+}
+
+/** Bytes of a graph and of its copies of the inputs. */
+function bytesOf<R>({ graph, inputs }: Recording<R>): number {
+  return inputs.reduce((n, t) => n + t.device.storage.pooled.bytes, graph.bytes);
 }
 
 /** The same structure with tensors of its own. */

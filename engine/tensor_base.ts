@@ -162,7 +162,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
       this.#grad = wrap(ownGradient(grad));
     } else {
       const { recorder } = gpu().queue;
-      if (recorder && this.#grad.device.storage.pooled.graph !== recorder.memory) {
+      if (recorder && !recorder.owns(this.#grad.device.storage)) {
         throw new Error(
           "Cannot capture a step that adds to a gradient of an earlier call: each replay would add to " +
             "that one again; call optimizer.zeroGrad() inside the captured function first",

@@ -1,27 +1,38 @@
 /**
  * A step recorded once: its dispatches with their bind groups and uniforms, and the buffers they use.
  * Replaying it encodes them again, without running any of the JavaScript that made them.
+ *
+ * Nothing runs while a step is recorded, and what it makes has no memory yet. Afterwards it is known which
+ * dispatches need what, memory is planned by that, and the step runs as a replay.
  */
 
-import type { Command, CommandQueue } from "./queue.ts";
-import { type BufferPool, type PooledBuffer, PrivatePool } from "./pool.ts";
+import type { Binding, Command, CommandQueue, Launch, Where } from "./queue.ts";
+import { alignUp, planMemory } from "./plan.ts";
+import type { Pipeline } from "./pipelines.ts";
+import type { BufferPool, PooledBuffer } from "./pool.ts";
 import type { Storage } from "./storage.ts";
 
-/** What a dispatch used, besides what a {@linkcode Command} holds. */
-export interface Used {
+/** A launch that waits for its memory. */
+interface Recorded extends Launch {
+  readonly pipeline: Pipeline;
   readonly uniforms: ArrayBuffer;
-  readonly storages: readonly Storage[];
-  /** What of the storages' buffers it saw. */
-  readonly windows: readonly GPUBufferBinding[];
+  readonly where: Where | undefined;
+}
+
+/** A buffer of a span, and where it begins there. */
+interface Home {
+  readonly pooled: PooledBuffer;
+  readonly offset: number;
 }
 
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
-  readonly memory = new PrivatePool();
   readonly #queue: CommandQueue;
   readonly #pool: BufferPool;
-  readonly #steps: (Used & { command: Command })[] = [];
-  /** Storages made before the recording, kept alive by the graph. */
+  readonly #launches: Recorded[] = [];
+  /** Storages made by the recording, with what they need. */
+  readonly #made = new Map<Storage, Need>();
+  /** Storages that were there before, kept alive by the graph. */
   readonly #outside = new Set<Storage>();
 
   constructor(queue: CommandQueue, pool: BufferPool) {
@@ -29,77 +40,133 @@ export class GraphRecorder {
     this.#pool = pool;
   }
 
-  /** Runs `fn` with its buffers taken for the graph; its dispatches are not part of it. */
-  prepare<T>(fn: () => T): T {
-    this.#pool.capturing = this.memory;
-    try {
-      return fn();
-    } finally {
-      this.#pool.capturing = null;
-    }
-  }
-
   /** Runs `fn` and takes its dispatches down. */
   record<T>(fn: () => T): T {
     this.#queue.recorder = this;
-    this.#pool.capturing = this.memory;
     try {
       return fn();
     } finally {
       this.#queue.recorder = null;
-      this.#pool.capturing = null;
     }
+  }
+
+  /** Called for every storage that gets its memory from the graph. */
+  made(storage: Storage): void {
+    this.#made.set(storage, { first: Infinity, last: -1, others: new Set() });
+  }
+
+  /** Whether a storage gets its memory from the graph. */
+  owns(storage: Storage): boolean {
+    return this.#made.has(storage);
   }
 
   /** Called by the queue for every dispatch. */
-  add(command: Command, used: Used): void {
-    this.#steps.push({ command, ...used });
-    for (const storage of used.storages) {
-      if (storage.pooled.graph === this.memory || this.#outside.has(storage)) continue;
-      this.#outside.add(storage.retain());
-    }
+  add(launch: Recorded): void {
+    const at = this.#launches.push(launch) - 1;
+    const { access } = launch.kernel;
+    launch.buffers.forEach(({ storage }, i) => {
+      const need = this.#made.get(storage);
+      if (!need) {
+        if (!this.#outside.has(storage)) this.#outside.add(storage.retain());
+        return;
+      }
+      need.first = Math.min(need.first, at);
+      need.last = at;
+      launch.buffers.forEach((other, k) => {
+        const reads = access[i] === "read" && access[k] === "read";
+        if (!reads && other.storage !== storage) need.others.add(other.storage);
+      });
+    });
   }
 
-  /** The recorded graph. */
+  /** The recorded graph, with its memory. */
   finish(): Graph {
+    const { homes, memory } = this.#place();
     const align = this.#queue.slabAlign;
     const offsets: number[] = [];
     let size = 0;
-    for (const { uniforms } of this.#steps) {
+    for (const { uniforms } of this.#launches) {
       offsets.push(size);
-      size += Math.ceil(Math.max(uniforms.byteLength, 4) / align) * align;
+      size += alignUp(uniforms.byteLength, align);
     }
     const data = new Uint8Array(size);
-    this.#steps.forEach(({ uniforms }, i) => data.set(new Uint8Array(uniforms), offsets[i]!));
+    this.#launches.forEach(({ uniforms }, i) => data.set(new Uint8Array(uniforms), offsets[i]!));
     const slab = this.#queue.makeSlab(data.buffer);
-    // Dispatches that shared a group do so with these uniforms.
-    const groups = new Map<GPUBindGroup, GPUBindGroup>();
-    const commands = this.#steps.map(({ command, windows }, i) => {
-      let group = groups.get(command.group);
-      group ??= this.#queue.makeGroup(command.pipeline, slab, windows);
-      groups.set(command.group, group);
-      return { ...command, group, slabOffset: offsets[i]! };
+    const groups = new Map<string, GPUBindGroup>();
+    const commands = this.#launches.map((launch, i): Command => {
+      const { pipeline, grid, cost, where } = launch;
+      const windows = launch.buffers.map((binding) => this.#window(binding, homes));
+      const key = [
+        pipeline.layoutId,
+        ...windows.map(({ pooled, offset, size }) => `${pooled.id}@${offset}+${size}`),
+      ].join();
+      let group = groups.get(key);
+      if (!group) {
+        const bound = windows.map(({ pooled: { buffer }, offset, size }) => ({
+          buffer,
+          offset,
+          size,
+        }));
+        groups.set(key, group = this.#queue.makeGroup(pipeline, slab, bound));
+      }
+      return { pipeline, group, slabOffset: offsets[i]!, grid, cost, where };
     });
-    return new Graph(commands, {
-      memory: this.memory,
-      outside: [...this.#outside],
-      slab,
-      pool: this.#pool,
-    });
+    return new Graph(commands, { memory, outside: [...this.#outside], slab, pool: this.#pool });
   }
 
-  /** Gives everything back after a step that failed. */
-  abandon(): void {
-    for (const storage of this.#outside) storage.release();
-    this.#pool.giveAll(this.memory);
+  /**
+   * Buffers for what the recording made. What is still held gets its buffer for good; the rest, which only the
+   * graph's own dispatches can see, a place.
+   */
+  #place(): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
+    const used = [...this.#made].filter(([storage, { last }]) => last >= 0 || storage.held);
+    const ids = new Map(used.map(([storage], i) => [storage, i]));
+    const spans = used.map(([storage, { first, last, others }]) => ({
+      bytes: storage.bytes,
+      first: Math.min(first, this.#launches.length),
+      last: storage.held ? Infinity : last,
+      apart: new Set([...others].map((other) => ids.get(other) ?? -1)),
+    }));
+    const { buffers, places } = planMemory(spans, this.#queue.storageAlign);
+    const memory = buffers.map((bytes) => this.#pool.takeForGraph(bytes));
+    const homes = new Map<Storage, Home>();
+    used.forEach(([storage], i) => {
+      const { buffer, offset } = places[i]!;
+      const pooled = memory[buffer]!;
+      if (storage.held) storage.settle(pooled);
+      homes.set(storage, { pooled, offset });
+    });
+    return { homes, memory };
   }
+
+  /**
+   * What a launch sees of a buffer: up to the end of what is reserved for the storage, as plain launches see
+   * all of a buffer.
+   */
+  #window(
+    { storage, byteOffset, byteEnd }: Binding,
+    homes: ReadonlyMap<Storage, Home>,
+  ): { pooled: PooledBuffer; offset: number; size: number } {
+    const home = homes.get(storage);
+    const pooled = home?.pooled ?? storage.pooled;
+    const reserved = home ? alignUp(storage.bytes, this.#queue.storageAlign) : pooled.bytes;
+    const size = this.#queue.windowSize({ byteOffset, byteEnd, reserved });
+    return { pooled, offset: (home?.offset ?? 0) + byteOffset, size };
+  }
+}
+
+/** When a storage is needed, and which others the same dispatches use, where either is written. */
+interface Need {
+  first: number;
+  last: number;
+  readonly others: Set<Storage>;
 }
 
 /** A recorded step. */
 export class Graph {
   readonly commands: readonly Command[];
   readonly #parts: {
-    memory: PrivatePool;
+    memory: readonly PooledBuffer[];
     outside: readonly Storage[];
     slab: GPUBuffer;
     pool: BufferPool;
@@ -109,7 +176,7 @@ export class Graph {
   constructor(
     commands: readonly Command[],
     parts: {
-      memory: PrivatePool;
+      memory: readonly PooledBuffer[];
       outside: readonly Storage[];
       slab: GPUBuffer;
       pool: BufferPool;
@@ -117,7 +184,7 @@ export class Graph {
   ) {
     this.commands = commands;
     this.#parts = parts;
-    this.#buffers = [...parts.memory.buffers, ...parts.outside.map((s) => s.pooled)];
+    this.#buffers = [...parts.memory, ...parts.outside.map((s) => s.pooled)];
   }
 
   /** Every buffer a replay touches. */
@@ -127,7 +194,7 @@ export class Graph {
 
   /** Bytes that belong to the graph alone. */
   get bytes(): number {
-    return [...this.#parts.memory.buffers].reduce((n, b) => n + b.bytes, 0);
+    return this.#parts.memory.reduce((n, b) => n + b.bytes, 0);
   }
 
   /** Gives the memory back. The graph cannot be replayed afterwards. */

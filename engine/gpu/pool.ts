@@ -16,21 +16,10 @@ export interface PooledBuffer {
   readonly bytes: number;
   /** Number of the batch of commands that last used it; see {@linkcode BufferPool.batch}. */
   lastBatch: number;
-  /** The captured graph that the buffer belongs to. */
-  graph?: PrivatePool;
+  /** True while a captured graph uses it: it does not become free with the last tensor. */
+  ofGraph?: boolean;
   /** True while a storage holds it. */
   held?: boolean;
-}
-
-/**
- * Buffers of one captured graph. While it is recorded, what one op frees the next may take, so buffers
- * with disjoint lifetimes share memory; afterwards nothing else ever gets them.
- */
-export class PrivatePool {
-  readonly buffers = new Set<PooledBuffer>();
-  readonly free = new Map<number, PooledBuffer[]>();
-  /** Filled from the host while recording: never taken again, since a replay does not fill them. */
-  readonly constants = new Set<PooledBuffer>();
 }
 
 /** Bytes and buffers the engine holds on the GPU. */
@@ -52,8 +41,6 @@ const KEEP_BATCHES = 64;
 export class BufferPool {
   /** Number of the batch being recorded. The queue raises it at every submit. */
   batch = 1;
-  /** The graph that buffers are taken for while one is recorded. */
-  capturing: PrivatePool | null = null;
   readonly #device: GPUDevice;
   readonly #limits: Limits;
   readonly #free = new Map<number, PooledBuffer[]>();
@@ -94,11 +81,6 @@ export class BufferPool {
           mib(this.#limits.maxBufferSize),
       );
     }
-    const own = options.hostWrite ? undefined : this.capturing?.free.get(size)?.pop();
-    if (own) {
-      own.held = true;
-      return own;
-    }
     // The lowest number first: a step that finds the same buffers free takes them in the same order as
     // the step before, in whatever order that one gave them back, so that its bind groups fit again.
     const list = this.#free.get(size);
@@ -117,11 +99,6 @@ export class BufferPool {
       taken = { id: this.#nextId++, buffer, bytes: size, lastBatch: 0 };
     }
     taken.held = true;
-    if (this.capturing) {
-      taken.graph = this.capturing;
-      this.capturing.buffers.add(taken);
-      if (options.hostWrite) this.capturing.constants.add(taken);
-    }
     this.#info.liveBytes += size;
     this.#info.buffers++;
     this.#info.peakBytes = Math.max(this.#info.peakBytes, this.#info.liveBytes);
@@ -131,26 +108,25 @@ export class BufferPool {
   /** Takes a buffer back. */
   give(pooled: PooledBuffer): void {
     pooled.held = false;
-    const { graph } = pooled;
-    if (graph) {
-      // Counted as live until the graph is disposed.
-      if (graph !== this.capturing || graph.constants.has(pooled)) return;
-      insert(graph.free, pooled);
-      return;
-    }
+    // Counted as live until the graph is disposed.
+    if (pooled.ofGraph) return;
     this.#info.liveBytes -= pooled.bytes;
     this.#info.buffers--;
     this.#info.pooledBytes += pooled.bytes;
     insert(this.#free, pooled);
   }
 
+  /** A buffer of a captured graph, which no storage holds yet. */
+  takeForGraph(bytes: number): PooledBuffer {
+    return Object.assign(this.take(bytes, { label: "graph" }), { ofGraph: true, held: false });
+  }
+
   /** Takes the buffers of a disposed graph back; those still held follow when they are given. */
-  giveAll(graph: PrivatePool): void {
-    for (const pooled of graph.buffers) {
-      pooled.graph = undefined;
+  giveAll(buffers: Iterable<PooledBuffer>): void {
+    for (const pooled of buffers) {
+      pooled.ofGraph = false;
       if (!pooled.held) this.give(pooled);
     }
-    graph.buffers.clear();
   }
 
   /** Destroys free buffers not used for `batches` batches. */
@@ -185,11 +161,17 @@ function insert(free: Map<number, PooledBuffer[]>, pooled: PooledBuffer): void {
   list.splice(low, 0, pooled);
 }
 
-/** `bytes` rounded up to a quarter of its power of two: at most 25 % is wasted. */
+/** Bytes from which on size classes are finer: large buffers are few, and what they waste is much. */
+const LARGE = 1 << 20;
+
+/**
+ * `bytes` rounded up to a quarter of its power of two, or a sixteenth from a MiB on: at most 25 % is wasted,
+ * of large buffers 6 %.
+ */
 export function sizeClass(bytes: number, max: number): number {
   if (bytes <= 256) return 256;
   const power = 2 ** Math.floor(Math.log2(bytes));
-  const step = Math.max(power / 4, 256);
+  const step = Math.max(power / (bytes < LARGE ? 4 : 16), 256);
   return Math.min(Math.ceil(bytes / step) * step, Math.floor(max / 4) * 4);
 }
 

@@ -83,7 +83,7 @@ export class CommandQueue {
   readonly stats: QueueStats = { dispatches: 0, submits: 0, readbacks: 0 };
   /** Times every dispatch while set. */
   profiler: Profiler | null = null;
-  /** Takes a copy of every dispatch while set. */
+  /** Takes every dispatch while set; none runs. */
   recorder: GraphRecorder | null = null;
   /** Tells where work comes from; set by what knows of modules. */
   where: () => Where | undefined = () => undefined;
@@ -153,25 +153,17 @@ export class CommandQueue {
       const { storage } = run.buffers[i]!;
       if (storage.readers && kernel.access[i] === "write") storage.settleReaders();
     }
-    if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
+    this.#checkBindings(run);
     const pipeline = this.#pipelines.get(kernel);
-    const slabOffset = this.#writeParams(run);
-    const group = this.#bind(pipeline, run);
-    const command = {
-      pipeline,
-      group,
-      slabOffset,
-      grid,
-      cost: run.cost,
-      where: this.#as ? this.#as.where : this.where(),
-    };
-    this.#commands.push(command);
-    this.recorder?.add(command, {
-      uniforms: this.#slabHost.slice(slabOffset, slabOffset + kernel.params.length * 4),
-      storages: run.buffers.map((b) => b.storage),
-      windows: run.buffers.map((b) => this.#window(b)),
-    });
-    this.stats.dispatches++;
+    const where = this.#as ? this.#as.where : this.where();
+    if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
+    else {
+      if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
+      const slabOffset = this.#writeParams(run);
+      const group = this.#bind(pipeline, run);
+      this.#commands.push({ pipeline, group, slabOffset, grid, cost: run.cost, where });
+      this.stats.dispatches++;
+    }
     if (debug().level >= 2) this.#print(run);
   }
 
@@ -236,13 +228,19 @@ export class CommandQueue {
       size: data.byteLength + 256,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     });
-    this.#device.queue.writeBuffer(buffer, 0, data);
+    // Deno panics at a write of nothing.
+    if (data.byteLength > 0) this.#device.queue.writeBuffer(buffer, 0, data);
     return buffer;
   }
 
   /** Alignment of an offset into uniforms, bytes. */
   get slabAlign(): number {
     return this.#slabAlign;
+  }
+
+  /** Alignment of what lies in one storage buffer, bytes; also the least size of a buffer. */
+  get storageAlign(): number {
+    return Math.max(this.#limits.minStorageBufferOffsetAlignment, 256);
   }
 
   #encode(pass: GPUComputePassEncoder, commands: readonly Command[]): void {
@@ -361,15 +359,9 @@ export class CommandQueue {
     const offset = this.#slabUsed;
     const { params } = run.kernel;
     for (let i = 0; i < params.length; i++) {
-      const { name, type } = params[i]!;
-      const value = run.params[name];
-      if (value === undefined) {
-        throw new Error(`Kernel ${run.kernel.name} needs a value for its param ${name}`);
-      }
       const at = offset + i * 4;
       const before = this.#slabView.getUint32(at, true);
-      if (type === "f32") this.#slabView.setFloat32(at, value, true);
-      else this.#slabView.setUint32(at, value, true);
+      writeParam(this.#slabView, at, run, i);
       if (this.#slabView.getUint32(at, true) === before) continue;
       this.#changed.from = Math.min(this.#changed.from, at);
       this.#changed.to = Math.max(this.#changed.to, at + 4);
@@ -379,24 +371,29 @@ export class CommandQueue {
     return offset;
   }
 
-  #bind(pipeline: Pipeline, run: Launch): GPUBindGroup {
-    const { buffers, kernel } = run;
+  #checkBindings({ buffers, kernel }: Launch): void {
     if (buffers.length !== kernel.access.length) {
       throw new Error(
         `Kernel ${kernel.name} binds ${kernel.access.length} buffers, was given ${buffers.length}`,
       );
     }
+    const most = this.#limits.maxStorageBufferBindingSize;
+    for (const { storage, byteOffset, byteEnd } of buffers) {
+      const size = byteEnd - byteOffset;
+      if (size <= most) continue;
+      throw new RangeError(
+        `Cannot bind ${storage.label} to ${kernel.name}: it needs ${mib(size)} and this ` +
+          `adapter binds at most ${mib(most)}`,
+      );
+    }
+  }
+
+  #bind(pipeline: Pipeline, run: Launch): GPUBindGroup {
+    const { buffers } = run;
     let key = `${pipeline.layoutId}`;
     for (const b of buffers) {
       b.storage.pooled.lastBatch = this.#pool.batch;
-      const size = this.#windowSize(b);
-      if (size > this.#limits.maxStorageBufferBindingSize) {
-        throw new RangeError(
-          `Cannot bind ${b.storage.label} to ${kernel.name}: it needs ${mib(size)} and this ` +
-            `adapter binds at most ${mib(this.#limits.maxStorageBufferBindingSize)}`,
-        );
-      }
-      key += `,${b.storage.pooled.id}@${b.byteOffset}+${size}`;
+      key += `,${b.storage.pooled.id}@${b.byteOffset}+${this.#sizeOf(b)}`;
     }
     const known = this.#groups.get(key);
     if (known) return known;
@@ -431,13 +428,21 @@ export class CommandQueue {
 
   #window(b: Binding): GPUBufferBinding {
     const { buffer } = b.storage.pooled;
-    return { buffer, offset: b.byteOffset, size: this.#windowSize(b) };
+    return { buffer, offset: b.byteOffset, size: this.#sizeOf(b) };
   }
 
-  /** Bytes to bind: to the buffer's end where that is allowed, so that a group fits more launches. */
-  #windowSize({ storage: { pooled }, byteOffset, byteEnd }: Binding): number {
+  #sizeOf({ storage: { pooled: { bytes } }, byteOffset, byteEnd }: Binding): number {
+    return this.windowSize({ byteOffset, byteEnd, reserved: bytes });
+  }
+
+  /**
+   * Bytes to bind: to the end of what is reserved where that is allowed, so that a group fits more launches.
+   */
+  windowSize(
+    { byteOffset, byteEnd, reserved }: { byteOffset: number; byteEnd: number; reserved: number },
+  ): number {
     const limit = this.#limits.maxStorageBufferBindingSize;
-    const end = pooled.bytes - byteOffset <= limit ? pooled.bytes : byteEnd;
+    const end = reserved - byteOffset <= limit ? reserved : byteEnd;
     return Math.max(Math.ceil((end - byteOffset) / 4) * 4, 4);
   }
 
@@ -454,4 +459,22 @@ export class CommandQueue {
         `${mib(bytes).padStart(10)}  live ${mib(this.#pool.info().liveBytes)}`,
     );
   }
+}
+
+/** Writes the value of a launch's param `i`. */
+function writeParam(view: DataView, at: number, { kernel, params }: Launch, i: number): void {
+  const { name, type } = kernel.params[i]!;
+  const value = params[name];
+  if (value === undefined) {
+    throw new Error(`Kernel ${kernel.name} needs a value for its param ${name}`);
+  }
+  if (type === "f32") view.setFloat32(at, value, true);
+  else view.setUint32(at, value, true);
+}
+
+/** The params of a launch as the kernel reads them. */
+function uniformsOf(run: Launch): ArrayBuffer {
+  const view = new DataView(new ArrayBuffer(Math.max(4 * run.kernel.params.length, 4)));
+  for (let i = 0; i < run.kernel.params.length; i++) writeParam(view, 4 * i, run, i);
+  return view.buffer;
 }

@@ -25,20 +25,25 @@ export class Storage {
   /** Name in messages. */
   readonly label: string;
   readonly #gpu: Gpu;
+  /** Null while a recorded step is without memory, and after the last reference. */
   #pooled: PooledBuffer | null;
   #references = 1;
 
-  private constructor(owner: Gpu, pooled: PooledBuffer, bytes: number, label: string) {
+  private constructor(owner: Gpu, pooled: PooledBuffer | null, bytes: number, label: string) {
     this.#gpu = owner;
     this.#pooled = pooled;
     this.bytes = bytes;
     this.label = label;
   }
 
-  /** Room for `bytes` bytes with undefined contents. */
+  /** Room for `bytes` bytes with undefined contents. While a step is recorded there is none before its end. */
   static empty(bytes: number, label: string): Storage {
     const owner = gpu();
-    return new Storage(owner, owner.pool.take(bytes, { label }), bytes, label);
+    const { recorder } = owner.queue;
+    const pooled = recorder ? null : owner.pool.take(bytes, { label });
+    const storage = new Storage(owner, pooled, bytes, label);
+    recorder?.made(storage);
+    return storage;
   }
 
   /** Room filled from the host. */
@@ -65,10 +70,15 @@ export class Storage {
   /**
    * The buffer, still owned here.
    *
-   * @throws {Error} if every reference was released
+   * @throws {Error} if every reference was released, or it is part of a step that is being recorded
    */
   get pooled(): PooledBuffer {
     if (!this.#pooled) {
+      if (this.held) {
+        throw new Error(
+          `Tensor storage ${this.label} has no memory yet: capture() has not finished the step it is part of`,
+        );
+      }
       throw new Error(
         `Tensor storage ${this.label} was already freed: keep(t) or return it from scope() to use it later`,
       );
@@ -79,6 +89,17 @@ export class Storage {
   /** References held. */
   get references(): number {
     return this.#references;
+  }
+
+  /** Whether there is a reference left. */
+  get held(): boolean {
+    return this.#references > 0;
+  }
+
+  /** Gives it the memory that a recorded step has for it. */
+  settle(pooled: PooledBuffer): void {
+    this.#pooled = pooled;
+    pooled.held = true;
   }
 
   /** Adds a reference. */

@@ -26,7 +26,7 @@ export function poisoned(): Disposable {
   const { take } = pool;
   pool.take = (bytes, options) => {
     const pooled = take.call(pool, bytes, options);
-    if (!options.hostWrite && !pool.capturing) fill(pooled, options.label);
+    if (!options.hostWrite) fill(pooled, options.label);
     return pooled;
   };
   const fill = (pooled: PooledBuffer, label: string) => {
