@@ -78,7 +78,7 @@ interface Recording<R> {
 export function capture<A extends readonly Tensor[], R extends CapturedResult>(
   fn: (...inputs: A) => R,
 ): Captured<A, R> {
-  const seen = new Set<string>();
+  const ran = new Set<string>();
   const recordings = new Map<string, Recording<R>>();
   let last: Recording<R> | undefined;
 
@@ -96,30 +96,32 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
         );
       }
     }
-    const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
     // Checks look at each op as it runs, and a replay runs none.
-    if (debug().check !== "off" || !seen.has(key)) {
-      seen.add(key);
-      return scope(() => fn(...inputs));
-    }
+    if (debug().check !== "off") return scope(() => fn(...inputs));
+    const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
     const known = recordings.get(key);
     if (known) {
       last = known;
       return replay(known, inputs);
     }
-    const recording = record(fn, inputs);
+    if (!ran.has(key)) {
+      const result = runOnce(fn, inputs);
+      ran.add(key);
+      return result;
+    }
+    const recording = record(fn, noGrad(() => inputs.map((t) => keep(t.clone()))), { once: false });
     recordings.set(key, recording);
     last = recording;
     return scope(() => run(recording));
   }
 
   function dispose(): void {
-    for (const { graph, inputs, outputs } of recordings.values()) {
-      for (const t of [...inputs, ...tensorsOf(outputs)]) t.dispose();
-      graph.dispose();
+    for (const recording of recordings.values()) {
+      for (const t of recording.inputs) t.dispose();
+      free(recording);
     }
     recordings.clear();
-    seen.clear();
+    ran.clear();
     last = undefined;
   }
 
@@ -131,35 +133,61 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
 }
 
 /**
- * Takes the step down. Nothing of it has run when this returns; a step that fails is run up to where it
- * failed, as a plain call would.
+ * The first run, in which optimizers make their state: recorded, too, so that it needs no more memory than
+ * the replays, but then forgotten.
+ */
+function runOnce<A extends readonly Tensor[], R extends CapturedResult>(
+  fn: (...inputs: A) => R,
+  inputs: A,
+): R {
+  const recording = record(fn, inputs, { once: true });
+  const result = scope(() => run(recording));
+  free(recording);
+  return result;
+}
+
+/**
+ * Takes the step down with `inputs`, without running it. A step that fails is run up to where it failed, as
+ * a plain call would.
  */
 function record<A extends readonly Tensor[], R extends CapturedResult>(
   fn: (...inputs: A) => R,
-  given: A,
+  inputs: readonly Tensor[],
+  options: { once: boolean },
 ): Recording<R> {
   const { queue, pool } = gpu();
   const recorder = new GraphRecorder(queue, pool);
-  const inputs = noGrad(() => given.map((t) => keep(t.clone())));
   try {
     const firstCall = rngState().calls;
     let calls = 0;
     const outputs = recorder.record(() => {
-      const result = scope(() => fn(...inputs as unknown as A));
+      // Tensors of the recording's own: what the function returns may be the caller's.
+      const result = scope(() => {
+        const value = fn(...inputs as unknown as A);
+        // Left to the scope, which refuses it.
+        return value instanceof Promise ? value : mapTensors(value, (t) => t.detach());
+      });
       for (const t of tensorsOf(result)) keep(t);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
       return result;
     });
-    return { graph: recorder.finish(), inputs, outputs, firstCall, calls };
+    return { graph: recorder.finish(options), inputs, outputs, firstCall, calls };
   } catch (error) {
-    const done = recorder.finish();
+    const done = recorder.finish({ once: true });
     queue.replay(done.commands, done.buffers);
     queue.flush();
     done.dispose();
-    for (const t of inputs) t.dispose();
+    if (!options.once) { for (const t of inputs) t.dispose(); }
     throw error;
   }
+}
+
+/** Frees a recording but for its inputs. */
+function free<R extends CapturedResult>({ graph, outputs }: Recording<R>): void {
+  gpu().queue.flush();
+  for (const t of tensorsOf(outputs)) t.dispose();
+  graph.dispose();
 }
 
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
@@ -188,11 +216,16 @@ function bytesOf<R>({ graph, inputs }: Recording<R>): number {
 
 /** The same structure with tensors of its own. */
 function copies<R extends CapturedResult>(value: R): R {
-  if (value instanceof Tensor) return noGrad(() => value.detach().clone()) as R;
-  if (Array.isArray(value)) return value.map(copies) as unknown as R;
+  return mapTensors(value, (t) => t.detach().clone());
+}
+
+/** The same structure with other tensors. */
+function mapTensors<R extends CapturedResult>(value: R, fn: (t: Tensor) => Tensor): R {
+  if (value instanceof Tensor) return noGrad(() => fn(value)) as R;
+  if (Array.isArray(value)) return value.map((item) => mapTensors(item, fn)) as unknown as R;
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(
-    Object.entries(value).map(([name, item]) => [name, copies(item as CapturedResult)]),
+    Object.entries(value).map(([name, item]) => [name, mapTensors(item as CapturedResult, fn)]),
   ) as unknown as R;
 }
 

@@ -25,6 +25,9 @@ interface Home {
   readonly offset: number;
 }
 
+/** Size of a buffer over what one tensor in it needs, where that tensor outlives the others. */
+const LITTLE = 1.25;
+
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
   readonly #queue: CommandQueue;
@@ -79,9 +82,13 @@ export class GraphRecorder {
     });
   }
 
-  /** The recorded graph, with its memory. */
-  finish(): Graph {
-    const { homes, memory } = this.#place();
+  /**
+   * The recorded graph, with its memory.
+   *
+   * @param options.once Whether it will run only once: what outlives it then wastes nothing of its buffer
+   */
+  finish({ once }: { once: boolean }): Graph {
+    const { homes, memory } = this.#place(once ? LITTLE : Infinity);
     const align = this.#queue.slabAlign;
     const offsets: number[] = [];
     let size = 0;
@@ -118,7 +125,7 @@ export class GraphRecorder {
    * Buffers for what the recording made. What is still held gets its buffer for good; the rest, which only the
    * graph's own dispatches can see, a place.
    */
-  #place(): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
+  #place(slack: number): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
     const used = [...this.#made].filter(([storage, { last }]) => last >= 0 || storage.held);
     const ids = new Map(used.map(([storage], i) => [storage, i]));
     const spans = used.map(([storage, { first, last, others }]) => ({
@@ -127,7 +134,7 @@ export class GraphRecorder {
       last: storage.held ? Infinity : last,
       apart: new Set([...others].map((other) => ids.get(other) ?? -1)),
     }));
-    const { buffers, places } = planMemory(spans, this.#queue.storageAlign);
+    const { buffers, places } = planMemory(spans, { align: this.#queue.storageAlign, slack });
     const memory = buffers.map((bytes) => this.#pool.takeForGraph(bytes));
     const homes = new Map<Storage, Home>();
     used.forEach(([storage], i) => {

@@ -38,8 +38,16 @@ interface Placed {
   readonly end: number;
 }
 
-/** Gives each span its place; offsets and sizes are multiples of `align`. */
-export function planMemory(spans: readonly Span[], align: number): Plan {
+/** How to plan. */
+export interface PlanOptions {
+  /** What offsets and sizes are multiples of. */
+  readonly align: number;
+  /** How many times as large as itself the buffer of what outlives the step may be. */
+  readonly slack: number;
+}
+
+/** Gives each span its place. */
+export function planMemory(spans: readonly Span[], { align, slack }: PlanOptions): Plan {
   const sizes = spans.map(({ bytes }) => alignUp(Math.max(bytes, 1), align));
   const order = spans.map((_, i) => i)
     .sort((a, b) => sizes[b]! - sizes[a]! || spans[a]!.first - spans[b]!.first);
@@ -48,8 +56,10 @@ export function planMemory(spans: readonly Span[], align: number): Plan {
   const places: Place[] = Array(spans.length);
   for (const id of order) {
     const size = sizes[id]!;
+    const largest = spans[id]!.last === Infinity ? slack * size : Infinity;
     let best = { room: Infinity, idle: Infinity, buffer: buffers.length, offset: 0 };
     for (let buffer = 0; buffer < buffers.length; buffer++) {
+      if (buffers[buffer]! > largest) continue;
       const gap = tightest(placed[buffer]!, { spans, id, size, end: buffers[buffer]! });
       if (gap && (gap.room < best.room || gap.room === best.room && gap.idle < best.idle)) {
         best = { ...gap, buffer };

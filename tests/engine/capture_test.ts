@@ -190,8 +190,6 @@ Deno.test("capture() says what it cannot record", async () => {
   });
   let failed: Promise<unknown> = Promise.resolve();
   reading(x);
-  await failed;
-  reading(x);
   await assertRejects(() => failed, Error, "while capture() records");
 
   const w = tensor([1], { requiresGrad: true });
@@ -204,7 +202,6 @@ Deno.test("capture() says what it cannot record", async () => {
   const inner = capture((x: Tensor) => x.mul(2));
   inner(x);
   const outer = capture((x: Tensor) => inner(x));
-  outer(x);
   assertThrows(() => outer(x), Error, "Cannot capture inside a captured function");
   const slow = capture(
     (async (x: Tensor) => {
