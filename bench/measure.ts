@@ -1,5 +1,6 @@
 /** @file Time, work and share of the best possible for one piece of work. */
 
+import { gpu } from "../engine/gpu/device.ts";
 import { bestMs, timeDispatches } from "../engine/profile.ts";
 import { manualSeed, type Roofline, scope, synchronize } from "../mod.ts";
 import { checkWork } from "./check.ts";
@@ -24,6 +25,8 @@ export interface Result {
   readonly dispatches: number;
   /** Microseconds of the host to encode and submit a dispatch, over all of a run; a submit is part of it. */
   readonly hostUs: number;
+  /** Bytes of GPU memory in use at the most, all the work holds included, and of a step its first run. */
+  readonly memory: number;
 }
 
 /** How to measure. */
@@ -56,11 +59,17 @@ export async function measure(
   { seconds, roofline }: MeasureOptions,
 ): Promise<Result> {
   manualSeed(1);
+  const { pool } = gpu();
+  pool.resetPeak();
+  const { liveBytes } = pool.info();
   const inputs = drawInputs(work);
   const run = latheWork(work, inputs);
   await checkWork(work, inputs, run);
   const once = () => scope(() => void run());
-  if (work.op !== "step") once();
+  if (work.op !== "step") {
+    pool.resetPeak(); // without the check's memory
+    once();
+  }
   await synchronize();
   const times: number[] = [];
   let [flops, bytes, dispatches] = [0, 0, 0];
@@ -75,6 +84,7 @@ export async function measure(
   const ms = median(times);
   const wallMs = await wallTime(once, { seconds, guess: ms });
   const hostMs = await hostTime(once);
+  const memory = pool.info().peakBytes - liveBytes;
   for (const t of inputs) t.dispose();
   run.dispose?.();
   return {
@@ -89,6 +99,7 @@ export async function measure(
     roofline: bestMs({ flops, bytes }, roofline) / ms,
     dispatches,
     hostUs: 1000 * hostMs / dispatches,
+    memory,
   };
 }
 

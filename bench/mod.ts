@@ -21,6 +21,11 @@ import { skipReason, type Workload, workloads } from "./workloads.ts";
 const FLAGS = defineFlags({
   filter: { type: "string", help: "Only workloads whose name or origin has this text" },
   batch: { type: "integer", min: 1, help: "Images in a batch; 4 on software, 64 elsewhere" },
+  stepBatch: {
+    type: "integer",
+    min: 1,
+    help: "Images in a training step's batch; else the models' own, fewer on software",
+  },
   seconds: { type: "number", default: 0.5, above: 0, help: "Time for each workload and clock" },
   force: {
     type: "boolean",
@@ -57,11 +62,17 @@ export interface BenchFile {
   readonly results: readonly Result[];
 }
 
-/** What `bench/torch.py --json` writes: milliseconds by the name of the work. */
+/** Figures by the row, such as `f32`, and the name of the work. */
+type Rows = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
+/** What `bench/torch.py --json` writes. */
 export interface TorchFile {
   readonly device: string;
   readonly torch: string;
-  readonly rows: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Milliseconds. */
+  readonly rows: Rows;
+  /** Bytes at the most, of training steps. */
+  readonly memory: Rows;
 }
 
 /** The parsed content of a JSON file that the user names. */
@@ -85,19 +96,20 @@ async function columnsOf(options: { compare?: string; merge?: string }): Promise
     const { results } = await readJson<BenchFile>(options.compare);
     columns.push({
       title: "faster",
-      times: new Map(results.map((r) => [r.name, r.ms])),
+      figures: new Map(results.map((r) => [r.name, r.ms])),
       of: "ms",
     });
   }
   if (options.merge !== undefined) {
-    const { rows } = await readJson<TorchFile>(options.merge);
-    for (const [title, times] of Object.entries(rows)) {
-      columns.push({
-        title: `torch ${title}`,
-        times: new Map(Object.entries(times)),
-        of: "wallMs",
-      });
-    }
+    const { rows, memory } = await readJson<TorchFile>(options.merge);
+    const add = (rows: Rows, of: Column["of"], text: string) => {
+      for (const [row, figures] of Object.entries(rows)) {
+        const title = `torch ${row}${text}`;
+        columns.push({ title, figures: new Map(Object.entries(figures)), of });
+      }
+    };
+    add(rows, "wallMs", "");
+    add(memory, "memory", " memory");
   }
   return columns;
 }
@@ -122,7 +134,10 @@ async function main(): Promise<void> {
   console.log(`${info.adapter}${software ? " (software)" : ""}, Deno ${Deno.version.deno}`);
   if (options.peers) return await peers({ ...options, batch }, info);
   const f16 = info.features.has("shader-f16");
-  const list = matching(workloads({ batch, software, f16 }), options.filter);
+  const list = matching(
+    workloads({ batch, software, f16, stepBatch: options.stepBatch }),
+    options.filter,
+  );
   if (options.list !== undefined) {
     const named = list.filter(({ work }) => options.force || !skipReason(work, info))
       .map(({ work }) => ({ name: nameOf(work), flops: flopsOf(work), ...work }));

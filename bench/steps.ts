@@ -28,11 +28,13 @@ interface Training {
   readonly model: nn.Module;
   readonly loss: () => Tensor;
   readonly optimizer: nn.optim.SGD | nn.optim.Adam | nn.optim.AdamW;
+  /** What it trains on. */
+  readonly data: readonly Tensor[];
 }
 
 /** A step that is captured from its second call on and gives the loss; `dispose` frees the model. */
 export function trainingStep(work: Step): { step: () => Tensor; dispose: () => void } {
-  const { model, loss: lossOf, optimizer } = training(work);
+  const { model, loss: lossOf, optimizer, data } = training(work);
   const scaler = work.amp ? new nn.optim.GradScaler() : undefined;
   const step = capture(() => {
     optimizer.zeroGrad();
@@ -47,7 +49,9 @@ export function trainingStep(work: Step): { step: () => Tensor; dispose: () => v
   const dispose = () => {
     step.dispose();
     scaler?.[Symbol.dispose]();
+    optimizer.dispose();
     model.dispose();
+    for (const t of data) t.dispose();
   };
   return { step, dispose };
 }
@@ -104,6 +108,7 @@ function classifier(
     optimizer: rule === "sgd"
       ? new nn.optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 })
       : new nn.optim.AdamW(model.parameters(), { lr: 1e-3 }),
+    data: [x, y],
   };
 }
 
@@ -114,7 +119,7 @@ function detector(n: number, side: number): Training {
   const anchors = noGrad(() => scope(() => model.forward(x).anchors.shape[1]!));
   const ids = randint(0, 2, { shape: [n * anchors] });
   const offsets = randn([n, 4 * anchors]);
-  const mask = randint(0, 2, { shape: [n, 4 * anchors] }).to("f32");
+  const mask = scope(() => randint(0, 2, { shape: [n, 4 * anchors] }).to("f32"));
   return {
     model,
     loss() {
@@ -123,6 +128,7 @@ function detector(n: number, side: number): Training {
         .add(smoothL1Loss(boxes.mul(mask), offsets));
     },
     optimizer: new nn.optim.SGD(model.parameters(), { lr: 0.01, momentum: 0.9 }),
+    data: [x, ids, offsets, mask],
   };
 }
 
@@ -134,6 +140,7 @@ function contrast(n: number, side: number): Training {
     model,
     loss: () => model.forward(first, second),
     optimizer: new nn.optim.SGD(encoder_q.parameters(), { lr: 0.03, momentum: 0.9 }),
+    data: [first, second],
   };
 }
 
@@ -149,5 +156,6 @@ function captions({ model: name, n, side }: Step): Training {
     model,
     loss: () => crossEntropy(model.forward(input, words).reshape(n * WORDS, VOCABULARY), targets),
     optimizer: new nn.optim.Adam(parameters, { lr: 1e-3 }),
+    data: [input, words, targets],
   };
 }

@@ -6,7 +6,7 @@
 
 Products and convolutions run in f32 with TF32 off; where there is CUDA a second row has everything under
 autocast to f16. Times are medians by the wall clock of many runs, one after the other, and one wait for
-the device. Training steps need torchvision.
+the device. Training steps need torchvision; for them the memory at the peak is reported, too.
 """
 
 import argparse
@@ -309,6 +309,29 @@ def milliseconds(run, device, seconds):
     return statistics.median(sample(runs) for _ in range(SAMPLES))
 
 
+def peak_bytes(make, device):
+    """Most bytes of tensors that building the work and two runs of it hold at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run = make()
+        run()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.autograd.profiler.profile(profile_memory=True, use_kineto=True) as profiler:
+        run = make()
+        run()
+        run()
+    live = most = 0
+    for event in profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            most = max(most, live)
+    return most
+
+
 def grads_needed(w):
     return w["op"] in ("step", "batch norm", "cross entropy") or \
         w.get("pass") in ("dX", "dW", "train")
@@ -334,6 +357,7 @@ def main():
     with open(options.work, encoding="utf-8") as file:
         works = [w for w in json.load(file) if options.filter in w["name"]]
     rows = {"f32": {}, "amp": {}} if cuda else {"f32": {}}
+    memory = {row: {} for row in rows}
     for w in works:
         texts = []
         for row, times in rows.items():
@@ -347,13 +371,18 @@ def main():
                     times[w["name"]] = milliseconds(operation(w, device, amp), device,
                                                     options.seconds)
                 texts.append(f"{row} {times[w['name']]:.3f} ms")
+                if w["op"] == "step":
+                    most = peak_bytes(lambda: step(w, device, amp), device)
+                    memory[row][w["name"]] = most
+                    texts.append(f"{most / 2**20:.1f} MiB")
             except (RuntimeError, ImportError) as error:
                 texts.append(f"{row}: {str(error).splitlines()[0]}")
         print(f"{w['name']:56} {', '.join(texts)}")
         sys.stdout.flush()
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"device": name, "torch": torch.__version__, "rows": rows}, file, indent=2)
+            json.dump({"device": name, "torch": torch.__version__, "rows": rows, "memory": memory},
+                      file, indent=2)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,15 @@ export interface WorkloadOptions {
   software: boolean;
   /** Whether the adapter has f16. */
   f16: boolean;
+  /** Images in a batch of the training steps, in place of the models' own. */
+  stepBatch?: number;
 }
 
 const GEMMS = [256, 512, 1024, 2048, 4096];
 const PASSES = ["forward", "dX", "dW"] as const;
 
 /** Everything. Runs the models once to find their convolutions. */
-export function workloads({ batch, software, f16 }: WorkloadOptions): Workload[] {
+export function workloads({ batch, software, f16, stepBatch }: WorkloadOptions): Workload[] {
   const dtypes = f16 ? ["f32", "f16"] as const : ["f32"] as const;
   const gemms = dtypes.flatMap((dtype) =>
     GEMMS.map((n): Workload => ({
@@ -38,7 +40,7 @@ export function workloads({ batch, software, f16 }: WorkloadOptions): Workload[]
       from: from.join(", "),
     }))
   );
-  return [...gemms, ...convs, ...others(batch), ...steps(software)];
+  return [...gemms, ...convs, ...others(batch), ...steps(software, stepBatch)];
 }
 
 function others(n: number): Workload[] {
@@ -61,7 +63,7 @@ function others(n: number): Workload[] {
 }
 
 /** The experiments' configurations; on software with fewer images. */
-export function steps(software: boolean): Workload[] {
+export function steps(software: boolean, batch?: number): Workload[] {
   const rows: readonly [Step["model"], side: number, hardware: number, software: number][] = [
     ["AlexNet", 224, 64, 4],
     ["ResNet-50", 224, 64, 1],
@@ -73,7 +75,7 @@ export function steps(software: boolean): Workload[] {
     ["captioning decoder", 224, 64, 8],
   ];
   const list = rows.map(([model, side, hardware, small]): Workload => ({
-    work: { op: "step", model, n: software ? small : hardware, side },
+    work: { op: "step", model, n: batch ?? (software ? small : hardware), side },
     from: `${model} training, captured`,
   }));
   const amp = list.filter(({ work }) => work.op === "step" && work.model === "EfficientNet-B0");

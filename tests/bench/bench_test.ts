@@ -46,6 +46,9 @@ Deno.test("bench: names are unique; large work is skipped on software alone", as
   const all = workloads({ batch: 4, software: true, f16: true });
   const names = all.map(({ work }) => nameOf(work));
   assertEquals(new Set(names).size, names.length);
+  const steps = workloads({ batch: 4, software: true, f16: true, stepBatch: 3 })
+    .map(({ work }) => work).filter((work) => work.op === "step");
+  assert(steps.length > 5 && steps.every(({ n }) => n === 3));
   const large: Work = { op: "gemm", m: 4096, k: 4096, n: 4096, dtype: "f32" };
   assert(names.includes(nameOf(large)));
   assert(skipReason(large, { software: true })?.includes("--force"));
@@ -98,6 +101,7 @@ Deno.test("bench: a result has both clocks, rates and the share of the roofline"
   assert(
     result.low <= result.ms && result.ms <= result.high && result.wallMs > 0 && result.hostUs > 0,
   );
+  assertEquals(result.memory, 3 * 4 * 32 ** 2, "three matrices");
   assertAlmostEquals(result.gflops, 2 * 32 ** 3 / result.ms / 1e6, 1e-9 * result.gflops);
 });
 
@@ -114,19 +118,21 @@ Deno.test("bench: a line has time, spread, rates, share of the roofline and rati
     roofline: 0.256,
     dispatches: 1,
     hostUs: 150,
+    memory: 1.5 * 2 ** 20,
   };
-  const times = new Map([["gemm 8", 3]]);
+  const figures = new Map([["gemm 8", 3]]);
   const columns = [
-    { title: "faster", times, of: "ms" },
-    { title: "torch f32", times, of: "wallMs" },
-    { title: "torch amp", times: new Map(), of: "wallMs" },
+    { title: "faster", figures, of: "ms" },
+    { title: "torch f32", figures, of: "wallMs" },
+    { title: "torch amp", figures: new Map(), of: "wallMs" },
+    { title: "torch f32 memory", figures: new Map([["gemm 8", 3 * 2 ** 20]]), of: "memory" },
   ] as const;
   assertEquals(
     formatResult(r, columns).replace(/\s+/g, " "),
-    "gemm 8 2.00 1.50–3.00 4.00 10.00 1.25 26 % – 1.50x 0.75x –",
+    "gemm 8 2.00 1.50–3.00 4.00 10.00 1.25 26 % – 1.5 1.50x 0.75x – 2.00x",
   );
   const step = formatResult({ ...r, dispatches: 63, hostUs: 2.34 });
-  assert(step.endsWith(" 26 %      2.3"), step);
+  assert(step.endsWith(" 26 %      2.3     1.5"), step);
   assertEquals(header(columns).length, formatResult(r, columns).length);
 });
 

@@ -8,7 +8,18 @@ import {
   manualSeed,
   memory,
 } from "../../mod.ts";
-import { nn, randint, randn, scope, type Tensor, tensor, zeros } from "../../mod.ts";
+import {
+  keep,
+  nn,
+  randint,
+  randn,
+  readAll,
+  scope,
+  synchronize,
+  type Tensor,
+  tensor,
+  zeros,
+} from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
 import { assertNothingLeft } from "../helpers/memory.ts";
 
@@ -178,6 +189,124 @@ Deno.test({
     };
     assertEquals(await run(true), await run(false));
   },
+});
+
+/** Most bytes that were live while `fn` ran, beyond those before. */
+function peakOf(fn: () => void): number {
+  const { pool } = gpu();
+  pool.resetPeak();
+  const { liveBytes } = memory();
+  fn();
+  return memory().peakBytes - liveBytes;
+}
+
+Deno.test("capture(): tensors that are not needed at the same time share memory, in the first call, too", async () => {
+  const size = 1 << 16;
+  const chain = (x: Tensor) => {
+    let y = x;
+    for (let i = 0; i < 10; i++) y = y.add(1).mul(2);
+    return y.sum();
+  };
+  const x = zeros([size]);
+  const want = await scope(() => chain(x)).item();
+  const step = capture(chain);
+  const bytes = 4 * size;
+  for (const most of [2, 3, 1]) {
+    // Two for the chain; the second call copies the input; a third has all it needs, but for the result.
+    const results: Tensor[] = [];
+    const peak = peakOf(() => results.push(step(x)));
+    assert(peak <= most * bytes + 4096, `${peak / bytes} arrays, ${most} would do`);
+    assertEquals(await results[0]!.item(), want);
+  }
+  assert(step.bytes <= 3 * bytes + 4096, `the graph has ${step.bytes / bytes} arrays`);
+});
+
+Deno.test("capture(): what stays from the first call holds memory of its own size", async () => {
+  const state: Tensor[] = [];
+  const step = capture((x: Tensor) => {
+    const large = x.reshape(1, -1).add(zeros([64, 1024]));
+    if (state.length === 0) state.push(keep(zeros([1024]).add(large.sum())));
+    state[0]!.add_(x);
+    return state[0]!.sum();
+  });
+  const x = tensor(new Array(1024).fill(0.5));
+  const before = memory().liveBytes;
+  assertEquals(await step(x).item(), 1024 * 1024 * 32 + 512);
+  const held = memory().liveBytes - before;
+  assert(held <= 4096 + 256, `${held} bytes stay for 4096 and a result`);
+  assertEquals(await step(x).item(), 1024 * 1024 * 32 + 1024);
+  assertEquals(await step(x).item(), 1024 * 1024 * 32 + 1536);
+});
+
+Deno.test("capture(): a step that fails has run up to there, and counts for nothing", async () => {
+  const plain = build();
+  const net = build();
+  let failing = true;
+  const step = capture((x: Tensor, y: Tensor) => {
+    net.optimizer.zeroGrad();
+    const loss = crossEntropy(net.model.forward(x), y);
+    loss.backward();
+    if (failing) throw new Error("planted");
+    net.optimizer.step();
+    return loss.detach();
+  });
+  manualSeed(2);
+  const [x, y] = [randn([4, 1, 6, 6]), randint(0, 3, { shape: [4] })];
+  for (let attempt = 0; attempt < 2; attempt++) {
+    manualSeed(3);
+    assertThrows(() => step(x, y), Error, "planted");
+    manualSeed(3);
+    scope(() => {
+      plain.optimizer.zeroGrad();
+      crossEntropy(plain.model.forward(x), y).backward();
+    });
+    const [got, want] = [net, plain].map(({ model }) => model.parameters().map((p) => p.grad!));
+    const all = await readAll([...got!, ...want!]);
+    assertEquals(all.slice(0, got!.length), all.slice(got!.length));
+  }
+  failing = false;
+  manualSeed(4);
+  const losses: number[] = [];
+  for (let i = 0; i < 5; i++) losses.push(await step(x, y).item());
+  manualSeed(4);
+  for (const loss of losses) assertEquals(await scope(() => plain.step(x, y).loss).item(), loss);
+  assertEquals(step.graphs, 1);
+  failing = true;
+  const [other, labels] = [randn([3, 1, 6, 6]), randint(0, 3, { shape: [3] })];
+  assertThrows(() => step(other, labels), Error, "planted");
+  const live = memory().liveBytes;
+  assertThrows(() => step(other, labels), Error, "planted");
+  assertNothingLeft(live);
+});
+
+Deno.test("capture(): the caller's tensors stay the caller's, and a step may do nothing", async () => {
+  const outer = tensor([1, 2]);
+  const same = capture((x: Tensor) => ({ x, outer, y: x.add(outer) }));
+  const x = tensor([3, 4]);
+  for (let i = 0; i < 4; i++) {
+    const result = same(x);
+    assertEquals(await result.y.array(), [4, 6]);
+    assertEquals(await result.x.array(), [3, 4]);
+    for (const t of Object.values(result)) t.dispose();
+  }
+  same.dispose();
+  assertEquals(await x.add(outer).array(), [4, 6]);
+  const nothing = capture((_: Tensor) => {});
+  for (let i = 0; i < 3; i++) nothing(x);
+  nothing.dispose();
+  await synchronize();
+});
+
+Deno.test("capture(): a graph can be freed while its replay is only recorded", async () => {
+  const double = capture((x: Tensor) => x.mul(2));
+  const x = tensor([1, 2]);
+  const y = scope(() => {
+    for (let i = 0; i < 3; i++) double(x);
+    const y = double(x);
+    double.dispose();
+    return y;
+  });
+  assertEquals(await y.array(), [2, 4]);
 });
 
 Deno.test("capture() says what it cannot record", async () => {
