@@ -148,6 +148,7 @@ function contrast(n: number, side: number): Training {
 function captions({ model: name, n, side }: Step): Training {
   const model = nn.models.captioner({ vocabSize: VOCABULARY });
   const { encoder, decoder } = model;
+  if (name === "captioning decoder") encoder.resnet?.dispose();
   const input = name === "captioning" ? randn([n, 3, side, side]) : randn([n, FEATURES]);
   const words = randint(0, VOCABULARY, { shape: [n, WORDS] });
   const targets = words.reshape(n * WORDS);
