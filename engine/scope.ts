@@ -47,6 +47,16 @@ export function keep<T extends Scoped>(value: T): T {
  */
 export function scope<T>(fn: () => T): T {
   const outer = open;
+  try {
+    return tidy(fn);
+  } finally {
+    if (!outer) gpu().queue.flush();
+  }
+}
+
+/** As {@linkcode scope}, but never submits: for parts of the library that free what they made on the way. */
+export function tidy<T>(fn: () => T): T {
+  const outer = open;
   const mine = new Set<Scoped>();
   open = { values: mine, outer };
   let result: T;
@@ -65,7 +75,6 @@ export function scope<T>(fn: () => T): T {
   } finally {
     open = outer;
     for (const value of mine) value.dispose();
-    if (!outer) gpu().queue.flush();
   }
   return result;
 }

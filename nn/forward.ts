@@ -1,6 +1,10 @@
-/** @file What happens around every module's forward: names for `LATHE_CHECK` and `profile`, and watchers. */
+/**
+ * @file What happens around every module's forward: names for `LATHE_CHECK` and `profile`, watchers, and the
+ * freeing of what a module of the library made on the way.
+ */
 
 import { inModule, tracksModules } from "../engine/check.ts";
+import { tidy } from "../engine/scope.ts";
 import type { Module } from "./module.ts";
 
 /** A module's forward, whatever it takes and gives. */
@@ -44,13 +48,53 @@ export function passesThrough(module: Module): boolean {
   return wrapped.has(module.forward as Forward);
 }
 
+/** Classes whose forward leaves nothing behind that anybody could ask for but its result. */
+const tidyClasses = new WeakSet<object>();
+/** True while a module runs that frees what it makes on the way. */
+let tidying = false;
+
+/**
+ * Says that classes keep no tensor of a forward but what they return. They free the others at once, where a
+ * user's module leaves them to the scope around it. Subclasses do not inherit it.
+ */
+export function freeOnTheWay(classes: Iterable<object>): void {
+  for (const one of classes) tidyClasses.add(one);
+}
+
+/** True inside the forward of a module that frees what it makes on the way. */
+export function freesOnTheWay(): boolean {
+  return tidying;
+}
+
+/** Whether neither the module nor one inside it could hold on to a tensor of its forward. */
+function isTidy(module: Module): boolean {
+  return tidyClasses.has(module.constructor) && passesThrough(module) &&
+    module.children().every(isTidy);
+}
+
 /** Runs a module's forward, under its name where a check or a profile asks for it. */
 function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
-  const output = tracksModules()
-    ? inModule(nameOf(module), () => runInside(module, forward, inputs))
-    : forward.apply(module, inputs);
+  const output = watcher === null && (tidying || isTidy(module))
+    ? runTidily(module, forward, inputs)
+    : runNamed(module, forward, inputs);
   watcher?.(module, output);
   return output;
+}
+
+function runTidily(module: Module, forward: Forward, inputs: unknown[]): unknown {
+  const before = tidying;
+  tidying = true;
+  try {
+    return tidy(() => runNamed(module, forward, inputs));
+  } finally {
+    tidying = before;
+  }
+}
+
+function runNamed(module: Module, forward: Forward, inputs: unknown[]): unknown {
+  return tracksModules()
+    ? inModule(nameOf(module), () => runInside(module, forward, inputs))
+    : forward.apply(module, inputs);
 }
 
 function runInside(module: Module, forward: Forward, inputs: unknown[]): unknown {

@@ -13,3 +13,9 @@ export * from "./layers/mod.ts";
 export { type Layer, Module } from "./module.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export type { LoadReport, LoadStateOptions } from "./state_dict.ts";
+
+import { freeOnTheWay } from "./forward.ts";
+import * as layers from "./layers/mod.ts";
+import * as models from "./models/mod.ts";
+
+freeOnTheWay([...Object.values(layers), ...Object.values(models)]);

@@ -3,6 +3,7 @@
 import type { Tensor } from "../../engine/mod.ts";
 import { type Layer, Module } from "../module.ts";
 import { describeList } from "../module_text.ts";
+import { freesOnTheWay } from "../forward.ts";
 import { fusible, then } from "./_epilogue.ts";
 
 /**
@@ -47,10 +48,12 @@ export class Sequential extends Module implements Iterable<Layer> {
     let y = x;
     for (let i = 0; i < layers.length; i++) {
       const [layer, next] = [layers[i]!, layers[i + 1]];
+      const before = y;
       if (next && fusible(layer, next)) {
         y = then(layer, y, { next });
         i++;
       } else y = layer.forward(y);
+      if (freesOnTheWay() && before !== x && before !== y) before.dispose();
     }
     return y;
   }

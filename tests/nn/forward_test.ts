@@ -1,0 +1,78 @@
+import { assert, assertAlmostEquals, assertEquals, assertStrictEquals } from "@std/assert";
+import { init, memory, nn, noGrad, randn, readAll, scope, type Tensor, tensor } from "../../mod.ts";
+import { gpu } from "../../engine/gpu/device.ts";
+
+await init();
+
+/** Most bytes that were live while `fn` ran, beyond those before. */
+function peakOf(fn: () => void): number {
+  gpu().pool.resetPeak();
+  const { liveBytes } = memory();
+  fn();
+  return memory().peakBytes - liveBytes;
+}
+
+/** Stores what it sees, as a user's module may. */
+class Tap extends nn.Module {
+  seen: Tensor[] = [];
+  override forward(x: Tensor): Tensor {
+    const half = x.mul(0.5);
+    const y = half.mul(2);
+    this.seen.push(x, half, y);
+    return y;
+  }
+}
+
+const SIDE = 128;
+const ARRAY = 4 * SIDE * SIDE;
+
+Deno.test("layers in a row free what came before, with gradients only what these do not need", () => {
+  const net = new nn.Sequential(...Array.from({ length: 12 }, () => new nn.Tanh()));
+  const x = randn([SIDE, SIDE]);
+  const plain = peakOf(() => scope(() => void noGrad(() => net.forward(x))));
+  assert(plain <= 2 * ARRAY, `${plain / ARRAY} arrays, 2 would do`);
+  const outside = peakOf(() => noGrad(() => net.forward(x).dispose()));
+  assert(outside <= 2 * ARRAY, `${outside / ARRAY} arrays without a scope`);
+  x.requiresGrad_();
+  // Each output is kept for its gradient; going back, gradients take their place.
+  const training = peakOf(() => scope(() => net.forward(x).sum().backward()));
+  assert(training <= 14 * ARRAY + 1024, `${training / ARRAY} arrays, 12 outputs and 2 gradients`);
+  x.grad = null;
+});
+
+Deno.test("a user's module in a library's keeps what it stores, and a subclass does", async () => {
+  const tap = new Tap();
+  const net = new nn.Sequential(
+    new nn.Sequential(new nn.ReLU(), new nn.Tanh()),
+    new nn.ReLU(),
+    tap,
+    new nn.ReLU(),
+  );
+  class Storing extends nn.Linear {
+    seen?: Tensor;
+    override forward(x: Tensor): Tensor {
+      return super.forward(this.seen = x.mul(2));
+    }
+  }
+  const storing = new Storing(2, 2);
+  const whole = new nn.Sequential(net, storing);
+  const x = tensor([[1, -2]]);
+  noGrad(() => whole.forward(x));
+  const relu = [Math.tanh(1), 0];
+  const want = [relu, relu.map((v) => v / 2), relu, relu.map((v) => 2 * v)];
+  const got = await readAll([...tap.seen, storing.seen!]);
+  got.forEach((values, i) => {
+    values.forEach((v, k) => assertAlmostEquals(v as number, want[i]![k]!, 1e-6, `${i}`));
+  });
+});
+
+Deno.test("what a module of the library returns stays, and its input is the caller's", async () => {
+  const x = tensor([[1, -2], [3, -4]]);
+  const same = new nn.Sequential(new nn.Dropout(0.5), new nn.Identity()).eval();
+  assertStrictEquals(noGrad(() => same.forward(x)), x);
+  const shaped = noGrad(() => new nn.Sequential(new nn.ReLU(), new nn.Flatten({ startDim: 0 })).forward(x));
+  assertEquals(await shaped.array(), [1, 0, 3, 0]);
+  const lstm = new nn.LSTM(2, 3, { batchFirst: true });
+  const { output, hn, cn } = noGrad(() => lstm.forward(x.reshape(1, 2, 2)));
+  for (const t of [output, hn, cn]) assert((await t.data()).every(Number.isFinite));
+});
