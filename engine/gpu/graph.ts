@@ -33,8 +33,8 @@ export class GraphRecorder {
   readonly #queue: CommandQueue;
   readonly #pool: BufferPool;
   readonly #launches: Recorded[] = [];
-  /** Storages made by the recording, with what they need. */
-  readonly #made = new Map<Storage, Need>();
+  /** Storages made by the recording. */
+  readonly #made = new Set<Storage>();
   /** Storages that were there before, kept alive by the graph. */
   readonly #outside = new Set<Storage>();
 
@@ -55,7 +55,7 @@ export class GraphRecorder {
 
   /** Called for every storage that gets its memory from the graph. */
   made(storage: Storage): void {
-    this.#made.set(storage, { first: Infinity, last: -1, others: new Set() });
+    this.#made.add(storage);
   }
 
   /** Whether a storage gets its memory from the graph. */
@@ -65,21 +65,12 @@ export class GraphRecorder {
 
   /** Called by the queue for every dispatch. */
   add(launch: Recorded): void {
-    const at = this.#launches.push(launch) - 1;
-    const { access } = launch.kernel;
-    launch.buffers.forEach(({ storage }, i) => {
-      const need = this.#made.get(storage);
-      if (!need) {
-        if (!this.#outside.has(storage)) this.#outside.add(storage.retain());
-        return;
+    this.#launches.push(launch);
+    for (const { storage } of launch.buffers) {
+      if (!this.#made.has(storage) && !this.#outside.has(storage)) {
+        this.#outside.add(storage.retain());
       }
-      need.first = Math.min(need.first, at);
-      need.last = at;
-      launch.buffers.forEach((other, k) => {
-        const reads = access[i] === "read" && access[k] === "read";
-        if (!reads && other.storage !== storage) need.others.add(other.storage);
-      });
-    });
+    }
   }
 
   /**
@@ -88,19 +79,20 @@ export class GraphRecorder {
    * @param options.once Whether it will run only once: what outlives it then wastes nothing of its buffer
    */
   finish({ once }: { once: boolean }): Graph {
-    const { homes, memory } = this.#place(once ? LITTLE : Infinity);
+    const launches = this.#seen();
+    const { homes, memory } = this.#place(launches, once ? LITTLE : Infinity);
     const align = this.#queue.slabAlign;
     const offsets: number[] = [];
     let size = 0;
-    for (const { uniforms } of this.#launches) {
+    for (const { uniforms } of launches) {
       offsets.push(size);
       size += alignUp(uniforms.byteLength, align);
     }
     const data = new Uint8Array(size);
-    this.#launches.forEach(({ uniforms }, i) => data.set(new Uint8Array(uniforms), offsets[i]!));
+    launches.forEach(({ uniforms }, i) => data.set(new Uint8Array(uniforms), offsets[i]!));
     const slab = this.#queue.makeSlab(data.buffer);
     const groups = new Map<string, GPUBindGroup>();
-    const commands = this.#launches.map((launch, i): Command => {
+    const commands = launches.map((launch, i): Command => {
       const { pipeline, grid, cost, where } = launch;
       const windows = launch.buffers.map((binding) => this.#window(binding, homes));
       const key = [
@@ -121,23 +113,64 @@ export class GraphRecorder {
     return new Graph(commands, { memory, outside: [...this.#outside], slab, pool: this.#pool });
   }
 
+  /** The launches whose results somebody can see: what is held, was there before, or is used by such a launch. */
+  #seen(): Recorded[] {
+    const used = new Set<Storage>();
+    const seen = this.#launches.toReversed().filter(({ buffers, kernel }) => {
+      const counts = buffers.some(({ storage }, i) =>
+        kernel.access[i] === "write" &&
+        (storage.held || !this.#made.has(storage) || used.has(storage))
+      );
+      if (counts) { for (const { storage } of buffers) used.add(storage); }
+      return counts;
+    });
+    return seen.reverse();
+  }
+
+  /** What each storage that the recording made needs. */
+  #needs(launches: readonly Recorded[]): Map<Storage, Need> {
+    const needs = new Map<Storage, Need>();
+    launches.forEach(({ buffers, kernel: { access } }, at) => {
+      buffers.forEach(({ storage }, i) => {
+        if (!this.#made.has(storage)) return;
+        let need = needs.get(storage);
+        if (!need) needs.set(storage, need = { first: at, last: at, others: new Set() });
+        need.last = at;
+        buffers.forEach((other, k) => {
+          const reads = access[i] === "read" && access[k] === "read";
+          if (!reads && other.storage !== storage) need.others.add(other.storage);
+        });
+      });
+    });
+    for (const storage of this.#made) {
+      if (!storage.held) continue;
+      const need = needs.get(storage);
+      if (need) need.last = Infinity;
+      else needs.set(storage, { first: launches.length, last: Infinity, others: new Set() });
+    }
+    return needs;
+  }
+
   /**
    * Buffers for what the recording made. What is still held gets its buffer for good; the rest, which only the
    * graph's own dispatches can see, a place.
    */
-  #place(slack: number): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
-    const used = [...this.#made].filter(([storage, { last }]) => last >= 0 || storage.held);
-    const ids = new Map(used.map(([storage], i) => [storage, i]));
-    const spans = used.map(([storage, { first, last, others }]) => ({
+  #place(
+    launches: readonly Recorded[],
+    slack: number,
+  ): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
+    const needs = [...this.#needs(launches)];
+    const ids = new Map(needs.map(([storage], i) => [storage, i]));
+    const spans = needs.map(([storage, { first, last, others }]) => ({
       bytes: storage.bytes,
-      first: Math.min(first, this.#launches.length),
-      last: storage.held ? Infinity : last,
+      first,
+      last,
       apart: new Set([...others].map((other) => ids.get(other) ?? -1)),
     }));
     const { buffers, places } = planMemory(spans, { align: this.#queue.storageAlign, slack });
     const memory = buffers.map((bytes) => this.#pool.takeForGraph(bytes));
     const homes = new Map<Storage, Home>();
-    used.forEach(([storage], i) => {
+    needs.forEach(([storage], i) => {
       const { buffer, offset } = places[i]!;
       const pooled = memory[buffer]!;
       if (storage.held) storage.settle(pooled);

@@ -279,6 +279,32 @@ Deno.test("capture(): a step that fails has run up to there, and counts for noth
   assertNothingLeft(live);
 });
 
+Deno.test("capture(): what nobody can see is not computed, and what is out of range is still reported", async () => {
+  const w = tensor([2, 3]);
+  const wanted = (x: Tensor) => {
+    w.mul_(x);
+    return x.add(1).mul(w);
+  };
+  const step = capture((x: Tensor) => {
+    x.exp().mul(2).sum();
+    return wanted(x);
+  });
+  const plain = tensor([2, 3]);
+  for (let i = 0; i < 4; i++) {
+    plain.mul_(tensor([1, 2]));
+    const want = await tensor([1, 2]).add(1).mul(plain).array();
+    assertEquals(await step(tensor([1, 2])).array(), want);
+  }
+  const lean = capture(wanted);
+  for (let i = 0; i < 2; i++) lean(w);
+  assertEquals(step.dispatches, lean.dispatches);
+  const wrong = capture((x: Tensor) => void x.indexSelect(0, tensor([5], { dtype: "i32" })));
+  for (let i = 0; i < 3; i++) {
+    wrong(w);
+    await assertRejects(() => synchronize(), RangeError, "5");
+  }
+});
+
 Deno.test("capture(): the caller's tensors stay the caller's, and a step may do nothing", async () => {
   const outer = tensor([1, 2]);
   const same = capture((x: Tensor) => ({ x, outer, y: x.add(outer) }));

@@ -70,7 +70,9 @@ Deno.test("what a module of the library returns stays, and its input is the call
   const x = tensor([[1, -2], [3, -4]]);
   const same = new nn.Sequential(new nn.Dropout(0.5), new nn.Identity()).eval();
   assertStrictEquals(noGrad(() => same.forward(x)), x);
-  const shaped = noGrad(() => new nn.Sequential(new nn.ReLU(), new nn.Flatten({ startDim: 0 })).forward(x));
+  const shaped = noGrad(() =>
+    new nn.Sequential(new nn.ReLU(), new nn.Flatten({ startDim: 0 })).forward(x)
+  );
   assertEquals(await shaped.array(), [1, 0, 3, 0]);
   const lstm = new nn.LSTM(2, 3, { batchFirst: true });
   const { output, hn, cn } = noGrad(() => lstm.forward(x.reshape(1, 2, 2)));
