@@ -45,9 +45,15 @@ interface Recording<R> {
 }
 
 /**
- * Records `fn` and replays it. The first call with inputs of some shapes runs as it is (optimizers make
- * their state there), the second runs and is recorded, later ones are replayed: the inputs are copied in
- * and all dispatches submitted at once. The numbers are bit for bit those of plain calls.
+ * Records `fn` and replays it. It is called for the first two calls with inputs of some shapes: in the first
+ * optimizers make their state, the second is kept. Later calls replay that: the inputs are copied in and
+ * all dispatches submitted at once. The numbers are bit for bit those of plain calls; what `fn` returns are
+ * constants, without a gradient.
+ *
+ * No dispatch runs before `fn` has returned, not in the first calls either. By then it is known which
+ * dispatches need which tensors, so memory is shared by all that are never needed at the same time, whatever
+ * scope they were made in, and what nobody can see is not computed. If `fn` throws, what it did before runs,
+ * as it would have in a plain call.
  *
  * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
  * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and

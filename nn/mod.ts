@@ -1,5 +1,9 @@
 /** @file Modules, layers and all that trains them. */
 
+import { freeOnTheWay } from "./forward.ts";
+import * as layers from "./layers/mod.ts";
+import * as models from "./models/mod.ts";
+
 export * as data from "./data/mod.ts";
 export * as init from "./init.ts";
 export * as io from "./io/mod.ts";
@@ -13,9 +17,5 @@ export * from "./layers/mod.ts";
 export { type Layer, Module } from "./module.ts";
 export { Parameter, type ParameterOptions } from "./parameter.ts";
 export type { LoadReport, LoadStateOptions } from "./state_dict.ts";
-
-import { freeOnTheWay } from "./forward.ts";
-import * as layers from "./layers/mod.ts";
-import * as models from "./models/mod.ts";
 
 freeOnTheWay([...Object.values(layers), ...Object.values(models)]);

@@ -127,20 +127,31 @@ export class GraphRecorder {
     return seen.reverse();
   }
 
-  /** What each storage that the recording made needs. */
+  /**
+   * What each storage that the recording made needs. A dispatch and the next count as one here: WebGPU lets
+   * them run at the same time only if neither writes a buffer that the other uses, so tensors of two that
+   * do not depend on each other must not meet in one.
+   */
   #needs(launches: readonly Recorded[]): Map<Storage, Need> {
     const needs = new Map<Storage, Need>();
-    launches.forEach(({ buffers, kernel: { access } }, at) => {
-      buffers.forEach(({ storage }, i) => {
-        if (!this.#made.has(storage)) return;
+    const uses = launches.map(({ buffers, kernel }, at) =>
+      buffers.map(({ storage }, i) => {
         let need = needs.get(storage);
-        if (!need) needs.set(storage, need = { first: at, last: at, others: new Set() });
-        need.last = at;
-        buffers.forEach((other, k) => {
-          const reads = access[i] === "read" && access[k] === "read";
-          if (!reads && other.storage !== storage) need.others.add(other.storage);
-        });
-      });
+        if (!need && this.#made.has(storage)) {
+          needs.set(storage, need = { first: at, last: at, others: new Set() });
+        }
+        if (need) need.last = at + 1;
+        return { storage, need, writes: kernel.access[i] === "write" };
+      })
+    );
+    uses.forEach((own, at) => {
+      for (const a of own) {
+        for (const b of [...own, ...uses[at + 1] ?? []]) {
+          if (a.storage === b.storage || !a.writes && !b.writes) continue;
+          a.need?.others.add(b.storage);
+          b.need?.others.add(a.storage);
+        }
+      }
     });
     for (const storage of this.#made) {
       if (!storage.held) continue;
