@@ -28,6 +28,9 @@ interface Home {
 /** Size of a buffer over what one tensor in it needs, where that tensor outlives the others. */
 const LITTLE = 1.25;
 
+/** Bytes of a tensor from which on one dispatch over it is enough for any GPU. */
+const SMALL = 4 << 20;
+
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
   readonly #queue: CommandQueue;
@@ -130,7 +133,7 @@ export class GraphRecorder {
   /**
    * What each storage that the recording made needs. A dispatch and the next count as one here: WebGPU lets
    * them run at the same time only if neither writes a buffer that the other uses, so tensors of two that
-   * do not depend on each other must not meet in one.
+   * do not depend on each other must not meet in one. Large ones may: their dispatches fill a GPU alone.
    */
   #needs(launches: readonly Recorded[]): Map<Storage, Need> {
     const needs = new Map<Storage, Need>();
@@ -140,7 +143,7 @@ export class GraphRecorder {
         if (!need && this.#made.has(storage)) {
           needs.set(storage, need = { first: at, last: at, others: new Set() });
         }
-        if (need) need.last = at + 1;
+        if (need) need.last = storage.bytes < SMALL ? at + 1 : at;
         return { storage, need, writes: kernel.access[i] === "write" };
       })
     );
