@@ -4,7 +4,7 @@ import { assert, assertEquals } from "@std/assert";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { onTiledCore } from "../../engine/ops/conv_core.ts";
 import { isDirect, onDirect } from "../../engine/ops/conv_direct.ts";
-import { conv2d, profile, randint, readAll, scope } from "../../engine/mod.ts";
+import { conv2d, convTranspose2d, profile, randint, readAll, scope } from "../../engine/mod.ts";
 import { assertSame } from "../helpers/close.ts";
 import { poisoned } from "../helpers/poison.ts";
 
@@ -42,6 +42,34 @@ Deno.test("whole numbers are exact in every patch, block and group, forward and 
       got.forEach((values, i) => assertSame(values, want[i]!, `${dtype} ${shape} ${i}`));
       for (const t of [x, w, bias]) t.dispose();
     }
+  }
+});
+
+Deno.test("every row, column and channel of a full block counts, with a bias and without", async () => {
+  const draw = (...shape: number[]) => randint(-1, 2, { shape }).to("f32");
+  // Fewer channels than a step of the loop has, and one more; rows by fours and not.
+  const blocks = [[8, 2, 36], [8, 3, 37], [8, 5, 36], [8, 5, 37], [16, 2, 37], [
+    16,
+    5,
+    36,
+  ]] as const;
+  for (const [rows, channels, width] of blocks) {
+    const [x, w, bias] = [draw(1, channels, 9, width), draw(rows, channels, 3, 3), draw(rows)];
+    const run = async () => {
+      const results = scope(() => [
+        conv2d(x, w, { padding: 1 }),
+        conv2d(x, w, { padding: 1, bias }),
+        // By the kernel that walks over the window backwards.
+        convTranspose2d(x, w.transpose(0, 1), { padding: 1, bias }),
+      ]);
+      const values = await readAll(results);
+      for (const t of results) t.dispose();
+      return values;
+    };
+    using _ = poisoned();
+    const [got, want] = [await onDirect(run), await onTiledCore(run)];
+    got.forEach((values, i) => assertSame(values, want[i]!, `${rows} ${channels} ${width} ${i}`));
+    for (const t of [x, w, bias]) t.dispose();
   }
 });
 
