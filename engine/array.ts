@@ -155,6 +155,17 @@ export function bindsPlain(array: DeviceArray): boolean {
           gpu().limits.minStorageBufferOffsetAlignment === 0;
 }
 
+/** Runs `fn` as if no arena were open: what it gives is released by whoever asked for it. */
+export function outsideArenas<T>(fn: () => T): T {
+  const outer = arena;
+  arena = null;
+  try {
+    return fn();
+  } finally {
+    arena = outer;
+  }
+}
+
 /**
  * Runs `fn` and releases every array made inside it but those in its result and those `kept` names.
  * Arrays in the result that were made outside come back as new handles.

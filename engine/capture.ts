@@ -42,6 +42,8 @@ interface Recording<R> {
   /** Random calls: the first one's number, and how many. */
   readonly firstCall: number;
   readonly calls: number;
+  /** Whether it made state that a replay must not make again. */
+  readonly makesState: boolean;
 }
 
 /**
@@ -57,10 +59,14 @@ interface Recording<R> {
  *
  * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
  * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
- * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph.
+ * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph. Replays use the
+ * tensors that were there when it was recorded: `dispose()` it after replacing parameters, or dropping
+ * gradients or an optimizer's state, outside. A gradient belongs to the graph that made it last.
  *
- * @throws {TypeError} if an input requires a gradient, or `fn` is async
- * @throws {Error} at the call, if `fn` reads a tensor back or captures inside
+ * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
+ *   tensors, arrays and plain objects
+ * @throws {Error} if `fn` seeds the generator, captures inside, or adds to a gradient of an earlier call;
+ *   a tensor that it reads back rejects
  *
  * @example
  * ```ts
@@ -110,15 +116,20 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       last = known;
       return replay(known, inputs);
     }
-    if (!ran.has(key)) {
-      const result = runOnce(fn, inputs);
+    const again = ran.has(key);
+    const own = again ? noGrad(() => inputs.map((t) => keep(t.clone()))) : inputs;
+    let kept = false;
+    try {
+      const recording = record(fn, own);
+      const result = scope(() => run(recording));
       ran.add(key);
+      kept = again && !recording.makesState;
+      if (kept) recordings.set(key, last = recording);
+      else free(recording);
       return result;
+    } finally {
+      if (again && !kept) { for (const t of own) t.dispose(); }
     }
-    const recording = record(fn, noGrad(() => inputs.map((t) => keep(t.clone()))), { once: false });
-    recordings.set(key, recording);
-    last = recording;
-    return scope(() => run(recording));
   }
 
   function dispose(): void {
@@ -139,34 +150,20 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
 }
 
 /**
- * The first run, in which optimizers make their state: recorded, too, so that it needs no more memory than
- * the replays, but then forgotten.
- */
-function runOnce<A extends readonly Tensor[], R extends CapturedResult>(
-  fn: (...inputs: A) => R,
-  inputs: A,
-): R {
-  const recording = record(fn, inputs, { once: true });
-  const result = scope(() => run(recording));
-  free(recording);
-  return result;
-}
-
-/**
  * Takes the step down with `inputs`, without running it. A step that fails is run up to where it failed, as
  * a plain call would.
  */
 function record<A extends readonly Tensor[], R extends CapturedResult>(
   fn: (...inputs: A) => R,
   inputs: readonly Tensor[],
-  options: { once: boolean },
 ): Recording<R> {
   const { queue, pool } = gpu();
   const recorder = new GraphRecorder(queue, pool);
+  const firstCall = rngState().calls;
+  let calls = 0;
+  let outputs: R;
   try {
-    const firstCall = rngState().calls;
-    let calls = 0;
-    const outputs = recorder.record(() => {
+    outputs = recorder.record(() => {
       // Tensors of the recording's own: what the function returns may be the caller's.
       const result = scope(() => {
         const value = fn(...inputs as unknown as A);
@@ -178,15 +175,25 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       if (calls > 0) inArena(() => (raiseBase(calls), []));
       return result;
     });
-    return { graph: recorder.finish(options), inputs, outputs, firstCall, calls };
   } catch (error) {
-    const done = recorder.finish({ once: true });
+    const done = recorder.finish();
     queue.replay(done.commands, done.buffers);
     queue.flush();
     done.dispose();
-    if (!options.once) { for (const t of inputs) t.dispose(); }
     throw error;
   }
+  const { makesState } = recorder;
+  return { graph: recorder.finish(), inputs, outputs, firstCall, calls, makesState };
+}
+
+/**
+ * Keeps a tensor that is made once and changed from step to step, as an optimizer's state is. A captured step
+ * that makes one is run, but not replayed: it would make the state anew.
+ */
+export function keepState<T extends Tensor>(state: T): T {
+  const { recorder } = gpu().queue;
+  if (recorder) recorder.makesState = true;
+  return keep(state);
 }
 
 /** Frees a recording but for its inputs. */
@@ -198,10 +205,11 @@ function free<R extends CapturedResult>({ graph, outputs }: Recording<R>): void 
 
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
 function replay<R extends CapturedResult>(recording: Recording<R>, given: readonly Tensor[]): R {
+  const arrays = given.map((t) => t.device); // throws for a freed one, before anything is done
   shiftCalls(recording.firstCall, recording.calls);
   return scope(() => {
     inArena(() => {
-      recording.inputs.forEach((own, i) => copyInto(given[i]!.device, own.device));
+      recording.inputs.forEach((own, i) => copyInto(arrays[i]!, own.device));
       return [];
     });
     baseRaised(recording.calls);
@@ -230,6 +238,13 @@ function mapTensors<R extends CapturedResult>(value: R, fn: (t: Tensor) => Tenso
   if (value instanceof Tensor) return noGrad(() => fn(value)) as R;
   if (Array.isArray(value)) return value.map((item) => mapTensors(item, fn)) as unknown as R;
   if (typeof value !== "object" || value === null) return value;
+  const type = Object.getPrototypeOf(value);
+  if (type !== Object.prototype && type !== null) {
+    throw new TypeError(
+      `Cannot return a ${type.constructor.name} from a captured function: it can give tensors, and ` +
+        "arrays and plain objects of them",
+    );
+  }
   return Object.fromEntries(
     Object.entries(value).map(([name, item]) => [name, mapTensors(item as CapturedResult, fn)]),
   ) as unknown as R;

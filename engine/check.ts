@@ -4,7 +4,7 @@
  * the op and the modules it ran in.
  */
 
-import { DeviceArray, inArena, operand } from "./array.ts";
+import { DeviceArray, inArena, operand, outsideArenas } from "./array.ts";
 import { hostView, isFloat } from "./dtype.ts";
 import { CheckError } from "./errors.ts";
 import { debug } from "./gpu/debug.ts";
@@ -132,7 +132,8 @@ function whereText(where: string): string {
 }
 
 function ownCopy(array: DeviceArray): DeviceArray {
-  return inArena(() => copyOf(array));
+  // Checked later: a backward rule's arena would free it when the rule has ended.
+  return outsideArenas(() => inArena(() => copyOf(array)));
 }
 
 /**

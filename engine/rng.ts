@@ -8,7 +8,7 @@
  */
 
 import { DeviceArray } from "./array.ts";
-import { gpu } from "./gpu/device.ts";
+import { gpu, openGpu } from "./gpu/device.ts";
 import { Storage } from "./gpu/storage.ts";
 
 /** What a checkpoint keeps of the generator. */
@@ -40,6 +40,7 @@ export function rngState(): RngState {
  * Continues from a saved state.
  *
  * @throws {RangeError} if seed or calls is not a whole number from 0 to 2^53 - 1
+ * @throws {Error} inside a captured function: replays would not do it
  */
 export function setRngState(next: RngState): void {
   for (const name of ["seed", "calls"] as const) {
@@ -50,6 +51,9 @@ export function setRngState(next: RngState): void {
         } as the generator's ${name}: it must be a whole number from 0 to 2^53 - 1`,
       );
     }
+  }
+  if (openGpu()?.queue.recorder) {
+    throw new Error("Cannot seed the generator inside a captured function: do it before the call");
   }
   state = { seed: next.seed, calls: next.calls };
 }

@@ -33,11 +33,13 @@ export function isWatched(): boolean {
   return watcher !== null;
 }
 
+const modules = new WeakSet<object>();
 /** The forwards that {@linkcode wrapForward} made. */
 const wrapped = new WeakSet<Forward>();
 
 /** A module's own forward, which runs `forward` through {@linkcode runForward}. */
 export function wrapForward(module: Module, forward: Forward): Forward {
+  modules.add(module);
   const own: Forward = (...inputs) => runForward(module, forward, inputs);
   wrapped.add(own);
   return own;
@@ -55,7 +57,8 @@ let tidying = false;
 
 /**
  * Says that classes keep no tensor of a forward but what they return. They free the others at once, where a
- * user's module leaves them to the scope around it. Subclasses do not inherit it.
+ * user's module leaves them to the scope around it. It does not hold for subclasses, for a module with a
+ * method that was replaced, and for what has such a module inside.
  */
 export function freeOnTheWay(classes: Iterable<object>): void {
   for (const one of classes) tidyClasses.add(one);
@@ -67,9 +70,19 @@ export function freesOnTheWay(): boolean {
 }
 
 /** Whether neither the module nor one inside it could hold on to a tensor of its forward. */
-function isTidy(module: Module): boolean {
+function isTidy(module: Module, seen = new Set<unknown>()): boolean {
+  if (seen.has(module)) return true;
+  seen.add(module);
   return tidyClasses.has(module.constructor) && passesThrough(module) &&
-    module.children().every(isTidy);
+    Object.values(module).every((value) =>
+      isModule(value)
+        ? isTidy(value, seen)
+        : typeof value !== "function" && !(Array.isArray(value) && value.some(isModule))
+    );
+}
+
+function isModule(value: unknown): value is Module {
+  return typeof value === "object" && value !== null && modules.has(value);
 }
 
 /** Runs a module's forward, under its name where a check or a profile asks for it. */

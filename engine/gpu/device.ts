@@ -224,6 +224,11 @@ export function gpu(): Gpu {
   return current;
 }
 
+/** The open device, if there is one. */
+export function openGpu(): Gpu | undefined {
+  return current;
+}
+
 /** The entry point of a provider's WebGPU; undefined where the runtime has none. */
 export async function openProvider(
   options: Pick<InitOptions, "provider" | "robustness"> = {},

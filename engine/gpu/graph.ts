@@ -25,7 +25,10 @@ interface Home {
   readonly offset: number;
 }
 
-/** Size of a buffer over what one tensor in it needs, where that tensor outlives the others. */
+/**
+ * How many times as large as itself the buffer of a tensor that outlives the step may be: it is held for as
+ * long as the tensor, with or without the graph.
+ */
 const LITTLE = 1.25;
 
 /** Bytes of a tensor from which on one dispatch over it is enough for any GPU. */
@@ -40,6 +43,8 @@ export class GraphRecorder {
   readonly #made = new Set<Storage>();
   /** Storages that were there before, kept alive by the graph. */
   readonly #outside = new Set<Storage>();
+  /** Whether state was made that a replay would make anew: the step is not to be replayed. */
+  makesState = false;
 
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
@@ -76,14 +81,10 @@ export class GraphRecorder {
     }
   }
 
-  /**
-   * The recorded graph, with its memory.
-   *
-   * @param options.once Whether it will run only once: what outlives it then wastes nothing of its buffer
-   */
-  finish({ once }: { once: boolean }): Graph {
+  /** The recorded graph, with its memory. */
+  finish(): Graph {
     const launches = this.#seen();
-    const { homes, memory } = this.#place(launches, once ? LITTLE : Infinity);
+    const { homes, memory } = this.#place(launches);
     const align = this.#queue.slabAlign;
     const offsets: number[] = [];
     let size = 0;
@@ -169,10 +170,7 @@ export class GraphRecorder {
    * Buffers for what the recording made. What is still held gets its buffer for good; the rest, which only the
    * graph's own dispatches can see, a place.
    */
-  #place(
-    launches: readonly Recorded[],
-    slack: number,
-  ): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
+  #place(launches: readonly Recorded[]): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
     const needs = [...this.#needs(launches)];
     const ids = new Map(needs.map(([storage], i) => [storage, i]));
     const spans = needs.map(([storage, { first, last, others }]) => ({
@@ -181,7 +179,10 @@ export class GraphRecorder {
       last,
       apart: new Set([...others].map((other) => ids.get(other) ?? -1)),
     }));
-    const { buffers, places } = planMemory(spans, { align: this.#queue.storageAlign, slack });
+    const { buffers, places } = planMemory(spans, {
+      align: this.#queue.storageAlign,
+      slack: LITTLE,
+    });
     const memory = buffers.map((bytes) => this.#pool.takeForGraph(bytes));
     const homes = new Map<Storage, Home>();
     needs.forEach(([storage], i) => {

@@ -69,18 +69,31 @@ export class BufferPool {
   }
 
   /**
-   * A buffer of at least `bytes`. Its contents are whatever the last user left.
+   * The size of the buffer for `bytes`.
    *
    * @throws {RangeError} if the adapter has no buffer that large
    */
-  take(bytes: number, options: { label: string; hostWrite?: boolean }): PooledBuffer {
-    const size = sizeClass(bytes, this.#limits.maxBufferSize);
-    if (size < bytes) {
-      throw new RangeError(
-        `Cannot allocate ${options.label} of ${mib(bytes)}: this adapter's largest buffer has ` +
-          mib(this.#limits.maxBufferSize),
-      );
-    }
+  sizeOf(bytes: number, { label, exact }: { label: string; exact?: boolean }): number {
+    const { maxBufferSize } = this.#limits;
+    const size = exact ? Math.min(bytes, maxBufferSize) : sizeClass(bytes, maxBufferSize);
+    if (size >= bytes) return size;
+    throw new RangeError(
+      `Cannot allocate ${label} of ${mib(bytes)}: this adapter's largest buffer has ` +
+        mib(this.#limits.maxBufferSize),
+    );
+  }
+
+  /**
+   * A buffer of at least `bytes`. Its contents are whatever the last user left.
+   *
+   * @param options.exact Whether it gets its own size, a multiple of 4, not its size class
+   * @throws {RangeError} if the adapter has no buffer that large
+   */
+  take(
+    bytes: number,
+    options: { label: string; hostWrite?: boolean; exact?: boolean },
+  ): PooledBuffer {
+    const size = this.sizeOf(bytes, options);
     // The lowest number first: a step that finds the same buffers free takes them in the same order as
     // the step before, in whatever order that one gave them back, so that its bind groups fit again.
     const list = this.#free.get(size);
@@ -116,9 +129,12 @@ export class BufferPool {
     insert(this.#free, pooled);
   }
 
-  /** A buffer of a captured graph, which no storage holds yet. */
+  /** A buffer of a captured graph, which no storage holds yet. Planned, so it needs no size class. */
   takeForGraph(bytes: number): PooledBuffer {
-    return Object.assign(this.take(bytes, { label: "graph" }), { ofGraph: true, held: false });
+    return Object.assign(this.take(bytes, { label: "graph", exact: true }), {
+      ofGraph: true,
+      held: false,
+    });
   }
 
   /** Takes the buffers of a disposed graph back; those still held follow when they are given. */
@@ -161,17 +177,14 @@ function insert(free: Map<number, PooledBuffer[]>, pooled: PooledBuffer): void {
   list.splice(low, 0, pooled);
 }
 
-/** Bytes from which on size classes are finer: large buffers are few, and what they waste is much. */
-const LARGE = 1 << 20;
-
 /**
- * `bytes` rounded up to a quarter of its power of two, or a sixteenth from a MiB on: at most 25 % is wasted,
- * of large buffers 6 %.
+ * `bytes` rounded up to a quarter of its power of two: at most 25 % is wasted, and what batches of many
+ * lengths leave behind fits the next ones.
  */
 export function sizeClass(bytes: number, max: number): number {
   if (bytes <= 256) return 256;
   const power = 2 ** Math.floor(Math.log2(bytes));
-  const step = Math.max(power / (bytes < LARGE ? 4 : 16), 256);
+  const step = Math.max(power / 4, 256);
   return Math.min(Math.ceil(bytes / step) * step, Math.floor(max / 4) * 4);
 }
 

@@ -212,7 +212,7 @@ export class CommandQueue {
   }
 
   /**
-   * Records the dispatches of a captured graph again, as they are. Nothing may be put off meanwhile that
+   * Adds the dispatches of a captured graph to those recorded, as they are. Nothing may be put off meanwhile that
    * reads what they write: the tape puts off nothing beyond its walk.
    */
   replay(commands: readonly Command[], buffers: Iterable<PooledBuffer>): void {
@@ -453,8 +453,9 @@ export class CommandQueue {
 
   #print(run: Launch): void {
     const { flops, bytes } = run.cost;
+    const number = this.recorder ? "taken" : String(this.stats.dispatches);
     debug().write(
-      `[lathe] ${String(this.stats.dispatches).padStart(6)} ${run.kernel.name.padEnd(32)} ` +
+      `[lathe] ${number.padStart(6)} ${run.kernel.name.padEnd(32)} ` +
         `${run.grid.join("x").padEnd(14)} ${(flops / 1e6).toFixed(2).padStart(9)} MFLOP ` +
         `${mib(bytes).padStart(10)}  live ${mib(this.#pool.info().liveBytes)}`,
     );

@@ -40,9 +40,10 @@ export class Storage {
   static empty(bytes: number, label: string): Storage {
     const owner = gpu();
     const { recorder } = owner.queue;
-    const pooled = recorder ? null : owner.pool.take(bytes, { label });
-    const storage = new Storage(owner, pooled, bytes, label);
-    recorder?.made(storage);
+    if (!recorder) return new Storage(owner, owner.pool.take(bytes, { label }), bytes, label);
+    owner.pool.sizeOf(bytes, { label }); // throws here, where it can be handled, not at the end
+    const storage = new Storage(owner, null, bytes, label);
+    recorder.made(storage);
     return storage;
   }
 

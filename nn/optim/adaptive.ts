@@ -1,5 +1,6 @@
 /** @file What Adam, RMSprop and Adagrad share: state by parameter, numbers and step counts on the GPU. */
 
+import { keepState } from "../../engine/capture.ts";
 import {
   type AdaptiveRule,
   adaptiveStep,
@@ -113,7 +114,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
         state.step = keep(place.reshape([]));
       }
       for (const name of this.arrays(at.group)) {
-        state[name] ??= keep(zeros(param.shape)).fill_(this.startValue(at.group));
+        state[name] ??= keepState(zeros(param.shape)).fill_(this.startValue(at.group));
       }
     });
     this.state.set(param, state);
@@ -127,7 +128,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
       numbers = {
         hyper: new HyperTensor(),
         active: new HyperTensor(),
-        steps: keep(zeros([n])),
+        steps: keepState(zeros([n])),
         factors: keep(zeros([n, 2])),
       };
       this.#numbers.set(group, numbers);

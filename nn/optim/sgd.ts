@@ -1,7 +1,8 @@
 /** @file Stochastic gradient descent. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { inModule, keep, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
+import { keepState } from "../../engine/capture.ts";
+import { inModule, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
   checkNotNegative,
@@ -106,7 +107,7 @@ export class SGD extends Optimizer<SGDOptions> {
         continue;
       }
       const known = this.state.get(param)?.momentumBuffer;
-      const buffer = known ?? keep(zeros(param.shape));
+      const buffer = known ?? keepState(zeros(param.shape));
       if (!known) this.state.set(param, { momentumBuffer: buffer });
       (known ? later : first).push({ param, grad, buffer });
     }

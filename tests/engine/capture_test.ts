@@ -14,6 +14,7 @@ import {
   randint,
   randn,
   readAll,
+  rngState,
   scope,
   synchronize,
   type Tensor,
@@ -335,6 +336,69 @@ Deno.test("capture(): a graph can be freed while its replay is only recorded", a
   assertEquals(await y.array(), [2, 4]);
 });
 
+for (const optimizer of ["SGD", "Adam"] as const) {
+  Deno.test(`capture(): a layer that ${optimizer} first sees later trains as without it`, async () => {
+    const run = async (captured: boolean) => {
+      const { model, step } = build({ optimizer });
+      const first = model.at(0)!.requiresGrad_(false);
+      const take = captured ? capture(step) : (x: Tensor, y: Tensor) => scope(() => step(x, y));
+      const [x, y] = [randn([8, 1, 6, 6]), randint(0, 3, { shape: [8] })];
+      for (let i = 0; i < 6; i++) {
+        // Its state is made in the call that would have been recorded.
+        if (i === 1) first.requiresGrad_(true);
+        take(x, y).loss.dispose();
+      }
+      return await Promise.all(model.parameters().map((p) => p.data()));
+    };
+    assertEquals(await run(true), await run(false));
+  });
+}
+
+Deno.test("capture(): what is too large is an error of the op, which may be handled", async () => {
+  const model = new nn.Linear(4, 4);
+  const optimizer = new nn.optim.Adam(model.parameters(), { lr: 0.01 });
+  let rows = 2 ** 40;
+  const step = capture((x: Tensor) => {
+    optimizer.zeroGrad();
+    const loss = model.forward(x).add(randn([rows, 4]).narrow(0, 0, 8)).square().mean();
+    loss.backward();
+    optimizer.step();
+    return loss.detach();
+  });
+  const x = randn([8, 4]);
+  const live = memory().liveBytes;
+  for (let i = 0; i < 3; i++) assertThrows(() => step(x), RangeError, "Cannot allocate");
+  assertNothingLeft(live);
+  rows = 8;
+  const losses: number[] = [];
+  for (let i = 0; i < 30; i++) losses.push(await step(x).item());
+  assert(losses.at(-1)! < losses[0]!, `${losses}`);
+  const either = capture((x: Tensor) => {
+    try {
+      return zeros([2 ** 40]);
+    } catch {
+      return x.add(1);
+    }
+  });
+  for (let i = 0; i < 3; i++) assertEquals(await either(tensor([1, 2])).array(), [2, 3]);
+});
+
+Deno.test("capture(): a gradient that outlives its graph holds no more than it needs", async () => {
+  const w = tensor([1.5], { requiresGrad: true });
+  const x = randn([1 << 16]);
+  const before = memory().liveBytes;
+  const step = capture(() => {
+    w.grad = null;
+    let y = x.mul(w);
+    for (let i = 0; i < 5; i++) y = y.tanh();
+    y.sum().backward();
+  });
+  for (let i = 0; i < 3; i++) step();
+  step.dispose();
+  await synchronize();
+  assert(memory().liveBytes - before <= 512, `${memory().liveBytes - before} bytes`);
+});
+
 Deno.test("capture() says what it cannot record", async () => {
   const x = tensor([1, 2]);
   const reading = capture((x: Tensor) => {
@@ -354,6 +418,16 @@ Deno.test("capture() says what it cannot record", async () => {
   });
   adding(tensor([3]));
   assertThrows(() => adding(tensor([3])), Error, "call optimizer.zeroGrad()");
+  assertThrows(() => capture(() => manualSeed(3))(), Error, "inside a captured function");
+  const mapped = capture((x: Tensor) => new Map([["x", x]]) as unknown as Tensor);
+  assertThrows(() => mapped(x), TypeError, "Cannot return a Map");
+  const freed = tensor([1]);
+  const drawn = capture((x: Tensor) => x.add(randn([1])));
+  for (let i = 0; i < 2; i++) drawn(freed);
+  const { calls } = rngState();
+  freed.dispose();
+  assertThrows(() => drawn(freed), Error, "was freed");
+  assertEquals(rngState().calls, calls);
   const inner = capture((x: Tensor) => x.mul(2));
   inner(x);
   const outer = capture((x: Tensor) => inner(x));

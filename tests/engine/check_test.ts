@@ -1,10 +1,11 @@
 /** LATHE_CHECK and LATHE_DEBUG: planted faults are found and named. */
 
-import { assert, assertEquals, assertRejects } from "@std/assert";
+import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/assert";
 import type { DeviceArray } from "../../engine/array.ts";
 import { inModule } from "../../engine/check.ts";
 import { ones, randn, tensor, zeros } from "../../engine/creation.ts";
 import { CheckError } from "../../engine/errors.ts";
+import { checkpoint } from "../../engine/functions_autograd.ts";
 import { conv2d, dropout } from "../../engine/functions.ts";
 import { crossEntropy } from "../../engine/functions_loss.ts";
 import { debug, setDebug } from "../../engine/gpu/debug.ts";
@@ -204,3 +205,16 @@ Deno.test("the switches are read from the environment where that is allowed", as
   assert(wrong.stderr.includes('LATHE_CHECK is "on": it must be 1 or nan'), wrong.stderr);
   assertEquals(debug().level, 0);
 });
+
+for (const check of ["nan", "reference"] as const) {
+  checking(check, `LATHE_CHECK (${check}) looks at what checkpoint() computes again`, async () => {
+    const x = tensor([0.5, -1], { requiresGrad: true });
+    checkpoint((x) => x.tanh(), x).sum().backward();
+    const want = [0.5, -1].map((v) => 1 - Math.tanh(v) ** 2);
+    const got = await x.grad!.data();
+    want.forEach((v, i) => assertAlmostEquals(got[i]!, v, 1e-6));
+    if (check !== "nan") return;
+    checkpoint((x) => x.sub(0.5).log(), x).sum().backward();
+    await assertRejects(() => synchronize(), CheckError, "log");
+  });
+}

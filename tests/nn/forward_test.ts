@@ -1,5 +1,5 @@
 import { assert, assertAlmostEquals, assertEquals, assertStrictEquals } from "@std/assert";
-import { init, memory, nn, noGrad, randn, readAll, scope, type Tensor, tensor } from "../../mod.ts";
+import { init, memory, nn, noGrad, randn, readAll, scope, Tensor, tensor } from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
 
 await init();
@@ -64,6 +64,47 @@ Deno.test("a user's module in a library's keeps what it stores, and a subclass d
   got.forEach((values, i) => {
     values.forEach((v, k) => assertAlmostEquals(v as number, want[i]![k]!, 1e-6, `${i}`));
   });
+});
+
+Deno.test("a module with a replaced method frees nothing, nor does one that holds an array or itself", async () => {
+  const net = nn.models.resnet18({ numClasses: 5 }).eval();
+  let features: Tensor | undefined;
+  const original = net.features.bind(net);
+  net.features = (x) => features = original(x);
+  noGrad(() => net.forward(randn([1, 3, 32, 32])));
+  assertEquals((await features!.data()).length, 512);
+  const [inner, x] = [new nn.Linear(2, 2), randn([1, 2])];
+  const owned = new nn.Sequential(inner, new nn.ReLU());
+  Object.assign(inner, { owner: owned });
+  assertEquals(owned.forward(x).shape, [1, 2]);
+  const listed = Object.assign(new nn.Linear(2, 2), { taps: [new nn.ReLU()] });
+  assertEquals(listed.forward(x).shape, [1, 2]);
+});
+
+Deno.test("every model frees what it makes on the way", () => {
+  const { alexnet, convNet, efficientnetB0, resnet18, resnet50, toySsd } = nn.models;
+  const models: [string, nn.Module & { forward(x: Tensor): unknown }, number][] = [
+    ["alexnet", alexnet({ numClasses: 3 }), 64],
+    ["convNet", convNet(), 32],
+    ["efficientnetB0", efficientnetB0({ numClasses: 3 }), 32],
+    ["resnet18", resnet18({ numClasses: 3 }), 32],
+    ["resnet50", resnet50({ numClasses: 3 }), 32],
+    ["toySsd", toySsd(), 64],
+  ];
+  for (const [name, model, side] of models) {
+    const x = randn([2, 3, side, side]);
+    scope(() => {
+      const { buffers } = memory();
+      const made: Tensor[] = [];
+      JSON.stringify(noGrad(() => model.forward(x)), (_, value) => {
+        if (value instanceof Tensor) made.push(value);
+        return value instanceof Tensor ? null : value;
+      });
+      assert(made.length > 0 && memory().buffers - buffers <= made.length, name);
+    });
+    model.dispose();
+    x.dispose();
+  }
 });
 
 Deno.test("what a module of the library returns stays, and its input is the caller's", async () => {

@@ -26,6 +26,26 @@ Deno.test("sizeClass() rounds up to quarters of a power of two", () => {
   assertEquals(sizeClass(1000, 999), 996, "never over the adapter's largest buffer");
 });
 
+Deno.test("a graph's buffers have their own sizes and come back when it is disposed", () => {
+  const pool = newPool();
+  const [a, b] = [pool.takeForGraph(256 * 21), pool.takeForGraph(256 * 21)];
+  assertEquals(pool.info().liveBytes, 2 * 256 * 21);
+  b!.held = true;
+  pool.give(b!);
+  assertEquals(pool.info().liveBytes, 2 * 256 * 21, "the graph still writes to it");
+  a!.held = true;
+  pool.giveAll([a!, b!]);
+  assertEquals(pool.info().liveBytes, 256 * 21, "a tensor holds one");
+  pool.give(a!);
+  assertEquals(pool.info(), {
+    liveBytes: 0,
+    pooledBytes: 2 * 256 * 21,
+    peakBytes: 2 * 256 * 21,
+    buffers: 0,
+  });
+  assertEquals(pool.takeForGraph(256 * 21).id, a!.id);
+});
+
 Deno.test("a buffer given back is taken again by its size class alone", () => {
   const pool = newPool();
   const a = pool.take(1000, { label: "a" });
