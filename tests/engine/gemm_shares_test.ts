@@ -1,0 +1,60 @@
+/** Products and convolutions whose K is shared out, on tiles that are full. */
+
+import { assert } from "@std/assert";
+import { init } from "../../engine/gpu/device.ts";
+import { conv2d, profile, randint, readAll, scope, type Tensor } from "../../engine/mod.ts";
+import { onTiledCore } from "../../engine/ops/conv_core.ts";
+import { onTile, tileName, TILES } from "../../engine/ops/gemm_tiles.ts";
+import { asHardware } from "../helpers/as_hardware.ts";
+import { assertSame } from "../helpers/close.ts";
+import { poisoned } from "../helpers/poison.ts";
+
+await init();
+
+const TILE = TILES.find((tile) => tileName(tile) === "32x32_staged16")!;
+
+/** Whole numbers whose sums stay below 2^24, so that no order makes a difference. */
+function draw(...shape: number[]): Tensor {
+  return randint(-2, 3, { shape }).to("f32");
+}
+
+/** Asserts that `run` gives on shares of K what it gives in one. */
+async function assertShared(name: string, run: () => Tensor[]): Promise<void> {
+  using _ = poisoned();
+  const values = async (results: Tensor[]) => {
+    const all = await readAll(results);
+    for (const t of results) t.dispose();
+    return all;
+  };
+  const want = await values(onTiledCore(() => scope(run)));
+  let results: Tensor[] = [];
+  const { dispatches } = await profile(() => {
+    results = asHardware(() => onTile(TILE, () => onTiledCore(() => scope(run))));
+  });
+  const merges = dispatches.filter(({ kernel }) => kernel.startsWith("gemm_merge")).length;
+  assert(merges >= results.length, `${name}: ${merges} of ${results.length} are in shares`);
+  (await values(results)).forEach((got, i) => assertSame(got, want[i]!, `${name}, ${i}`));
+}
+
+for (const width of [8, 7]) {
+  Deno.test(`convolutions of full tiles and rows of ${width} are exact in shares, forward and back`, async () => {
+    const [x, w, bias] = [draw(10, 64, 8, width), draw(64, 64, 3, 3), draw(64)];
+    await assertShared(`rows of ${width}`, () => {
+      const gx = x.detach().requiresGrad_();
+      const y = conv2d(gx, w, { padding: 1 });
+      y.mul(y.detach()).sum().backward();
+      return [
+        y.detach(),
+        conv2d(x, w, { padding: 1, bias, activation: "relu" }),
+        gx.grad!.detach(),
+      ];
+    });
+  });
+}
+
+Deno.test("products of full tiles are exact in shares", async () => {
+  for (const columns of [32, 35]) {
+    const [a, b] = [draw(64, 512), draw(512, columns)];
+    await assertShared(`${columns} columns`, () => [a.matmul(b), a.narrow(0, 0, 32).matmul(b)]);
+  }
+});
