@@ -26,8 +26,10 @@ let buffer: { owner: unknown; seed: number; base: number; storage: Storage } | u
  * Seeds every random op that follows: initialisers, dropout, `rand`, image transforms.
  *
  * @throws {RangeError} if the seed is not a whole number from 0 to 2^53 - 1
+ * @throws {Error} inside a captured function: replays would not do it
  */
 export function manualSeed(seed: number): void {
+  refuseInCapture();
   setRngState({ seed, calls: 0 });
 }
 
@@ -40,7 +42,7 @@ export function rngState(): RngState {
  * Continues from a saved state.
  *
  * @throws {RangeError} if seed or calls is not a whole number from 0 to 2^53 - 1
- * @throws {Error} inside a captured function: replays would not do it
+ * @throws {Error} inside a captured function, if the seed is another: replays would not change it
  */
 export function setRngState(next: RngState): void {
   for (const name of ["seed", "calls"] as const) {
@@ -52,10 +54,13 @@ export function setRngState(next: RngState): void {
       );
     }
   }
-  if (openGpu()?.queue.recorder) {
-    throw new Error("Cannot seed the generator inside a captured function: do it before the call");
-  }
+  if (next.seed !== state.seed) refuseInCapture();
   state = { seed: next.seed, calls: next.calls };
+}
+
+function refuseInCapture(): void {
+  if (!openGpu()?.queue.recorder) return;
+  throw new Error("Cannot seed the generator inside a captured function: do it before the call");
 }
 
 /** Takes the next call number. */

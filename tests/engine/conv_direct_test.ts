@@ -4,7 +4,15 @@ import { assert, assertEquals } from "@std/assert";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { onTiledCore } from "../../engine/ops/conv_core.ts";
 import { isDirect, onDirect } from "../../engine/ops/conv_direct.ts";
-import { conv2d, convTranspose2d, profile, randint, readAll, scope } from "../../engine/mod.ts";
+import {
+  conv2d,
+  convTranspose2d,
+  profile,
+  randint,
+  readAll,
+  scope,
+  tensor,
+} from "../../engine/mod.ts";
 import { assertSame } from "../helpers/close.ts";
 import { poisoned } from "../helpers/poison.ts";
 
@@ -47,6 +55,7 @@ Deno.test("whole numbers are exact in every patch, block and group, forward and 
 
 Deno.test("every row, column and channel of a full block counts, with a bias and without", async () => {
   const draw = (...shape: number[]) => randint(-1, 2, { shape }).to("f32");
+  const range = (n: number) => tensor(Array.from({ length: n }, (_, i) => i + 1));
   // Fewer channels than a step of the loop has, and one more; rows by fours and not.
   const blocks = [[8, 2, 36], [8, 3, 37], [8, 5, 36], [8, 5, 37], [16, 2, 37], [
     16,
@@ -54,7 +63,7 @@ Deno.test("every row, column and channel of a full block counts, with a bias and
     36,
   ]] as const;
   for (const [rows, channels, width] of blocks) {
-    const [x, w, bias] = [draw(1, channels, 9, width), draw(rows, channels, 3, 3), draw(rows)];
+    const [x, w, bias] = [draw(1, channels, 9, width), draw(rows, channels, 3, 3), range(rows)];
     const run = async () => {
       const results = scope(() => [
         conv2d(x, w, { padding: 1 }),
