@@ -22,7 +22,7 @@ import {
   zeros,
 } from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
-import { assertNothingLeft } from "../helpers/memory.ts";
+import { assertNothingLeft, peakOf } from "../helpers/memory.ts";
 
 const info = await init();
 
@@ -191,15 +191,6 @@ Deno.test({
     assertEquals(await run(true), await run(false));
   },
 });
-
-/** Most bytes that were live while `fn` ran, beyond those before. */
-function peakOf(fn: () => void): number {
-  const { pool } = gpu();
-  pool.resetPeak();
-  const { liveBytes } = memory();
-  fn();
-  return memory().peakBytes - liveBytes;
-}
 
 Deno.test("capture(): tensors that are not needed at the same time share memory, in the first call, too", async () => {
   const size = 1 << 20;

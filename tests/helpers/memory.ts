@@ -1,4 +1,5 @@
 import { assert } from "@std/assert";
+import { gpu } from "../../engine/gpu/device.ts";
 import { memory } from "../../mod.ts";
 
 /**
@@ -11,4 +12,12 @@ export function assertNothingLeft(before: number, message = ""): void {
     liveBytes <= before,
     `${message} ${liveBytes} bytes are live, ${before} were before`.trim(),
   );
+}
+
+/** Most bytes that were live while `fn` ran, beyond those before. */
+export function peakOf(fn: () => void): number {
+  gpu().pool.resetPeak();
+  const { liveBytes } = memory();
+  fn();
+  return memory().peakBytes - liveBytes;
 }

@@ -1,16 +1,8 @@
 import { assert, assertAlmostEquals, assertEquals, assertStrictEquals } from "@std/assert";
 import { init, memory, nn, noGrad, randn, readAll, scope, Tensor, tensor } from "../../mod.ts";
-import { gpu } from "../../engine/gpu/device.ts";
+import { peakOf } from "../helpers/memory.ts";
 
 await init();
-
-/** Most bytes that were live while `fn` ran, beyond those before. */
-function peakOf(fn: () => void): number {
-  gpu().pool.resetPeak();
-  const { liveBytes } = memory();
-  fn();
-  return memory().peakBytes - liveBytes;
-}
 
 /** Stores what it sees, as a user's module may. */
 class Tap extends nn.Module {
