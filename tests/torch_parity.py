@@ -2,8 +2,8 @@
 
     python3 tests/torch_parity.py [.cache/torch_parity.safetensors]
 
-Needs PyTorch 1.13 or later and NumPy; torchvision and timm for the models they have. A case that the
-installed version has not is left out, and named at the end. Everything is computed in float64 and
+Needs PyTorch 1.13 or later and NumPy; torchvision for its models, timm or torchvision for EfficientNet.
+A case that the installed version has not is left out, and named at the end. Everything is computed in float64 and
 written as float32; inputs and parameters are rounded to float32 first. Keys of a case:
 
     <case>/in0 ...        inputs; integers as int32
@@ -339,10 +339,79 @@ def torchvision_net(name):
     return net
 
 
-def efficientnet():
-    import timm
+class SamePad2d(nn.Module):
+    """TensorFlow's "SAME" before a convolution of stride 2: zeros on both sides, the odd one behind."""
 
-    return timm.create_model("tf_efficientnet_b0", num_classes=10)
+    def __init__(self, kernel):
+        super().__init__()
+        self.kernel = kernel
+
+    def forward(self, x):
+        for axis in (-1, -2):
+            size = x.shape[axis]
+            total = max((-(-size // 2) - 1) * 2 + self.kernel - size, 0)
+            pads = (total // 2, total - total // 2)
+            x = F.pad(x, pads if axis == -1 else (0, 0, *pads))
+        return x
+
+
+def under_names(children, forward):
+    """A module with these children, by name, and this forward."""
+    net = nn.Module()
+    for name, child in children.items():
+        net.add_module(name, child)
+    net.forward = forward
+    return net
+
+
+def efficientnet():
+    """timm's tf_efficientnet_b0; where timm is missing, torchvision's layers with TensorFlow's padding and
+    eps, under timm's names. The two share no code."""
+    try:
+        import timm
+
+        return timm.create_model("tf_efficientnet_b0", num_classes=10)
+    except ImportError:
+        pass
+    from functools import partial
+
+    import torchvision
+
+    made = torchvision.models.efficientnet_b0(
+        num_classes=10,
+        dropout=0.0,
+        stochastic_depth_prob=0.0,
+        norm_layer=partial(nn.BatchNorm2d, eps=1e-3),
+    )
+    # Padding in front, as a hook, keeps the convolution the module that its name says.
+    for module in made.modules():
+        if isinstance(module, nn.Conv2d) and module.stride == (2, 2):
+            pad = SamePad2d(module.kernel_size[0])
+            module.padding = (0, 0)
+            module.register_forward_pre_hook(lambda _, args, pad=pad: (pad(args[0]),))
+
+    def block(mbconv):
+        parts = list(mbconv.block)
+        first = ("conv_pw", "bn1", "conv_dw", "bn2") if len(parts) == 4 else ("conv_dw", "bn1")
+        last = ("conv_pwl", "bn3") if len(parts) == 4 else ("conv_pw", "bn2")
+        convs = [part for conv in parts[:-2] + parts[-1:] for part in (conv[0], conv[1])]
+        se = parts[-2]
+        squeeze = under_names({"conv_reduce": se.fc1, "conv_expand": se.fc2}, None)
+        children = dict(zip(first + last, convs)) | {"se": squeeze}
+        return under_names(children, mbconv.forward)
+
+    features, stages = made.features, nn.Sequential()
+    for stage in features[1:-1]:
+        stages.append(nn.Sequential(*(block(mbconv) for mbconv in stage)))
+    children = {
+        "conv_stem": features[0][0],
+        "bn1": features[0][1],
+        "blocks": stages,
+        "conv_head": features[-1][0],
+        "bn2": features[-1][1],
+        "classifier": made.classifier[1],
+    }
+    return under_names(children, made.forward)
 
 
 # name: (how to make it, shape of its input). Names are those of MODELS in torch_parity_test.ts.
