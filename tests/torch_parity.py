@@ -14,6 +14,13 @@ written as float32; inputs and parameters are rounded to float32 first. Keys of 
     <case>/dstate/<name>  gradients of the parameters
     <case>/after/<name>   buffers after
 
+Optimizers walk from and by `pattern`, too; learning rates are those of two groups, epoch by epoch, and
+with OneCycleLR the momenta after them:
+
+    optim/<name>/<steps>/p0 p1         parameters after that many steps
+    optim/<name>/noise/<steps>/p0 p1   as for the models
+    schedule/<name>                    [epochs, groups]
+
 A model's parameters are not in the file: both sides fill them by `pattern`. Of each of its tensors the
 file has at most 256 elements, evenly spread, and PyTorch's own rounding as the measure of ours:
 
@@ -427,6 +434,80 @@ MODELS = {
 }
 
 
+optim = torch.optim
+schedule = torch.optim.lr_scheduler
+
+# name: (optimizer of two groups, largest norm of the gradients). Names are those of OPTIMIZERS in
+# torch_parity_test.ts. The second group has half the learning rate.
+OPTIMIZERS = {
+    "sgd": (lambda g: optim.SGD(g, lr=0.1), None),
+    "sgd_momentum": (lambda g: optim.SGD(g, lr=0.1, momentum=0.9, dampening=0.2, weight_decay=0.05), None),
+    "sgd_nesterov": (lambda g: optim.SGD(g, lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.05), None),
+    "sgd_clipped": (lambda g: optim.SGD(g, lr=0.1, momentum=0.9), 1.5),
+    "adam": (lambda g: optim.Adam(g, lr=0.02), None),
+    "adam_amsgrad": (
+        lambda g: optim.Adam(g, lr=0.02, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1, amsgrad=True),
+        None,
+    ),
+    "adamw": (lambda g: optim.AdamW(g, lr=0.02), None),
+    "adamw_amsgrad": (lambda g: optim.AdamW(g, lr=0.02, weight_decay=0.2, amsgrad=True), None),
+    "adagrad": (lambda g: optim.Adagrad(g, lr=0.05), None),
+    "adagrad_decay": (
+        lambda g: optim.Adagrad(
+            g, lr=0.05, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.3, eps=1e-8
+        ),
+        None,
+    ),
+    "rmsprop": (lambda g: optim.RMSprop(g, lr=0.02), None),
+    "rmsprop_centered": (
+        lambda g: optim.RMSprop(
+            g, lr=0.02, alpha=0.9, eps=1e-6, weight_decay=0.1, momentum=0.9, centered=True
+        ),
+        None,
+    ),
+}
+
+EPOCHS = 40
+
+# name: the scheduler of an optimizer. Names are those of SCHEDULES in torch_parity_test.ts.
+SCHEDULES = {
+    "step": lambda o: schedule.StepLR(o, step_size=7, gamma=0.5),
+    "multi_step": lambda o: schedule.MultiStepLR(o, milestones=[3, 11, 11, 30], gamma=0.4),
+    "exponential": lambda o: schedule.ExponentialLR(o, gamma=0.9),
+    "cosine": lambda o: schedule.CosineAnnealingLR(o, T_max=13, eta_min=1e-3),
+    "linear": lambda o: schedule.LinearLR(o, start_factor=0.2, end_factor=0.7, total_iters=12),
+    "lambda": lambda o: schedule.LambdaLR(o, [lambda e: 0.95**e, lambda e: 1 / (1 + e)]),
+    "one_cycle": lambda o: schedule.OneCycleLR(o, max_lr=[1.0, 0.5], total_steps=EPOCHS + 1),
+    "one_cycle_phases": lambda o: schedule.OneCycleLR(
+        o,
+        max_lr=0.8,
+        total_steps=EPOCHS + 1,
+        pct_start=0.4,
+        anneal_strategy="linear",
+        base_momentum=0.7,
+        max_momentum=0.99,
+        div_factor=10.0,
+        final_div_factor=100.0,
+        three_phase=True,
+    ),
+    "sequential": lambda o: schedule.SequentialLR(
+        o,
+        schedulers=[
+            schedule.LinearLR(o, start_factor=0.1, total_iters=5),
+            schedule.CosineAnnealingLR(o, T_max=20),
+            schedule.ExponentialLR(o, gamma=0.8),
+        ],
+        milestones=[5, 25],
+    ),
+    "plateau": lambda o: schedule.ReduceLROnPlateau(
+        o, factor=0.5, patience=2, threshold=0.05, cooldown=1, min_lr=[0.02, 1e-4]
+    ),
+    "plateau_max": lambda o: schedule.ReduceLROnPlateau(
+        o, mode="max", factor=0.3, patience=1, threshold=0.1, threshold_mode="abs"
+    ),
+}
+
+
 def pattern(shape, seed):
     """Even numbers in [-1, 1) that any language makes alike: mixed bits of the element's number."""
     x = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed * 1000003 + 1)
@@ -485,6 +566,51 @@ def run_model(name, make, shape):
                 noise = (t.double() - exact[key]).square().mean().sqrt()
                 found[f"model/{name}/noise/{key}"] = noise
     return found
+
+
+def run_optimizer(name, make, norm):
+    """Parameters after some steps; the second has no gradient in the fifth."""
+    found, exact = {}, {}
+    for dtype in (torch.float64, torch.float32):
+        params = [nn.Parameter(pattern(shape, 900 + i).to(dtype)) for i, shape in enumerate([(5, 7), (11,)])]
+        optimizer = make([{"params": params[:1]}, {"params": params[1:]}])
+        optimizer.param_groups[1]["lr"] *= 0.5
+        for step in range(1, 13):
+            for i, p in enumerate(params):
+                p.grad = None if (step, i) == (5, 1) else pattern(p.shape, 900 + 10 * step + i).to(dtype)
+            if norm is not None:
+                nn.utils.clip_grad_norm_(params, norm)
+            optimizer.step()
+            if step not in (1, 5, 12):
+                continue
+            for i, p in enumerate(params):
+                key = f"{step}/p{i}"
+                if dtype is torch.float64:
+                    exact[key] = found[f"optim/{name}/{key}"] = p.detach().clone()
+                else:
+                    noise = (p.detach().double() - exact[key]).square().mean().sqrt()
+                    found[f"optim/{name}/noise/{key}"] = noise
+    return found
+
+
+def run_schedule(make):
+    """Learning rates of two groups by epoch, the first before any step."""
+    params = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    groups = [{"params": params[:1], "lr": 0.1}, {"params": params[1:], "lr": 0.04}]
+    optimizer = optim.SGD(groups, lr=0.1, momentum=0.9)
+    scheduler = make(optimizer)
+    metrics = pattern((EPOCHS,), 990)
+    rows = []
+    for epoch in range(EPOCHS):
+        rows.append([group["lr"] for group in optimizer.param_groups])
+        if isinstance(scheduler, schedule.OneCycleLR):
+            rows[-1] += [group["momentum"] for group in optimizer.param_groups]
+        optimizer.step()
+        if isinstance(scheduler, schedule.ReduceLROnPlateau):
+            scheduler.step(metrics[epoch].item())
+        else:
+            scheduler.step()
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def run(name, module, inputs, call):
@@ -556,8 +682,12 @@ def main():
             absent.append(name)
         else:
             tensors.update(run_model(name, make, shape))
+    for name, (make, norm) in OPTIMIZERS.items():
+        tensors.update(run_optimizer(name, make, norm))
+    for name, make in SCHEDULES.items():
+        tensors[f"schedule/{name}"] = run_schedule(make)
     save(path, tensors, {"torch": torch.__version__, "absent": ",".join(absent)})
-    count = len(CASES) + len(MODELS) - len(absent)
+    count = sum(map(len, (CASES, MODELS, OPTIMIZERS, SCHEDULES))) - len(absent)
     print(f"{count} cases by PyTorch {torch.__version__} in {path}")
     if absent:
         print(f"left out, since this installation has them not: {', '.join(absent)}")

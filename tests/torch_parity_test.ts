@@ -244,6 +244,131 @@ const MODELS: Readonly<Record<string, Model>> = {
   },
 };
 
+/** How an optimizer of the file is made, and the largest norm of its gradients. */
+interface Walk {
+  readonly make: (groups: { params: Tensor[]; lr: number }[]) => nn.optim.Optimizer;
+  /** Learning rate of the first group; the second has half of it. */
+  readonly lr: number;
+  readonly norm?: number;
+}
+
+const { optim } = nn;
+
+const OPTIMIZERS: Readonly<Record<string, Walk>> = {
+  sgd: { lr: 0.1, make: (g) => new optim.SGD(g) },
+  sgd_momentum: {
+    lr: 0.1,
+    make: (g) => new optim.SGD(g, { momentum: 0.9, dampening: 0.2, weightDecay: 0.05 }),
+  },
+  sgd_nesterov: {
+    lr: 0.1,
+    make: (g) => new optim.SGD(g, { momentum: 0.8, nesterov: true, weightDecay: 0.05 }),
+  },
+  sgd_clipped: { lr: 0.1, make: (g) => new optim.SGD(g, { momentum: 0.9 }), norm: 1.5 },
+  adam: { lr: 0.02, make: (g) => new optim.Adam(g) },
+  adam_amsgrad: {
+    lr: 0.02,
+    make: (g) =>
+      new optim.Adam(g, { betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1, amsgrad: true }),
+  },
+  adamw: { lr: 0.02, make: (g) => new optim.AdamW(g) },
+  adamw_amsgrad: {
+    lr: 0.02,
+    make: (g) => new optim.AdamW(g, { weightDecay: 0.2, amsgrad: true }),
+  },
+  adagrad: { lr: 0.05, make: (g) => new optim.Adagrad(g) },
+  adagrad_decay: {
+    lr: 0.05,
+    make: (g) =>
+      new optim.Adagrad(g, {
+        ...{ lrDecay: 0.1, weightDecay: 0.1, initialAccumulatorValue: 0.3, eps: 1e-8 },
+      }),
+  },
+  rmsprop: { lr: 0.02, make: (g) => new optim.RMSprop(g) },
+  rmsprop_centered: {
+    lr: 0.02,
+    make: (g) =>
+      new optim.RMSprop(g, {
+        ...{ alpha: 0.9, eps: 1e-6, weightDecay: 0.1, momentum: 0.9, centered: true },
+      }),
+  },
+};
+
+const EPOCHS = 40;
+
+type Scheduler = nn.optim.LRScheduler | nn.optim.SequentialLR | nn.optim.ReduceLROnPlateau;
+
+const SCHEDULES: Readonly<Record<string, (o: nn.optim.SGD) => Scheduler>> = {
+  step: (o) => new optim.StepLR(o, { stepSize: 7, gamma: 0.5 }),
+  multi_step: (o) => new optim.MultiStepLR(o, { milestones: [3, 11, 11, 30], gamma: 0.4 }),
+  exponential: (o) => new optim.ExponentialLR(o, { gamma: 0.9 }),
+  cosine: (o) => new optim.CosineAnnealingLR(o, { tMax: 13, etaMin: 1e-3 }),
+  linear: (o) => new optim.LinearLR(o, { startFactor: 0.2, endFactor: 0.7, totalIters: 12 }),
+  lambda: (o) => new optim.LambdaLR(o, { lrLambda: [(e) => 0.95 ** e, (e) => 1 / (1 + e)] }),
+  one_cycle: (o) => new optim.OneCycleLR(o, { maxLr: [1, 0.5], totalSteps: EPOCHS + 1 }),
+  one_cycle_phases: (o) =>
+    new optim.OneCycleLR(o, {
+      ...{ maxLr: 0.8, totalSteps: EPOCHS + 1, pctStart: 0.4, annealStrategy: "linear" },
+      ...{ baseMomentum: 0.7, maxMomentum: 0.99, divFactor: 10, finalDivFactor: 100 },
+      threePhase: true,
+    }),
+  sequential: (o) =>
+    new optim.SequentialLR(o, {
+      schedulers: [
+        new optim.LinearLR(o, { startFactor: 0.1, totalIters: 5 }),
+        new optim.CosineAnnealingLR(o, { tMax: 20 }),
+        new optim.ExponentialLR(o, { gamma: 0.8 }),
+      ],
+      milestones: [5, 25],
+    }),
+  plateau: (o) =>
+    new optim.ReduceLROnPlateau(o, {
+      ...{ factor: 0.5, patience: 2, threshold: 0.05, cooldown: 1, minLr: [0.02, 1e-4] },
+    }),
+  plateau_max: (o) =>
+    new optim.ReduceLROnPlateau(o, {
+      ...{ mode: "max", factor: 0.3, patience: 1, threshold: 0.1, thresholdMode: "abs" },
+    }),
+};
+
+/** The script's `run_optimizer`: parameters after some steps, by the rest of their keys. */
+function runOptimizer({ make, lr, norm }: Walk): Record<string, Tensor> {
+  const params = [[5, 7], [11]].map((shape, i) =>
+    tensor(pattern(shape.reduce((a, b) => a * b), 900 + i), { shape, requiresGrad: true })
+  );
+  using optimizer = make(params.map((p, i) => ({ params: [p], lr: i === 0 ? lr : lr / 2 })));
+  const found: Record<string, Tensor> = {};
+  for (let step = 1; step <= 12; step++) {
+    params.forEach((p, i) => {
+      const values = () => tensor(pattern(p.size, 900 + 10 * step + i), { shape: [...p.shape] });
+      p.grad = step === 5 && i === 1 ? null : values();
+    });
+    if (norm !== undefined) optim.clipGradNorm(params, { maxNorm: norm });
+    optimizer.step();
+    if ([1, 5, 12].includes(step)) {
+      params.forEach((p, i) => found[`${step}/p${i}`] = p.detach().clone());
+    }
+  }
+  return found;
+}
+
+/** The script's `run_schedule`. */
+function runSchedule(make: (o: nn.optim.SGD) => Scheduler): number[] {
+  const groups = [0.1, 0.04].map((lr) => ({ params: [zeros([1], { requiresGrad: true })], lr }));
+  using optimizer = new optim.SGD(groups, { momentum: 0.9 });
+  const scheduler = make(optimizer);
+  const rows: number[] = [];
+  for (const metric of pattern(EPOCHS, 990)) {
+    rows.push(...optimizer.paramGroups.map((group) => group.lr));
+    if (scheduler instanceof optim.OneCycleLR) {
+      rows.push(...optimizer.paramGroups.map((group) => group.momentum));
+    }
+    optimizer.step();
+    scheduler.step(metric);
+  }
+  return rows;
+}
+
 /** The script's `pattern`: even numbers in [-1, 1), each element's from its own number. */
 function pattern(size: number, seed: number): Float32Array<ArrayBuffer> {
   return Float32Array.from({ length: size }, (_, i) => {
@@ -385,7 +510,7 @@ Deno.test({
     const file = await read();
     if (absent.length > 0) console.log(`PyTorch ${torch} left out ${absent.join(", ")}`);
     const names = new Set(Object.keys(file).map((key) => key.slice(0, key.indexOf("/"))));
-    names.delete("model");
+    for (const other of ["model", "optim", "schedule"]) names.delete(other);
     assertEquals([...names].filter((name) => !CASES[name]), [], "cases without a counterpart");
     const missing = Object.keys(CASES).filter((name) => !names.has(name));
     assertEquals(missing.filter((name) => !absent.includes(name)), [], "missing cases");
@@ -406,6 +531,28 @@ Deno.test({
   },
 });
 
+/** Those of our tensors that are further from PyTorch's than its own rounding explains. */
+async function farFrom(
+  wanted: Readonly<Record<string, Tensor>>,
+  ours: Readonly<Record<string, Tensor>>,
+): Promise<string[]> {
+  const keys = Object.keys(ours);
+  const theirs = Object.keys(wanted).filter((key) => !key.startsWith("noise/"));
+  assertEquals(keys.toSorted(), theirs.toSorted(), "tensors");
+  const got = await readAll(keys.map((key) => ours[key]!));
+  const want = await readAll(keys.map((key) => wanted[key]!));
+  const noise = await readAll(keys.map((key) => wanted[`noise/${key}`] ?? zeros([])));
+  return keys.flatMap((key, i) => {
+    const [a, b] = [spread(got[i]!), spread(want[i]!)];
+    const rms = (values: number[]) => Math.hypot(...values) / Math.sqrt(values.length);
+    const error = rms(a.map((v, at) => v - b[at]!));
+    // Both round in float32, in another order: the errors are of one size, whatever the net does
+    // to them. Some are lucky: no tensor is better than a few roundings of its own size.
+    const limit = 8 * Number(noise[i]![0]) + 8 * 2 ** -24 * rms(b);
+    return error <= limit ? [] : [`${key}: ${error}, at most ${limit}`];
+  });
+}
+
 for (const [name, model] of Object.entries(MODELS)) {
   Deno.test({
     name: `model ${name} gives PyTorch's output, gradients and statistics`,
@@ -414,24 +561,40 @@ for (const [name, model] of Object.entries(MODELS)) {
     async fn() {
       const file = await read();
       const ours = scope(() => runModel(model));
-      const wanted = under(file, `model/${name}/`);
-      const keys = Object.keys(ours);
-      const theirs = Object.keys(wanted).filter((key) => !key.startsWith("noise/"));
-      assertEquals(keys.toSorted(), theirs.toSorted(), `${name}: tensors`);
-      const got = await readAll(keys.map((key) => ours[key]!));
-      const want = await readAll(keys.map((key) => wanted[key]!));
-      const noise = await readAll(keys.map((key) => wanted[`noise/${key}`] ?? zeros([])));
-      const far: string[] = [];
-      keys.forEach((key, i) => {
-        const [a, b] = [spread(got[i]!), spread(want[i]!)];
-        const rms = (values: number[]) => Math.hypot(...values) / Math.sqrt(values.length);
-        const error = rms(a.map((v, at) => v - b[at]!));
-        // Both round in float32, in another order: the errors are of one size, whatever the net does
-        // to them. Some are lucky: no tensor is better than a few roundings of its own size.
-        const limit = 8 * Number(noise[i]![0]) + 8 * 2 ** -24 * rms(b);
-        if (!(error <= limit)) far.push(`${key}: ${error}, at most ${limit}`);
-      });
-      assertEquals(far, [], name);
+      assertEquals(await farFrom(under(file, `model/${name}/`), ours), [], name);
     },
   });
 }
+
+/** Names in the second place of the keys under the first. */
+function second(file: Readonly<Record<string, Tensor>>, first: string): string[] {
+  return [...new Set(Object.keys(under(file, `${first}/`)).map((key) => key.split("/")[0]!))];
+}
+
+Deno.test({
+  name: "optimizers walk as PyTorch's",
+  ignore: !made,
+  async fn() {
+    const file = await read();
+    assertEquals(second(file, "optim").toSorted(), Object.keys(OPTIMIZERS).toSorted());
+    for (const [name, walk] of Object.entries(OPTIMIZERS)) {
+      const ours = scope(() => runOptimizer(walk));
+      assertEquals(await farFrom(under(file, `optim/${name}/`), ours), [], name);
+    }
+  },
+});
+
+Deno.test({
+  name: "learning rates are PyTorch's, epoch by epoch",
+  ignore: !made,
+  async fn() {
+    const file = await read();
+    assertEquals(second(file, "schedule").toSorted(), Object.keys(SCHEDULES).toSorted());
+    for (const [name, make] of Object.entries(SCHEDULES)) {
+      const want = Array.from(await file[`schedule/${name}`]!.data(), Number);
+      // Rounded to f32 in the file; both sides compute in f64.
+      const got = runSchedule(make).map(Math.fround);
+      assertClose(got, want, { rtol: 2 ** -23, atol: 1e-12, what: name });
+    }
+  },
+});
