@@ -446,7 +446,7 @@ OPTIMIZERS = {
     "sgd_clipped": (lambda g: optim.SGD(g, lr=0.1, momentum=0.9), 1.5),
     "adam": (lambda g: optim.Adam(g, lr=0.02), None),
     "adam_amsgrad": (
-        lambda g: optim.Adam(g, lr=0.02, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.1, amsgrad=True),
+        lambda g: optim.Adam(g, lr=0.02, betas=(0.8, 0.95), eps=1e-2, weight_decay=0.1, amsgrad=True),
         None,
     ),
     "adamw": (lambda g: optim.AdamW(g, lr=0.02), None),
@@ -454,14 +454,14 @@ OPTIMIZERS = {
     "adagrad": (lambda g: optim.Adagrad(g, lr=0.05), None),
     "adagrad_decay": (
         lambda g: optim.Adagrad(
-            g, lr=0.05, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.3, eps=1e-8
+            g, lr=0.05, lr_decay=0.1, weight_decay=0.1, initial_accumulator_value=0.3, eps=1e-2
         ),
         None,
     ),
     "rmsprop": (lambda g: optim.RMSprop(g, lr=0.02), None),
     "rmsprop_centered": (
         lambda g: optim.RMSprop(
-            g, lr=0.02, alpha=0.9, eps=1e-6, weight_decay=0.1, momentum=0.9, centered=True
+            g, lr=0.02, alpha=0.9, eps=1e-2, weight_decay=0.1, momentum=0.9, centered=True
         ),
         None,
     ),

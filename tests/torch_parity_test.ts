@@ -269,7 +269,7 @@ const OPTIMIZERS: Readonly<Record<string, Walk>> = {
   adam_amsgrad: {
     lr: 0.02,
     make: (g) =>
-      new optim.Adam(g, { betas: [0.8, 0.95], eps: 1e-6, weightDecay: 0.1, amsgrad: true }),
+      new optim.Adam(g, { betas: [0.8, 0.95], eps: 1e-2, weightDecay: 0.1, amsgrad: true }),
   },
   adamw: { lr: 0.02, make: (g) => new optim.AdamW(g) },
   adamw_amsgrad: {
@@ -281,7 +281,7 @@ const OPTIMIZERS: Readonly<Record<string, Walk>> = {
     lr: 0.05,
     make: (g) =>
       new optim.Adagrad(g, {
-        ...{ lrDecay: 0.1, weightDecay: 0.1, initialAccumulatorValue: 0.3, eps: 1e-8 },
+        ...{ lrDecay: 0.1, weightDecay: 0.1, initialAccumulatorValue: 0.3, eps: 1e-2 },
       }),
   },
   rmsprop: { lr: 0.02, make: (g) => new optim.RMSprop(g) },
@@ -289,7 +289,7 @@ const OPTIMIZERS: Readonly<Record<string, Walk>> = {
     lr: 0.02,
     make: (g) =>
       new optim.RMSprop(g, {
-        ...{ alpha: 0.9, eps: 1e-6, weightDecay: 0.1, momentum: 0.9, centered: true },
+        ...{ alpha: 0.9, eps: 1e-2, weightDecay: 0.1, momentum: 0.9, centered: true },
       }),
   },
 };
