@@ -7,7 +7,8 @@
  * takes one file with it; that file runs again, once, and the output says so.
  *
  * Arguments pick the files whose paths hold one of them; those that begin with `-` go to `deno test`.
- * A single file writes what it has to say as it goes. Ends with `N passed, N failed`.
+ * Of a single file all that it
+ * writes is shown, of several what failed. Ends with `N passed, N failed`.
  *
  * @example
  * ```sh
@@ -213,6 +214,7 @@ async function main(): Promise<number> {
     console.log("0 passed, 1 failed");
     return 1;
   }
+  console.log(`${picked.length} to run, ${Math.min(limit, picked.length)} at a time`);
   const total = { passed: 0, failed: 0, ignored: 0 };
   const failures: { job: Job; output: string }[] = [];
   const queue = [...picked];
