@@ -2,13 +2,12 @@
  * @file `deno task test`: each test file in a process of its own, as many at a time as the machine has cores
  * (`DENO_JOBS` sets the number), and the examples in the docs of engine and `mod.ts` in one more.
  *
- * Processes, not `deno test --parallel`: that runs files as threads of one process, and with software
- * Vulkan two of its devices at work side by side have broken the process off without a word. Here a crash
- * takes one file with it; that file runs again, once, and the output says so.
+ * Processes, not `deno test --parallel`: that runs files as threads of one process, which once broke off in
+ * the middle and left nothing to say where. Here a crash takes one file with it; that file runs again, once,
+ * and the output says so.
  *
  * Arguments pick the files whose paths hold one of them; those that begin with `-` go to `deno test`.
- * Of a single file all that it
- * writes is shown, of several what failed. Ends with `N passed, N failed`.
+ * Of a single file all output is shown, of several that of the failed ones. Ends with `N passed, N failed`.
  *
  * @example
  * ```sh
