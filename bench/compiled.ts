@@ -5,6 +5,9 @@
  *
  *   kernel      registers  warps  spills  instructions  loop  multiplies
  *
+ * Of a training step it also says what a replay costs the host: JavaScript, wgpu and the driver, with nothing to
+ * wait for.
+ *
  * Registers are of a thread; warps those that fit on a multiprocessor (48 at most); spills go to memory; loop is
  * the instructions of the innermost loop with the most multiplications, and what share of it multiplies. NVIDIA's
  * own driver compiles otherwise, so take it for what grows and what shrinks, not for a speed.

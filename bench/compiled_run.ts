@@ -1,11 +1,12 @@
 /**
- * @file Runs workloads once for `compiled.ts`, naming each kernel that the driver is about to compile: the step
- * of that name, or without one all others that match.
+ * @file Runs workloads for `compiled.ts`, naming each kernel that the driver is about to compile: the step
+ * of that name, whose host time is measured, too, or without one all others that match.
  */
 
-import { init } from "../mod.ts";
+import { init, scope, synchronize } from "../mod.ts";
 import { gpu, reopen } from "../engine/gpu/device.ts";
-import { drawInputs, latheWork } from "./lathe.ts";
+import { drawInputs, type LatheWork, latheWork } from "./lathe.ts";
+import { median } from "./measure.ts";
 import { nameOf } from "./work.ts";
 import { steps, type Workload, workloads } from "./workloads.ts";
 
@@ -24,6 +25,27 @@ device.lost.then(({ message, reason }) => {
   console.log(`${name || "This"} is too much for the device, which has 3 GiB: ${message}`);
   Deno.exit(1);
 });
+
+/** Replays until the host's caches and compilers have settled, and those that are measured. */
+const [WARM, REPLAYS] = [100, 101];
+
+/** What a step costs the host where the GPU costs nothing: replays, one behind the other. */
+async function hostLine(once: LatheWork): Promise<string> {
+  const times: number[] = [];
+  let dispatches = 0;
+  for (let i = 0; i < WARM + REPLAYS; i++) {
+    const before = queue.stats.dispatches;
+    const start = performance.now();
+    scope(() => void once());
+    if (i >= WARM) times.push(1000 * (performance.now() - start));
+    dispatches = queue.stats.dispatches - before;
+    if (i % 20 === 0) await synchronize();
+  }
+  const us = median(times);
+  return `${name}: ${dispatches} dispatches, ${us.toFixed(0)} µs of the host a replay, ` +
+    `${(us / dispatches).toFixed(1)} a dispatch`;
+}
+
 const named = new Set<string>();
 const { launch } = queue;
 queue.launch = (run) => {
@@ -38,6 +60,7 @@ for (const { work } of list.filter(wanted)) {
   const inputs = drawInputs(small);
   const once = latheWork(small, inputs);
   for (const t of once()) t.dispose();
+  if (name && provider === "native") console.log(await hostLine(once));
   once.dispose?.();
   for (const t of inputs) t.dispose();
 }

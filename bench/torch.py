@@ -202,7 +202,8 @@ def training(work, device):
 def step(work, device, amp):
     """A function that trains one step."""
     loss_of, optimizer = training(work, device)
-    scaler = torch.cuda.amp.GradScaler(enabled=amp)
+    scaler_of = getattr(torch.amp, "GradScaler", None)  # from 2.3 on
+    scaler = scaler_of(device.type, enabled=amp) if scaler_of else torch.cuda.amp.GradScaler(enabled=amp)
 
     def run():
         optimizer.zero_grad(set_to_none=True)
