@@ -254,7 +254,8 @@ class Machine {
     if (!BUILT_IN.has(name) && !this.#host.allows(name)) {
       throw this.#fault(
         `name ${quote(name)}`,
-        "tensors, numbers, text and containers of them: other classes are never loaded",
+        "tensors, numbers, text and containers of them: other classes are never loaded, " +
+          "so save a model's state_dict(), not the model",
       );
     }
     return new PickleGlobal(name);
