@@ -476,6 +476,10 @@ SCHEDULES = {
     "exponential": lambda o: schedule.ExponentialLR(o, gamma=0.9),
     "cosine": lambda o: schedule.CosineAnnealingLR(o, T_max=13, eta_min=1e-3),
     "linear": lambda o: schedule.LinearLR(o, start_factor=0.2, end_factor=0.7, total_iters=12),
+    "constant": lambda o: schedule.ConstantLR(o, factor=0.3, total_iters=9),
+    "polynomial": lambda o: schedule.PolynomialLR(o, total_iters=17, power=1.7),
+    "warm_restarts": lambda o: schedule.CosineAnnealingWarmRestarts(o, T_0=7, eta_min=1e-3),
+    "warm_restarts_longer": lambda o: schedule.CosineAnnealingWarmRestarts(o, T_0=3, T_mult=2),
     "lambda": lambda o: schedule.LambdaLR(o, [lambda e: 0.95**e, lambda e: 1 / (1 + e)]),
     "one_cycle": lambda o: schedule.OneCycleLR(o, max_lr=[1.0, 0.5], total_steps=EPOCHS + 1),
     "one_cycle_phases": lambda o: schedule.OneCycleLR(

@@ -304,6 +304,10 @@ const SCHEDULES: Readonly<Record<string, (o: nn.optim.SGD) => Scheduler>> = {
   exponential: (o) => new optim.ExponentialLR(o, { gamma: 0.9 }),
   cosine: (o) => new optim.CosineAnnealingLR(o, { tMax: 13, etaMin: 1e-3 }),
   linear: (o) => new optim.LinearLR(o, { startFactor: 0.2, endFactor: 0.7, totalIters: 12 }),
+  constant: (o) => new optim.ConstantLR(o, { factor: 0.3, totalIters: 9 }),
+  polynomial: (o) => new optim.PolynomialLR(o, { totalIters: 17, power: 1.7 }),
+  warm_restarts: (o) => new optim.CosineAnnealingWarmRestarts(o, { t0: 7, etaMin: 1e-3 }),
+  warm_restarts_longer: (o) => new optim.CosineAnnealingWarmRestarts(o, { t0: 3, tMult: 2 }),
   lambda: (o) => new optim.LambdaLR(o, { lrLambda: [(e) => 0.95 ** e, (e) => 1 / (1 + e)] }),
   one_cycle: (o) => new optim.OneCycleLR(o, { maxLr: [1, 0.5], totalSteps: EPOCHS + 1 }),
   one_cycle_phases: (o) =>

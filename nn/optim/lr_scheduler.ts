@@ -168,6 +168,58 @@ export class LinearLR extends LRScheduler {
   }
 }
 
+/** base · factor for `totalIters` epochs, then base. */
+export class ConstantLR extends LRScheduler {
+  /** @throws {RangeError} If the factor is not above 0 and at most 1, or totalIters not a whole number from 1. */
+  constructor(optimizer: Optimizer, options: { factor?: number; totalIters?: number } = {}) {
+    const { factor = 1 / 3, totalIters = 5 } = options;
+    if (!(factor > 0 && factor <= 1)) {
+      throw new RangeError(
+        `Cannot use ConstantLR with factor ${factor}: it must be above 0 and at most 1`,
+      );
+    }
+    checkWhole("use ConstantLR", { totalIters }, 1);
+    super(optimizer, ({ epoch, lr }) => {
+      if (epoch === 0) return lr * factor;
+      return epoch === totalIters ? lr * (1 / factor) : lr;
+    });
+  }
+}
+
+/** base · (1 − epoch / totalIters)^power, and 0 from there on. */
+export class PolynomialLR extends LRScheduler {
+  /** @throws {RangeError} If totalIters is not a whole number of at least 1. */
+  constructor(optimizer: Optimizer, options: { totalIters?: number; power?: number } = {}) {
+    const { totalIters = 5, power = 1 } = options;
+    checkWhole("use PolynomialLR", { totalIters }, 1);
+    super(optimizer, ({ epoch, lr }) => {
+      if (epoch === 0 || epoch > totalIters) return lr;
+      return lr * ((1 - epoch / totalIters) / (1 - (epoch - 1) / totalIters)) ** power;
+    });
+  }
+}
+
+/**
+ * etaMin + (base − etaMin) · (1 + cos(π · t / T)) / 2 in runs of T epochs that each start from base: `t0` epochs,
+ * then `tMult` times as many as before.
+ *
+ * Source: Loshchilov and Hutter, "SGDR", ICLR 2017, https://arxiv.org/abs/1608.03983
+ */
+export class CosineAnnealingWarmRestarts extends LRScheduler {
+  /** @throws {RangeError} If t0 or tMult is not a whole number of at least 1. */
+  constructor(optimizer: Optimizer, options: { t0: number; tMult?: number; etaMin?: number }) {
+    const { t0, tMult = 1, etaMin = 0 } = options;
+    checkWhole("use CosineAnnealingWarmRestarts", { t0 }, 1);
+    checkWhole("use CosineAnnealingWarmRestarts", { tMult }, 1);
+    super(optimizer, ({ epoch, base }) => {
+      let [t, length] = [epoch, t0];
+      if (tMult === 1) t %= length;
+      for (; t >= length; length *= tMult) t -= length;
+      return etaMin + (base - etaMin) * (1 + Math.cos(Math.PI * t / length)) / 2;
+    });
+  }
+}
+
 /** base · factor(epoch). */
 export class LambdaLR extends LRScheduler {
   /** @param options One function, or one for each group. */

@@ -11,7 +11,9 @@ export {
 } from "./early_stopping.ts";
 export { EMA, type EMAOptions } from "./ema.ts";
 export {
+  ConstantLR,
   CosineAnnealingLR,
+  CosineAnnealingWarmRestarts,
   ExponentialLR,
   LambdaLR,
   LinearLR,
@@ -19,6 +21,7 @@ export {
   LRScheduler,
   type LRSchedulerState,
   MultiStepLR,
+  PolynomialLR,
   StepLR,
 } from "./lr_scheduler.ts";
 export { OneCycleLR, type OneCycleOptions } from "./one_cycle.ts";

@@ -5,6 +5,7 @@ import { assertClose } from "../../helpers/close.ts";
 await init();
 
 const { SGD, StepLR, MultiStepLR, ExponentialLR, CosineAnnealingLR, LinearLR, LambdaLR } = nn.optim;
+const { ConstantLR, PolynomialLR, CosineAnnealingWarmRestarts } = nn.optim;
 
 /** Rounding of a chain of at most 40 float64 operations. */
 const RTOL = 40 * 2 ** -53;
@@ -64,6 +65,31 @@ Deno.test("CosineAnnealingLR follows its closed form past the minimum and back",
   }
 });
 
+Deno.test("ConstantLR lasts totalIters epochs, and PolynomialLR ends at 0", () => {
+  const constant = collect(1, 5, (o) => new ConstantLR(o, { factor: 0.25, totalIters: 3 }));
+  assertEquals(constant, [0.25, 0.25, 0.25, 1, 1, 1]);
+  const third = collect(6, 6, (o) => new ConstantLR(o));
+  assertClose(third, [2, 2, 2, 2, 2, 6, 6], { rtol: RTOL });
+
+  const line = collect(1, 5, (o) => new PolynomialLR(o, { totalIters: 4 }));
+  assertClose(line, [1, 0.75, 0.5, 0.25, 0, 0], { rtol: RTOL });
+  const cubic = collect(2, 5, (o) => new PolynomialLR(o, { totalIters: 4, power: 3 }));
+  assertClose(cubic, [1, 0.75, 0.5, 0.25, 0, 0].map((x) => 2 * x ** 3), { rtol: RTOL });
+});
+
+Deno.test("CosineAnnealingWarmRestarts starts over, in runs as long or longer", () => {
+  const run = (length: number) =>
+    Array.from({ length }, (_, t) => 0.1 + 0.9 * (1 + Math.cos(Math.PI * t / length)) / 2);
+  const same = collect(1, 10, (o) => new CosineAnnealingWarmRestarts(o, { t0: 4, etaMin: 0.1 }));
+  assertClose(same, [...run(4), ...run(4), ...run(4)].slice(0, 11), { rtol: RTOL });
+  const longer = collect(
+    1,
+    13,
+    (o) => new CosineAnnealingWarmRestarts(o, { t0: 2, tMult: 2, etaMin: 0.1 }),
+  );
+  assertClose(longer, [...run(2), ...run(4), ...run(8)], { rtol: RTOL });
+});
+
 Deno.test("CosineAnnealingLR at known points", () => {
   const lrs = collect(1, 4, (o) => new CosineAnnealingLR(o, { tMax: 4 }));
   const r = Math.SQRT1_2 / 2;
@@ -116,6 +142,9 @@ Deno.test("schedulers go on from their state and the optimizer's", () => {
     (o) => new StepLR(o, { stepSize: 3, gamma: 0.5 }),
     (o) => new CosineAnnealingLR(o, { tMax: 4, etaMin: 0.1 }),
     (o) => new LinearLR(o, { startFactor: 0.25, totalIters: 7 }),
+    (o) => new ConstantLR(o, { factor: 0.25, totalIters: 7 }),
+    (o) => new PolynomialLR(o, { totalIters: 8, power: 2 }),
+    (o) => new CosineAnnealingWarmRestarts(o, { t0: 2, tMult: 2 }),
     (o) => new LambdaLR(o, { lrLambda: (e) => 1 / (1 + e) }),
   ];
   for (const make of makers) {
@@ -140,6 +169,13 @@ Deno.test("schedulers name the option that is out of range", () => {
   assertThrows(() => new CosineAnnealingLR(o, { tMax: 1.5 }), RangeError, "tMax 1.5");
   assertThrows(() => new LinearLR(o, { startFactor: 0 }), RangeError, "startFactor 0");
   assertThrows(() => new LinearLR(o, { endFactor: 2 }), RangeError, "endFactor 2");
+  assertThrows(() => new ConstantLR(o, { factor: 0 }), RangeError, "ConstantLR with factor 0");
+  assertThrows(() => new ConstantLR(o, { totalIters: 0 }), RangeError, "totalIters 0");
+  assertThrows(() => new PolynomialLR(o, { totalIters: 0 }), RangeError, "totalIters 0");
+  const restarts = (options: { t0: number; tMult?: number }) => () =>
+    new CosineAnnealingWarmRestarts(o, options);
+  assertThrows(restarts({ t0: 0 }), RangeError, "t0 0");
+  assertThrows(restarts({ t0: 3, tMult: 0.5 }), RangeError, "tMult 0.5");
 });
 
 Deno.test("a scheduled learning rate reaches the next step", async () => {
