@@ -178,14 +178,16 @@ function ending(text: string): string {
 async function settle(
   job: Job,
   { flags, whole }: { flags: readonly string[]; whole: boolean },
-): Promise<{ verdict: Verdict; output: string }> {
+): Promise<{ verdict: Verdict; output: string; again: boolean }> {
   for (let attempt = 1;; attempt++) {
     const start = performance.now();
     const result = await run(["test", ...OPTIONS, ...flags, ...job.args]);
     const verdict = judge(result);
     console.log(line(job, verdict, (performance.now() - start) / 1000));
     if (whole) console.log(result.output);
-    if (!verdict.crashed || attempt === 2) return { verdict, output: result.output };
+    if (!verdict.crashed || attempt === 2) {
+      return { verdict, output: result.output, again: attempt === 2 };
+    }
     console.log(`${ending(result.output)}\n${job.name}: runs again, after a crash`);
   }
 }
@@ -216,14 +218,16 @@ async function main(): Promise<number> {
   console.log(`${picked.length} to run, ${Math.min(limit, picked.length)} at a time`);
   const total = { passed: 0, failed: 0, ignored: 0 };
   const failures: { job: Job; output: string }[] = [];
+  const repeated: string[] = [];
   const queue = [...picked];
   const work = async () => {
     for (let job = queue.shift(); job !== undefined; job = queue.shift()) {
-      const { verdict, output } = await settle(job, { flags, whole: picked.length === 1 });
+      const { verdict, output, again } = await settle(job, { flags, whole: picked.length === 1 });
       total.passed += verdict.passed;
       total.failed += verdict.failed;
       total.ignored += verdict.ignored;
       if (verdict.failed > 0) failures.push({ job, output });
+      if (again) repeated.push(job.name);
     }
   };
   await Promise.all(Array.from({ length: limit }, work));
@@ -231,6 +235,7 @@ async function main(): Promise<number> {
     console.log(`\n${job.name}\n${output.trimEnd()}`);
   }
   console.log(`\n${total.ignored} ignored`);
+  if (repeated.length > 0) console.log(`Crashed and ran again: ${repeated.join(", ")}`);
   console.log(`${total.passed} passed, ${total.failed} failed`);
   return total.failed === 0 ? 0 : 1;
 }
