@@ -21,6 +21,10 @@ with OneCycleLR the momenta after them:
     optim/<name>/noise/<steps>/p0 p1   as for the models
     schedule/<name>                    [epochs, groups]
 
+A training: losses of the ConvNet under clipped gradients, AdamW and OneCycleLR, on one batch:
+
+    training/losses training/noise     [steps]; noise is the largest difference of float32's so far
+
 A model's parameters are not in the file: both sides fill them by `pattern`. Of each of its tensors the
 file has at most 256 elements, evenly spread, and PyTorch's own rounding as the measure of ours:
 
@@ -597,6 +601,33 @@ def run_optimizer(name, make, norm):
     return found
 
 
+STEPS = 16
+
+
+def run_training():
+    """Losses of a small net that learns one batch by heart."""
+    losses = {}
+    for dtype in (torch.float64, torch.float32):
+        net = conv_net().train()
+        fill(net)
+        net = net.to(dtype)
+        x, target = pattern((8, 3, 32, 32), 700).to(dtype), torch.arange(8) * 61 % 512
+        optimizer = optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05)
+        scheduler = schedule.OneCycleLR(optimizer, max_lr=2e-3, total_steps=STEPS + 1)
+        losses[dtype] = []
+        for _ in range(STEPS):
+            loss = F.cross_entropy(net(x), target, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            losses[dtype].append(loss.item())
+    exact, rounded = (torch.tensor(losses[t], dtype=torch.float64) for t in (torch.float64, torch.float32))
+    noise = (exact - rounded).abs().cummax(0).values
+    return {"training/losses": exact, "training/noise": noise}
+
+
 def run_schedule(make):
     """Learning rates of two groups by epoch, the first before any step."""
     params = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
@@ -688,10 +719,11 @@ def main():
             tensors.update(run_model(name, make, shape))
     for name, (make, norm) in OPTIMIZERS.items():
         tensors.update(run_optimizer(name, make, norm))
+    tensors.update(run_training())
     for name, make in SCHEDULES.items():
         tensors[f"schedule/{name}"] = run_schedule(make)
     save(path, tensors, {"torch": torch.__version__, "absent": ",".join(absent)})
-    count = sum(map(len, (CASES, MODELS, OPTIMIZERS, SCHEDULES))) - len(absent)
+    count = sum(map(len, (CASES, MODELS, OPTIMIZERS, SCHEDULES))) + 1 - len(absent)
     print(f"{count} cases by PyTorch {torch.__version__} in {path}")
     if absent:
         print(f"left out, since this installation has them not: {', '.join(absent)}")

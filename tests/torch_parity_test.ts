@@ -8,7 +8,9 @@ import { assert, assertEquals } from "@std/assert";
 import {
   adaptiveMaxPool2d,
   affineGrid,
+  capture,
   cat,
+  crossEntropy,
   einsum,
   gridSample,
   init,
@@ -514,7 +516,7 @@ Deno.test({
     const file = await read();
     if (absent.length > 0) console.log(`PyTorch ${torch} left out ${absent.join(", ")}`);
     const names = new Set(Object.keys(file).map((key) => key.slice(0, key.indexOf("/"))));
-    for (const other of ["model", "optim", "schedule"]) names.delete(other);
+    for (const other of ["model", "optim", "schedule", "training"]) names.delete(other);
     assertEquals([...names].filter((name) => !CASES[name]), [], "cases without a counterpart");
     const missing = Object.keys(CASES).filter((name) => !names.has(name));
     assertEquals(missing.filter((name) => !absent.includes(name)), [], "missing cases");
@@ -585,6 +587,50 @@ Deno.test({
       const ours = scope(() => runOptimizer(walk));
       assertEquals(await farFrom(under(file, `optim/${name}/`), ours), [], name);
     }
+  },
+});
+
+/** The script's `run_training`, one step after the other. */
+function training(): { step: () => Tensor; count: number } {
+  const net = nn.models.convNet({ dropout: 0 });
+  net.loadStateDict(filled(net));
+  const x = tensor(pattern(8 * 3 * 32 * 32, 700), { shape: [8, 3, 32, 32] });
+  const target = tensor(Array.from({ length: 8 }, (_, i) => i * 61 % 512), { dtype: "i32" });
+  const optimizer = new optim.AdamW(net.parameters(), { lr: 1e-3, weightDecay: 0.05 });
+  const count = 16;
+  const scheduler = new optim.OneCycleLR(optimizer, { maxLr: 2e-3, totalSteps: count + 1 });
+  const run = capture((x: Tensor) => {
+    const loss = crossEntropy(net.forward(x), target, { labelSmoothing: 0.1 });
+    optimizer.zeroGrad();
+    loss.backward();
+    optim.clipGradNorm(net.parameters(), { maxNorm: 1 });
+    optimizer.step();
+    return loss;
+  });
+  const step = () => {
+    const loss = run(x);
+    scheduler.step();
+    return loss;
+  };
+  return { step, count };
+}
+
+Deno.test({
+  name: "a captured training has PyTorch's losses, step by step",
+  ignore: !made,
+  async fn() {
+    const file = await read();
+    const want = await file["training/losses"]!.data();
+    const noise = await file["training/noise"]!.data();
+    const { step, count } = training();
+    const got = await readAll(Array.from({ length: count }, step));
+    assertEquals(got.length, want.length);
+    assert(want[count - 1]! < want[0]! / 4, "PyTorch's own net learns");
+    got.forEach((loss, i) => {
+      const limit = 8 * Number(noise[i]) + 8 * 2 ** -24 * Number(want[i]);
+      const error = Math.abs(Number(loss[0]) - Number(want[i]));
+      assert(error <= limit, `step ${i}: ${loss[0]}, PyTorch ${want[i]}, at most ${limit} apart`);
+    });
   },
 });
 
