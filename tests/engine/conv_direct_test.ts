@@ -57,11 +57,9 @@ Deno.test("every row, column and channel of a full block counts, with a bias and
   const draw = (...shape: number[]) => randint(-1, 2, { shape }).to("f32");
   const range = (n: number) => tensor(Array.from({ length: n }, (_, i) => i + 1));
   // Fewer channels than a step of the loop has, and one more; rows by fours and not.
-  const blocks = [[8, 2, 36], [8, 3, 37], [8, 5, 36], [8, 5, 37], [16, 2, 37], [
-    16,
-    5,
-    36,
-  ]] as const;
+  const blocks = [[8, 2], [8, 3], [8, 5], [16, 2], [16, 5]].flatMap(([rows, channels]) =>
+    [36, 37].map((width) => [rows!, channels!, width] as const)
+  );
   for (const [rows, channels, width] of blocks) {
     const [x, w, bias] = [draw(1, channels, 9, width), draw(rows, channels, 3, 3), range(rows)];
     const run = async () => {
@@ -69,6 +67,7 @@ Deno.test("every row, column and channel of a full block counts, with a bias and
         conv2d(x, w, { padding: 1 }),
         conv2d(x, w, { padding: 1, bias }),
         // By the kernel that walks over the window backwards.
+        convTranspose2d(x, w.transpose(0, 1), { padding: 1 }),
         convTranspose2d(x, w.transpose(0, 1), { padding: 1, bias }),
       ]);
       const values = await readAll(results);
