@@ -100,3 +100,34 @@ Deno.test("conversions are right beside a workgroup's end, and of what lies with
   const want = [0, 1, 2, 3, 4].map((c) => [0, 1, 2].map((r) => 5 * r + c + 0.5));
   assertEquals(await turned.array(), want);
 });
+
+Deno.test("every dtype converts to every other, whole, by fours and in rows with gaps", async () => {
+  const half = gpu().info.features.has("shader-f16");
+  const dtypes = (["f32", "f16", "i32", "u32", "bool"] as const).filter((d) => half || d !== "f16");
+  const converted = (v: number, to: DType) =>
+    to === "bool" ? Number(v !== 0) : to === "i32" || to === "u32" ? Math.trunc(v) : v;
+  for (const from of dtypes) {
+    for (const to of dtypes) {
+      const least = from === "u32" || to === "u32" ? 0 : -5;
+      const step = from === "f32" || from === "f16" ? 0.5 : 1;
+      const value = (i: number) => from === "bool" ? i % 3 % 2 : least + step * i;
+      const made = (...shape: number[]) => {
+        const values = Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => value(i));
+        return tensor(values, { shape, dtype: from });
+      };
+      // A rest after the fours, fours, rows of fours that lie apart, and columns.
+      for (
+        const x of [
+          made(7),
+          made(1032),
+          made(3, 12).narrow(1, 4, 4),
+          made(3, 5).transpose(0, 1),
+        ]
+      ) {
+        const want = Array.from(await x.data(), (v) => converted(Number(v), to));
+        const got = Array.from(await x.to(to).data(), Number);
+        assertEquals(got, want, `${from} to ${to}, [${x.shape}]`);
+      }
+    }
+  }
+});
