@@ -3,7 +3,12 @@
     python3 tests/torch_parity.py [.cache/torch_parity.safetensors]
 
 Needs PyTorch 1.13 or later and NumPy; torchvision for its models, timm or torchvision for EfficientNet.
-A case that the installed version has not is left out, and named at the end. Everything is computed in float64 and
+A case that the installed version has not is left out, and named at the end. Debian has both as python3-torch
+and python3-torchvision: 1.13 in Debian 12, the newest in sid, which a folder beside the system can hold:
+
+    debootstrap --variant=minbase sid DIR && chroot DIR apt-get install python3-torch python3-torchvision
+
+with this project bound to a folder in it. Everything is computed in float64 and
 written as float32; inputs and parameters are rounded to float32 first. Keys of a case:
 
     <case>/in0 ...        inputs; integers as int32
