@@ -57,6 +57,12 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "round",
   "isnan",
   "isinf",
+  "isfinite",
+  "frac",
+  "copysign",
+  "replaceNonFinite",
+  "softshrink",
+  "hardshrink",
   "logicalNot",
   "add",
   "sub",
@@ -90,7 +96,14 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
 ]);
 
 /** Ops whose inputs must have one dtype: the widest of them. */
-const WIDEST: ReadonlySet<string> = new Set(["cat", "atan2", "gridSample", "scatterAdd"]);
+const WIDEST: ReadonlySet<string> = new Set([
+  "cat",
+  "atan2",
+  "hypot",
+  "copysign",
+  "gridSample",
+  "scatterAdd",
+]);
 
 let on = false;
 

@@ -46,6 +46,16 @@ export const minimum: BinaryFunction = two(binary.minimum);
 export const fmod: BinaryFunction = two(binary.fmod);
 /** What is left of a after whole multiples of b, signed as b; exact. */
 export const remainder: BinaryFunction = two(binary.remainder);
+/** Whole number at or below a / b; integers stay so, and are a where b is 0. */
+export const floorDivide: BinaryFunction = two(binary.floorDivide);
+/** √(a² + b²) without overflow. */
+export const hypot: BinaryFunction = two(binary.hypot);
+/** |a| with the sign of b, also of a zero. */
+export const copysign: BinaryFunction = two(binary.copysign);
+/** a · log(b); 0 where a is 0. */
+export const xlogy: BinaryFunction = two(binary.xlogy);
+/** log(exp(a) + exp(b)) without overflow. */
+export const logaddexp: BinaryFunction = two(binary.logaddexp);
 /** Angle in radians of the point (b, a), -π to π. */
 export const atan2: BinaryFunction = two(binary.atan2);
 /** a == b, as bool. */
@@ -74,6 +84,8 @@ export const abs: UnaryFunction = one(unary.abs);
 export const sign: UnaryFunction = one(unary.sign);
 /** e to the power of x. */
 export const exp: UnaryFunction = one(unary.exp);
+/** 2 to the power of x. */
+export const exp2: UnaryFunction = one(unary.exp2);
 /** exp(x) - 1, accurate near 0. */
 export const expm1: UnaryFunction = one(unary.expm1);
 /** Natural logarithm. */
@@ -82,6 +94,8 @@ export const log: UnaryFunction = one(unary.log);
 export const log1p: UnaryFunction = one(unary.log1p);
 /** Logarithm to base 2. */
 export const log2: UnaryFunction = one(unary.log2);
+/** Logarithm to base 10, exact for powers of 10. */
+export const log10: UnaryFunction = one(unary.log10);
 /** Square root. */
 export const sqrt: UnaryFunction = one(unary.sqrt);
 /** 1 / square root. */
@@ -106,10 +120,20 @@ export const atan: UnaryFunction = one(unary.atan);
 export const sinh: UnaryFunction = one(unary.sinh);
 /** Hyperbolic cosine. */
 export const cosh: UnaryFunction = one(unary.cosh);
+/** Inverse hyperbolic sine. */
+export const asinh: UnaryFunction = one(unary.asinh);
+/** Inverse hyperbolic cosine; NaN below 1. */
+export const acosh: UnaryFunction = one(unary.acosh);
+/** Inverse hyperbolic tangent; NaN outside [-1, 1]. */
+export const atanh: UnaryFunction = one(unary.atanh);
 /** Hyperbolic tangent. */
 export const tanh: UnaryFunction = one(unary.tanh);
 /** Error function 2/√π ∫₀ˣ exp(-t²) dt. */
 export const erf: UnaryFunction = one(unary.erf);
+/** 1 - erf(x), accurate where it is tiny. */
+export const erfc: UnaryFunction = one(unary.erfc);
+/** Inverse of the error function; ±∞ at ±1, NaN outside. */
+export const erfinv: UnaryFunction = one(unary.erfinv);
 /** Nearest whole number below. */
 export const floor: UnaryFunction = one(unary.floor);
 /** Nearest whole number above. */
@@ -118,10 +142,14 @@ export const ceil: UnaryFunction = one(unary.ceil);
 export const round: UnaryFunction = one(unary.round);
 /** Whole part. */
 export const trunc: UnaryFunction = one(unary.trunc);
+/** What is left of x without its whole part, signed as x. */
+export const frac: UnaryFunction = one(unary.frac);
 /** True where x is NaN. */
 export const isnan: UnaryFunction = one(unary.isnan);
 /** True where x is +∞ or -∞. */
 export const isinf: UnaryFunction = one(unary.isinf);
+/** True where x is neither infinite nor NaN. */
+export const isfinite: UnaryFunction = one(unary.isfinite);
 /** 1 / (1 + exp(-x)). */
 export const sigmoid: UnaryFunction = one(unary.sigmoid);
 /** log(sigmoid(x)) without overflow. */
@@ -173,6 +201,29 @@ export function softplus(x: Tensor, options: { beta?: number; threshold?: number
 /** x limited to [min, max] (default -1 and 1); no gradient on the bounds, unlike `clamp`. */
 export function hardtanh(x: Tensor, options: { min?: number; max?: number } = {}): Tensor {
   return x.hardtanh(options);
+}
+
+/** x drawn towards 0 by lambda; 0 where it is no further than that. */
+export function softshrink(x: Tensor, lambda = 0.5): Tensor {
+  return x.softshrink(lambda);
+}
+
+/** 0 where |x| <= lambda, else x. */
+export function hardshrink(x: Tensor, lambda = 0.5): Tensor {
+  return x.hardshrink(lambda);
+}
+
+/** log(x / (1 - x)), the inverse of the sigmoid; with `eps`, of x limited to [eps, 1 - eps]. */
+export function logit(x: Tensor, eps?: number): Tensor {
+  return x.logit(eps);
+}
+
+/** NaN and infinities of x replaced by numbers: by 0 and the largest of the dtype, unless given. */
+export function nanToNum(
+  x: Tensor,
+  options: { nan?: number; posinf?: number; neginf?: number } = {},
+): Tensor {
+  return x.nanToNum(options);
 }
 
 /** x limited to [min, max]; either may be left out. */

@@ -27,3 +27,16 @@ export function erfc(x: number): number {
 export function normalCdf(x: number): number {
   return 0.5 * erfc(-x / Math.SQRT2);
 }
+
+/** The x whose error function is y: Newton's method from 0, whose steps never pass the root; ±∞ at ±1. */
+export function erfInverse(y: number): number {
+  const a = Math.abs(y);
+  if (!(a < 1)) return a === 1 ? y * Infinity : NaN;
+  let x = 0;
+  for (let turn = 0; turn < 60; turn++) {
+    // Where erf is near 1 the difference of erfc does not cancel.
+    const off = a < 0.5 ? a - erf(x) : erfc(x) - (1 - a);
+    x += off * Math.sqrt(Math.PI) / 2 * Math.exp(x * x);
+  }
+  return Math.sign(y) * x;
+}

@@ -40,6 +40,22 @@ export abstract class TensorPointwise extends TensorShape {
   ): Tensor {
     return combine(binary.remainder, this, other);
   }
+  /** Whole number at or below this / other; integers stay so, and are kept where other is 0. */
+  floorDivide(other: Operand): Tensor {
+    return combine(binary.floorDivide, this, other);
+  }
+  /** √(this² + other²) without overflow. */ hypot(other: Operand): Tensor {
+    return combine(binary.hypot, this, other);
+  }
+  /** |this| with the sign of other, also of a zero. */ copysign(other: Operand): Tensor {
+    return combine(binary.copysign, this, other);
+  }
+  /** this · log(other); 0 where this is 0. */ xlogy(other: Operand): Tensor {
+    return combine(binary.xlogy, this, other);
+  }
+  /** log(exp(this) + exp(other)) without overflow. */ logaddexp(other: Operand): Tensor {
+    return combine(binary.logaddexp, this, other);
+  }
   /** Angle in radians of the point (other, this), -π to π. */ atan2(other: Operand): Tensor {
     return combine(binary.atan2, this, other);
   }
@@ -88,6 +104,9 @@ export abstract class TensorPointwise extends TensorShape {
   /** e to the power of this. */ exp(): Tensor {
     return map(unary.exp, this);
   }
+  /** 2 to the power of this. */ exp2(): Tensor {
+    return map(unary.exp2, this);
+  }
   /** exp(this) - 1, accurate near 0. */ expm1(): Tensor {
     return map(unary.expm1, this);
   }
@@ -96,6 +115,9 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** Logarithm to base 2. */ log2(): Tensor {
     return map(unary.log2, this);
+  }
+  /** Logarithm to base 10, exact for powers of 10. */ log10(): Tensor {
+    return map(unary.log10, this);
   }
   /** Natural logarithm. */ log(): Tensor {
     return map(unary.log, this);
@@ -136,8 +158,32 @@ export abstract class TensorPointwise extends TensorShape {
   /** Hyperbolic cosine. */ cosh(): Tensor {
     return map(unary.cosh, this);
   }
+  /** Inverse hyperbolic sine. */ asinh(): Tensor {
+    return map(unary.asinh, this);
+  }
+  /** Inverse hyperbolic cosine; NaN below 1. */ acosh(): Tensor {
+    return map(unary.acosh, this);
+  }
+  /** Inverse hyperbolic tangent; NaN outside [-1, 1]. */ atanh(): Tensor {
+    return map(unary.atanh, this);
+  }
   /** Error function 2/√π ∫₀ˣ exp(-t²) dt. */ erf(): Tensor {
     return map(unary.erf, this);
+  }
+  /** 1 - erf(this), accurate where it is tiny. */ erfc(): Tensor {
+    return map(unary.erfc, this);
+  }
+  /** Inverse of the error function; ±∞ at ±1, NaN outside. */ erfinv(): Tensor {
+    return map(unary.erfinv, this);
+  }
+  /**
+   * log(this / (1 - this)), the inverse of the sigmoid; NaN outside [0, 1].
+   *
+   * @param eps If given, this is limited to [eps, 1 - eps] first.
+   */
+  logit(eps?: number): Tensor {
+    const limited = eps === undefined ? this : this.clamp({ min: eps, max: 1 - eps });
+    return map(unary.logit, limited);
   }
   /** Hyperbolic tangent. */ tanh(): Tensor {
     return map(unary.tanh, this);
@@ -199,6 +245,13 @@ export abstract class TensorPointwise extends TensorShape {
   hardtanh(options: { min?: number; max?: number } = {}): Tensor {
     return map(unary.hardtanh, this, { lo: options.min ?? -1, hi: options.max ?? 1 });
   }
+  /** this drawn towards 0 by lambda; 0 where it is no further than that. */
+  softshrink(lambda = 0.5): Tensor {
+    return map(unary.softshrink, this, { lambda: widthOf("softshrink", lambda) });
+  }
+  /** 0 where |this| <= lambda, else this. */ hardshrink(lambda = 0.5): Tensor {
+    return map(unary.hardshrink, this, { lambda: widthOf("hardshrink", lambda) });
+  }
   /** Nearest whole number below. */ floor(): Tensor {
     return map(unary.floor, this);
   }
@@ -211,11 +264,28 @@ export abstract class TensorPointwise extends TensorShape {
   /** Nearest whole number, halves to even. */ round(): Tensor {
     return map(unary.round, this);
   }
+  /** What is left of this without its whole part, signed as this. */ frac(): Tensor {
+    return map(unary.frac, this);
+  }
   /** True where this is NaN. */ isnan(): Tensor {
     return map(unary.isnan, this);
   }
   /** True where this is +∞ or -∞. */ isinf(): Tensor {
     return map(unary.isinf, this);
+  }
+  /** True where this is neither infinite nor NaN. */ isfinite(): Tensor {
+    return map(unary.isfinite, this);
+  }
+  /**
+   * NaN and infinities replaced by numbers; they get no gradient.
+   *
+   * @param options In place of NaN `nan` (default 0), of +∞ `posinf` and of -∞ `neginf` (default: the
+   *   largest and the smallest number of the dtype).
+   */
+  nanToNum(options: { nan?: number; posinf?: number; neginf?: number } = {}): Tensor {
+    const largest = this.dtype === "f16" ? 65504 : 3.4028234663852886e38;
+    const { nan = 0, posinf = largest, neginf = -largest } = options;
+    return map(unary.replaceNonFinite, this, { nan, positive: posinf, negative: neginf });
   }
   /** this limited to [min, max]; either may be left out. Integers stay so if the bounds are. */
   clamp(bounds: { min?: number; max?: number }): Tensor {
@@ -239,4 +309,9 @@ export function combine(op: Op<BinaryAttrs>, a: TensorBase, b: Operand): Tensor 
 
 function map(op: Op<Scalars>, x: TensorBase, scalars: Scalars = {}): Tensor {
   return apply(op, [x], scalars)[0]!;
+}
+
+function widthOf(name: string, lambda: number): number {
+  if (lambda >= 0) return lambda;
+  throw new RangeError(`Cannot ${name} with lambda ${lambda}: it must be 0 or more`);
 }

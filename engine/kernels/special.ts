@@ -60,6 +60,26 @@ fn binary_log(x: f32) -> f32 {
   return select(outside, 1.44269504 * log_1_plus(x - 1.0), x > 0.70711 && x < 1.41421);
 }`;
 
+/** `binary_power(x)` = 2^x, NaN for NaN. */
+export const EXP2 = `
+fn binary_power(x: f32) -> f32 {
+  return select(exp2(x), x, (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u);
+}`;
+
+/**
+ * `common_log(x)` = log10(x) within 6 ulp, and exact for powers of ten: x = m · 2^e with m between √½ and
+ * √2, and log10(2) in two parts, of which the first times e is exact. Subnormal x counts as the adapter has it.
+ */
+export const LOG10 = `${LOG1P}
+fn common_log(x: f32) -> f32 {
+  let bits = bitcast<u32>(x);
+  let e = bitcast<i32>(bits - 0x3f3504f3u) >> 23u;
+  let m = bitcast<f32>(bits - (bitcast<u32>(e) << 23u));
+  let v = f32(e) * 0.30102539 + (f32(e) * 0.000004605038 + 0.4342944819 * log_1_plus(m - 1.0));
+  let plain = bits >= 0x00800000u && bits < 0x7f800000u;
+  return select(0.4342944819 * whole_log(x), v, plain);
+}`;
+
 /** `hyperbolic_sine(x)` within 10 ulp and `hyperbolic_cosine(x)` within 6; no early overflow. */
 export const HYPERBOLIC = `${EXP}${EXPM1}
 fn hyperbolic_sine(x: f32) -> f32 {
@@ -82,6 +102,30 @@ fn hyperbolic_tangent(x: f32) -> f32 {
   let a = abs(x);
   let e = exp_minus_1(2.0 * select(a, 20.0, a > 20.0));
   let r = e / (e + 2.0);
+  return select(r, -r, x < 0.0);
+}`;
+
+/**
+ * Inverses of the hyperbolic functions within 10 ulp: `area_sine(x)`, `area_cosine(x)` (NaN below 1) and
+ * `area_tangent(x)` (NaN outside [-1, 1]), by log(1 + u), which keeps small results. No early overflow.
+ */
+export const AREA = `${LOG1P}
+fn area_sine(x: f32) -> f32 {
+  let a = abs(x);
+  let near = log_1_plus(a + a * (a / (1.0 + sqrt(1.0 + a * a))));
+  let r = select(near, whole_log(a) + 0.69314718, a > 1e9);
+  return select(r, -r, x < 0.0);
+}
+fn area_cosine(x: f32) -> f32 {
+  let t = x - 1.0;
+  // Below 1 the log of a negative number, where a root of one would be the adapter's choice.
+  let near = log_1_plus(t + sqrt(abs(t) * (2.0 + t)));
+  let r = select(near, whole_log(x) + 0.69314718, x > 1e9);
+  return select(r, whole_log(-abs(x) - 1.0), x < 1.0);
+}
+fn area_tangent(x: f32) -> f32 {
+  let a = abs(x);
+  let r = 0.5 * log_1_plus(2.0 * a / (1.0 - a));
   return select(r, -r, x < 0.0);
 }`;
 
@@ -146,15 +190,44 @@ fn error_function(x: f32) -> f32 {
 }`;
 
 /**
- * `normal_cdf(x)` = ½ erfc(-x / √2) with a relative error of 1.2e-7 + 2^-24 · x² also where it is
- * tiny. Chebyshev fit: Numerical Recipes, erfcc.
+ * `inverse_error_function(x)` within 10 ulp; ±∞ at ±1, NaN outside. Polynomials: M. Giles, Approximating
+ * the erfinv function, 2010, table 5.
  */
+export const ERFINV = `${LOG1P}
+fn inverse_error_function(x: f32) -> f32 {
+  let a = abs(x);
+  let w = -select(whole_log((1.0 - a) * (1.0 + a)), log_1_plus(-a * a), a < 0.5);
+  let n = w - 2.5;
+  let near = 1.50140941 + n * (0.246640727 + n * (-0.00417768164 + n * (-0.00125372503 +
+    n * (0.00021858087 + n * (-0.00000439150654 + n * (-0.0000035233877 + n * (0.000000343273939 +
+    n * 0.0000000281022636)))))));
+  let t = sqrt(abs(w)) - 3.0;
+  let far = 2.83297682 + t * (1.00167406 + t * (0.00943887047 + t * (-0.0076224613 +
+    t * (0.00573950773 + t * (-0.00367342844 + t * (0.00134934322 + t * (0.000100950558 +
+    t * -0.000200214257)))))));
+  let r = x * select(near, far, w >= 5.0);
+  // Outside [-1, 1] and at NaN w is NaN; at its ends it is infinite, and so is the result.
+  return select(r, x * w, a >= 1.0);
+}`;
+
+/** log of erfc(x) exp(x²) / t with t = 1 / (1 + x/2), x >= 0. Chebyshev fit: Numerical Recipes, erfcc. */
+const ERFC_FIT = `(-1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 +
+    t * (-0.18628806 + t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 +
+    t * 0.17087277)))))))))`;
+
+/** `error_complement(x)` = 1 - erf(x), with a relative error of 1.2e-7 + 2^-23 · x² also where it is tiny. */
+export const ERFC = `
+fn error_complement(x: f32) -> f32 {
+  let t = 1.0 / (1.0 + 0.5 * abs(x));
+  let tail = t * exp(-x * x + ${ERFC_FIT});
+  return select(tail, 2.0 - tail, x < 0.0);
+}`;
+
+/** `normal_cdf(x)` = ½ erfc(-x / √2) with a relative error of 1.2e-7 + 2^-24 · x² also where it is tiny. */
 export const NORMAL_CDF = `
 fn normal_cdf(x: f32) -> f32 {
   let t = 1.0 / (1.0 + 0.35355339 * abs(x));
-  let fit = -1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 +
-    t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277))))))));
-  let tail = 0.5 * t * exp(-0.5 * x * x + fit);
+  let tail = 0.5 * t * exp(-0.5 * x * x + ${ERFC_FIT});
   return select(tail, 1.0 - tail, x > 0.0);
 }`;
 

@@ -159,6 +159,22 @@ fn limited(v: f32) -> f32 { return select(select(v, 0.0, v < 0.0), 1.0, v > 1.0)
     high: 4,
     extremes: [-1e30, -3, 0, 3, 1e30],
   },
+  softshrink: {
+    f: "x - select(select(x, lambda, x > lambda), -lambda, x < -lambda)",
+    dx: "select(dy, 0.0, x >= -lambda && x <= lambda)",
+    ref: (x, s) => x - Math.min(Math.max(x, -s.lambda!), s.lambda!),
+    distinct: true,
+    scalars: { lambda: 0.37 },
+    extremes: [-1e30, 0, 1e30],
+  },
+  hardshrink: {
+    f: "select(x, 0.0, x >= -lambda && x <= lambda)",
+    dx: "select(dy, 0.0, x >= -lambda && x <= lambda)",
+    ref: (x, s) => Math.abs(x) <= s.lambda! ? 0 : x,
+    distinct: true,
+    scalars: { lambda: 0.37 },
+    extremes: [-1e30, 0, 1e30],
+  },
   hardtanh: {
     f: "select(select(x, lo, x < lo), hi, x > hi)",
     dx: "select(dy, 0.0, x <= lo || x >= hi)",

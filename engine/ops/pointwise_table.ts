@@ -7,17 +7,22 @@
  * only the arrays a formula names are saved. Scalars (a slope, a bound) are uniforms.
  */
 
-import { erf } from "../host_math.ts";
+import { erf, erfc, erfInverse } from "../host_math.ts";
 import { IS_NAN } from "../kernels/reduce.ts";
 import {
+  AREA,
   ASIN,
   ATAN,
   ERF,
+  ERFC,
+  ERFINV,
   EXP,
+  EXP2,
   EXPM1,
   FLOAT_MOD,
   HYPERBOLIC,
   LOG,
+  LOG10,
   LOG1P,
   TANH,
 } from "../kernels/special.ts";
@@ -51,6 +56,13 @@ export const UNARY = {
     module: EXP,
     extremes: [-100, 88, 0, NaN],
   },
+  exp2: {
+    f: "binary_power(x)",
+    dx: "dy * y * 0.69314718056",
+    ref: (x) => 2 ** x,
+    module: EXP2,
+    extremes: [-140, 127, 0, 10, NaN],
+  },
   expm1: {
     f: "exp_minus_1(x)",
     dx: "dy * (y + 1.0)",
@@ -75,6 +87,15 @@ export const UNARY = {
     low: 0.1,
     high: 4,
     extremes: [1e-30, 1, 1024, 1e30],
+  },
+  log10: {
+    f: "common_log(x)",
+    dx: "dy / (x * 2.30258509299)",
+    ref: Math.log10,
+    module: LOG10,
+    low: 0.1,
+    high: 4,
+    extremes: [1e-30, 0.9999, 1, 1.0001, 1000, 1e30, Infinity, 0, -1, NaN],
   },
   log: {
     f: "natural_log(x)",
@@ -175,6 +196,31 @@ export const UNARY = {
     module: HYPERBOLIC,
     extremes: [-89, 0, 79, 81, 89],
   },
+  asinh: {
+    f: "area_sine(x)",
+    dx: "dy * inverseSqrt(x * x + 1.0)",
+    ref: Math.asinh,
+    module: AREA,
+    extremes: [-1e30, -3, -1e-6, 0, 1e-6, 1, 0.9e9, 1.1e9, 1e30, NaN],
+  },
+  acosh: {
+    f: "area_cosine(x)",
+    dx: "dy * inverseSqrt((x - 1.0) * (x + 1.0))",
+    ref: Math.acosh,
+    module: AREA,
+    low: 1.1,
+    high: 4,
+    extremes: [1, 1.000001, 1.5, 0.9e9, 1.1e9, 1e30, 0.5, -3, NaN],
+  },
+  atanh: {
+    f: "area_tangent(x)",
+    dx: "dy / ((1.0 - x) * (1.0 + x))",
+    ref: Math.atanh,
+    module: AREA,
+    low: -0.9,
+    high: 0.9,
+    extremes: [-1, -1e-6, 0, 1e-6, 0.5, 0.999, 1, 1.5, -2, NaN],
+  },
   tanh: {
     f: "hyperbolic_tangent(x)",
     dx: "dy * (1.0 - y) * (1.0 + y)",
@@ -189,6 +235,33 @@ export const UNARY = {
     module: ERF,
     extremes: [-6, -4.1, -1e-6, 0, 1e-6, 3.9, 6],
   },
+  erfc: {
+    f: "error_complement(x)",
+    dx: "-dy * 1.1283791671 * exp(-x * x)",
+    ref: erfc,
+    module: ERFC,
+    extremes: [-6, -4.1, -1e-6, 0, 1e-6, 3.9, 6],
+  },
+  erfinv: {
+    f: "inverse_error_function(x)",
+    dx: "dy * 0.88622692545 * exp(y * y)",
+    ref: erfInverse,
+    module: ERFINV,
+    low: -0.9,
+    high: 0.9,
+    extremes: [-1, -0.999, -1e-6, 0, 1e-6, 0.4999, 0.5001, 0.9999, 1, 1.5, NaN],
+  },
+  // log(x / (1 - x)), near ½ by the log of 1 + (2x - 1) / (1 - x), whose numerator is exact.
+  logit: {
+    f: "select(natural_log(x / (1.0 - x)), log_1_plus((2.0 * x - 1.0) / (1.0 - x)), " +
+      "x > 0.42 && x < 0.58)",
+    dx: "dy / (x * (1.0 - x))",
+    ref: (x) => Math.abs(x - 0.5) < 0.1 ? 2 * Math.atanh(2 * x - 1) : Math.log(x / (1 - x)),
+    module: LOG,
+    low: 0.1,
+    high: 0.9,
+    extremes: [0, 1e-30, 0.4199, 0.4201, 0.4999999, 0.5, 0.5000001, 0.5799, 1, -1, 2, NaN],
+  },
   ...ACTIVATIONS,
   clampBetween: {
     // Not clamp(x, lo, hi): NaN must stay NaN; hi wins where the bounds cross.
@@ -202,6 +275,30 @@ export const UNARY = {
   ceil: { f: "ceil(x)", integer: "x", dx: STEP, ref: Math.ceil, type: "same" },
   trunc: { f: "trunc(x)", integer: "x", dx: STEP, ref: Math.trunc, type: "same" },
   round: { f: "round(x)", integer: "x", dx: STEP, ref: roundHalfEven, type: "same" },
+  frac: { f: "x - trunc(x)", dx: "dy", ref: (x) => x - Math.trunc(x) },
+  // Finite numbers stay; the gradient is theirs alone.
+  replaceNonFinite: {
+    f: "select(select(select(x, negative, x < -3.4028234e38), positive, x > 3.4028234e38), " +
+      "nan, is_nan(x))",
+    integer: "x",
+    dx: "select(0.0, dy, abs(x) <= 3.4028234e38)",
+    ref: (x, s) =>
+      Number.isNaN(x) ? s.nan! : x === Infinity ? s.positive! : x < -3.5e38 ? s.negative! : x,
+    type: "same",
+    module: IS_NAN,
+    scalars: { nan: 0.5, positive: 7, negative: -8 },
+    extremes: [NaN, 0, 3e38, Infinity, -Infinity, NaN, -3.4028234e38],
+  },
+  isfinite: {
+    f: "is_finite(x)",
+    integer: "true",
+    dx: STEP,
+    ref: (x) => Number(Number.isFinite(x)),
+    type: "bool",
+    module: `
+fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u; }`,
+    extremes: [Infinity, 0, -Infinity, 3.4028234e38, NaN, Infinity],
+  },
   isnan: {
     f: "is_nan(x)",
     integer: "false",
@@ -296,6 +393,75 @@ fn power(a: f32, b: f32) -> f32 {
     ref: floorRemainder,
     lowB: 0.3,
     module: FLOAT_MOD,
+  },
+  // Integers: a where b is 0, as WGSL has it.
+  floorDivide: {
+    f: "floor_divide(a, b)",
+    integer: "select(a / b, a / b - 1, a % b != 0 && (a % b < 0) != (b < 0))",
+    da: STEP,
+    db: STEP,
+    ref: (a, b) => b === 0 ? a / b : Math.floor((a - floorRemainder(a, b)) / b + 0.5),
+    lowB: 0.3,
+    // The quotient less the remainder is whole but for rounding, which must not take it below.
+    module: `${FLOAT_MOD}
+fn floor_divide(a: f32, b: f32) -> f32 {
+  if (b == 0.0) { return a / b; }
+  let r = float_mod(a, b);
+  let v = (a - r) / b - select(0.0, 1.0, r != 0.0 && (r < 0.0) != (b < 0.0));
+  return floor(v + 0.5);
+}`,
+  },
+  hypot: {
+    f: "hypotenuse(a, b)",
+    da: "select(dy * (a / y), 0.0, y == 0.0)",
+    db: "select(dy * (b / y), 0.0, y == 0.0)",
+    ref: Math.hypot,
+    type: "float",
+    // By the larger one, so that no square overflows; infinite where either is, as C's.
+    module: `
+fn hypotenuse(a: f32, b: f32) -> f32 {
+  let p = abs(a);
+  let q = abs(b);
+  let big = select(q, p, p > q);
+  let t = select(p, q, p > q) / big;
+  let v = select(big * sqrt(1.0 + t * t), p + q, big == 0.0);
+  return select(select(v, p, p > 3.4028234e38), q, q > 3.4028234e38);
+}`,
+  },
+  copysign: {
+    f: "with_sign(a, b)",
+    da: "select(dy * sign(a) * with_sign(1.0, b), 0.0, a == 0.0)",
+    db: "0.0 * sign(b)",
+    ref: (a, b) => Object.is(Math.sign(b), -0) || b < 0 ? -Math.abs(a) : Math.abs(a),
+    type: "float",
+    distinct: true,
+    module: `
+fn with_sign(a: f32, b: f32) -> f32 {
+  return bitcast<f32>((bitcast<u32>(a) & 0x7fffffffu) | (bitcast<u32>(b) & 0x80000000u));
+}`,
+  },
+  // a · log(b), and 0 where a is 0, whatever the log.
+  xlogy: {
+    f: "select(a * natural_log(b), 0.0, a == 0.0 && !(is_nan(b)))",
+    da: "select(dy * natural_log(b), 0.0, a == 0.0 && b <= 0.0)",
+    db: "select(dy * a / b, 0.0, a == 0.0)",
+    ref: (a, b) => a === 0 && !Number.isNaN(b) ? 0 : a * Math.log(b),
+    type: "float",
+    lowB: 0.3,
+    module: `${LOG}${IS_NAN}`,
+  },
+  // log(exp(a) + exp(b)) by the larger one. Equal infinities: themselves, and half the gradient each.
+  logaddexp: {
+    f: "log_add_exp(a, b)",
+    da: "select(dy / (1.0 + exp(b - a)), 0.5 * dy, a == b)",
+    db: "select(dy / (1.0 + exp(a - b)), 0.5 * dy, a == b)",
+    ref: (a, b) => a === b ? a + Math.LN2 : Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))),
+    type: "float",
+    module: `${LOG1P}
+fn log_add_exp(a: f32, b: f32) -> f32 {
+  let less = exp(select(-abs(a - b), 0.0, a == b));
+  return select(b, a, a > b || !(a == a)) + log_1_plus(less);
+}`,
   },
   atan2: {
     f: "arc_tan2(a, b)",

@@ -3,7 +3,7 @@
  * at infinities, NaN, zeros and kinks.
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { erf, normalCdf } from "../../engine/host_math.ts";
+import { erf, erfc, erfInverse, normalCdf } from "../../engine/host_math.ts";
 import { init, readAll, type Tensor, tensor } from "../../mod.ts";
 
 await init();
@@ -42,6 +42,26 @@ const BOUNDS: Record<string, Bound> = {
   "acos": { f: (x) => x.acos(), ref: Math.acos, from: -1, to: 1, ulps: 6 },
   "erf": { f: (x) => x.erf(), ref: erf, from: -5, to: 5, ulps: 6 },
   "erf near 0": { f: (x) => x.erf(), ref: erf, from: -1e-3, to: 1e-3, ulps: 6 },
+  // exp of x², with the rounding of x², an ulp of it.
+  "erfc": { f: (x) => x.erfc(), ref: erfc, from: -5, to: 5, ulps: 6, exp: 5 },
+  "erfinv": { f: (x) => x.erfinv(), ref: erfInverse, from: -0.999, to: 0.999, ulps: 10 },
+  "erfinv near 0": { f: (x) => x.erfinv(), ref: erfInverse, from: -1e-3, to: 1e-3, ulps: 10 },
+  "erfinv near 1": { f: (x) => x.erfinv(), ref: erfInverse, from: 0.999, to: 0.9999999, ulps: 10 },
+  "asinh": { f: (x) => x.asinh(), ref: Math.asinh, from: -5, to: 5, ulps: 10 },
+  "asinh near 0": { f: (x) => x.asinh(), ref: Math.asinh, from: -1e-3, to: 1e-3, ulps: 10 },
+  "asinh far out": { f: (x) => x.asinh(), ref: Math.asinh, from: 5, to: 2e9, ulps: 10 },
+  "acosh near 1": { f: (x) => x.acosh(), ref: Math.acosh, from: 1, to: 1.001, ulps: 10 },
+  "acosh": { f: (x) => x.acosh(), ref: Math.acosh, from: 1, to: 10, ulps: 10 },
+  "acosh far out": { f: (x) => x.acosh(), ref: Math.acosh, from: 10, to: 2e9, ulps: 10 },
+  "atanh": { f: (x) => x.atanh(), ref: Math.atanh, from: -0.9999, to: 0.9999, ulps: 10 },
+  "atanh near 0": { f: (x) => x.atanh(), ref: Math.atanh, from: -1e-3, to: 1e-3, ulps: 10 },
+  "log10": { f: (x) => x.log10(), ref: Math.log10, from: 0.001, to: 10, ulps: 6 },
+  "log10 near 1": { f: (x) => x.log10(), ref: Math.log10, from: 0.999, to: 1.001, ulps: 6 },
+  "log10 far out": { f: (x) => x.log10(), ref: Math.log10, from: 10, to: 1e6, ulps: 6 },
+  "exp2": { f: (x) => x.exp2(), ref: (x) => 2 ** x, from: -20, to: 20, ulps: 0, exp: 1 },
+  "logit": { f: (x) => x.logit(), ref: logit, from: 1e-4, to: 0.9999, ulps: 10 },
+  "logit near ½": { f: (x) => x.logit(), ref: logit, from: 0.4, to: 0.6, ulps: 10 },
+  "hypot": { f: (x) => x.hypot(3), ref: (x) => Math.hypot(x, 3), from: -20, to: 20, ulps: 6 },
   // ½ x² is the argument of exp and its rounding 2^-24 · x²: as much again as exp's own 2|x| ulp.
   "gelu": { f: (x) => x.gelu(), ref: (x) => x * normalCdf(x), from: -5, to: 5, ulps: 6, exp: 3 },
 };
@@ -77,6 +97,26 @@ Deno.test("the float64 error function agrees with published digits", () => {
   near(normalCdf(-1), 0.15865525393145705);
 });
 
+function logit(x: number): number {
+  return Math.abs(x - 0.5) < 0.1 ? 2 * Math.atanh(2 * x - 1) : Math.log(x / (1 - x));
+}
+
+Deno.test("the float64 inverse of the error function undoes it", () => {
+  for (const y of [1e-9, 0.1, -0.4999, 0.5, 0.7, -0.99, 1 - 2 ** -24]) {
+    const x = erfInverse(y);
+    assert(Math.abs(erf(x) - y) <= 2e-16, `${y}`);
+    const rest = erfc(Math.abs(x)) / (1 - Math.abs(y));
+    assert(Math.abs(rest - 1) <= 4e-15, `${y}: ${rest}`);
+  }
+  assertEquals([erfInverse(1), erfInverse(-1), erfInverse(1.5)], [Infinity, -Infinity, NaN]);
+});
+
+Deno.test("log10() of powers of 10 is exact", async () => {
+  const powers = Array.from({ length: 76 }, (_, i) => i - 37);
+  const y = await tensor(powers.map((k) => Number(`1e${k}`))).log10().data();
+  assertEquals([...y], powers);
+});
+
 const NAN_KEEPERS: Record<string, (x: Tensor) => Tensor> = {
   exp: (x) => x.exp(),
   log: (x) => x.log(),
@@ -87,6 +127,25 @@ const NAN_KEEPERS: Record<string, (x: Tensor) => Tensor> = {
   logsumexp: (x) => x.logsumexp(0, { keepdim: true }),
   softmax: (x) => x.softmax(0),
   max: (x) => x.max(0, { keepdim: true }),
+  exp2: (x) => x.exp2(),
+  log10: (x) => x.log10(),
+  asinh: (x) => x.asinh(),
+  acosh: (x) => x.acosh(),
+  atanh: (x) => x.atanh(),
+  erfc: (x) => x.erfc(),
+  erfinv: (x) => x.erfinv(),
+  logit: (x) => x.logit(),
+  "logit within bounds": (x) => x.logit(1e-3),
+  frac: (x) => x.frac(),
+  softshrink: (x) => x.softshrink(),
+  hardshrink: (x) => x.hardshrink(),
+  hypot: (x) => x.hypot(0),
+  xlogy: (x) => x.xlogy(2),
+  "xlogy of 0": (x) => x.mul(0).xlogy(x),
+  logaddexp: (x) => x.logaddexp(1),
+  "logaddexp on the right": (x) => tensor([1]).logaddexp(x),
+  floorDivide: (x) => x.floorDivide(2),
+  copysign: (x) => x.copysign(-1),
   expm1: (x) => x.expm1(),
   log1p: (x) => x.log1p(),
   tan: (x) => x.tan(),
@@ -179,9 +238,10 @@ Deno.test("atan2 gives the angle in all quadrants and at their borders", async (
   });
 });
 
-Deno.test("isinf and isnan tell infinities, NaN and numbers apart", async () => {
+Deno.test("isinf, isnan and isfinite tell infinities, NaN and numbers apart", async () => {
   const x = tensor([Infinity, -Infinity, NaN, 0, 3e38]);
-  const [inf, nan] = await readAll([x.isinf(), x.isnan()]);
+  const [inf, nan, finite] = await readAll([x.isinf(), x.isnan(), x.isfinite()]);
+  assertEquals([...finite!], [0, 0, 0, 1, 1]);
   assertEquals([...inf!], [1, 1, 0, 0, 0]);
   assertEquals([...nan!], [0, 0, 1, 0, 0]);
 });
@@ -204,6 +264,10 @@ Deno.test("gradients at kinks are PyTorch's", async () => {
     ["norm 3", (x) => x.norm(3), [0, 0], [0, 0]],
     ["norm ½", (x) => x.norm(0.5), [0, 4], [0, 1]],
     ["atan2", (x) => x.atan2(0), [0], [0]],
+    ["softshrink", (x) => x.softshrink(), [-0.5, 0.5, 0.75], [0, 0, 1]],
+    ["hardshrink", (x) => x.hardshrink(), [-0.5, 0.5, 0.75], [0, 0, 1]],
+    ["nanToNum", (x) => x.nanToNum(), [NaN, 2, Infinity], [0, 1, 0]],
+    ["copysign", (x) => x.copysign(-2), [3, -3, 0], [-1, 1, 0]],
   ];
   const leaves = cases.map(([, f, at]) => {
     const x = tensor(at, { requiresGrad: true });
@@ -212,6 +276,84 @@ Deno.test("gradients at kinks are PyTorch's", async () => {
   });
   const got = await readAll(leaves);
   cases.forEach(([name, , , want], i) => assertEquals([...got[i]!].map((v) => v + 0), want, name));
+});
+
+Deno.test("pairs of numbers give what C and PyTorch give at zeros, infinities and NaN", async () => {
+  const inf = Infinity;
+  const cases: [string, (a: Tensor, b: Tensor) => Tensor, [number, number, number][]][] = [
+    ["hypot", (a, b) => a.hypot(b), [
+      [3, -4, 5],
+      [0, 0, 0],
+      [NaN, 0, NaN],
+      [0, NaN, NaN],
+      [-inf, NaN, inf],
+      [NaN, -inf, inf],
+      [2e38, 0, Math.fround(2e38)],
+    ]],
+    ["copysign", (a, b) => a.copysign(b), [
+      [3, -0, -3],
+      [-3, 0, 3],
+      [0, -1, -0],
+      [-0, 2, 0],
+      [-inf, 5, inf],
+    ]],
+    ["xlogy", (a, b) => a.xlogy(b), [
+      [0, 0, 0],
+      [0, inf, 0],
+      [0, -1, 0],
+      [0, NaN, NaN],
+      [2, 0, -inf],
+      [1, -1, NaN],
+      [2, 1, 0],
+    ]],
+    ["logaddexp", (a, b) => a.logaddexp(b), [
+      [-inf, -inf, -inf],
+      [inf, inf, inf],
+      [-inf, 2, 2],
+      [inf, -inf, inf],
+      [1000, -1000, 1000],
+    ]],
+    ["floorDivide", (a, b) => a.floorDivide(b), [
+      [7, 2, 3],
+      [-7, 2, -4],
+      [7, -2, -4],
+      [-7, -2, 3],
+      // 1 / 0.1 rounds to 10, but 0.1 in f32 is larger than a tenth.
+      [1, 0.1, 9],
+      [6, 3, 2],
+      [1, 0, inf],
+      [-1, 0, -inf],
+      [0, 0, NaN],
+      [inf, 2, NaN],
+    ]],
+  ];
+  for (const [name, f, rows] of cases) {
+    const y = await f(tensor(rows.map((r) => r[0])), tensor(rows.map((r) => r[1]))).data();
+    assertEquals([...y], rows.map((r) => r[2]), name);
+  }
+  const ints = tensor([-7, 7, -6, 6, 0, 5], { dtype: "i32" });
+  const quotients = ints.floorDivide(tensor([2, -2, 3, -3, 5, -5], { dtype: "i32" }));
+  assertEquals(quotients.dtype, "i32");
+  assertEquals([...await quotients.data()], [-4, -4, -2, -2, 0, -1]);
+});
+
+Deno.test("nanToNum() puts numbers in the place of NaN and infinities", async () => {
+  const x = tensor([NaN, Infinity, -Infinity, 1.5]);
+  const [plain, given] = await readAll([
+    x.nanToNum(),
+    x.nanToNum({ nan: 7, posinf: 8, neginf: -9 }),
+  ]);
+  const largest = 2 ** 128 - 2 ** 104;
+  assertEquals([...plain!], [0, largest, -largest, 1.5]);
+  assertEquals([...given!], [7, 8, -9, 1.5]);
+  const ints = tensor([1, -2], { dtype: "i32" }).nanToNum();
+  assertEquals([ints.dtype, ...await ints.data()], ["i32", 1, -2]);
+});
+
+Deno.test("logit() within bounds limits its argument", async () => {
+  const y = await tensor([-1, 0, 0.5, 1]).logit(0.25).data();
+  const want = Math.log(3);
+  [-want, -want, 0, want].forEach((w, i) => assert(Math.abs(y[i]! - w) <= 10 * ulp(want), `${i}`));
 });
 
 Deno.test("clamp keeps integers, and the upper bound wins", async () => {
@@ -224,6 +366,11 @@ Deno.test("clamp keeps integers, and the upper bound wins", async () => {
 
 Deno.test("activations refuse settings that mean nothing", () => {
   const x = tensor([1]);
+  assertThrows(
+    () => x.softshrink(-0.1),
+    RangeError,
+    "Cannot softshrink with lambda -0.1: it must be 0 or more",
+  );
   assertThrows(() => x.celu(0), RangeError, "Cannot celu with alpha 0: it divides by alpha");
   assertThrows(
     () => x.gelu({ approximate: "erf" as "none" }),

@@ -303,8 +303,12 @@ function forwardPlan(
   const sums = terms > 1
     ? op.reference!(mapFloats(hosts, Math.abs), op.sumsOf?.(sample.attrs) ?? sample.attrs)
     : null;
+  // Integers that are all there is are numbers, too; beside floats they may be indices.
+  const numbers = hosts.some((h) => isFloat(h.dtype))
+    ? hosts
+    : hosts.map((h) => ({ ...h, dtype: "f32" as const }));
   const nudged = backwardOf(op)
-    ? op.reference!(mapFloats(hosts, (v) => v * (1 + 2 ** -20)), sample.attrs)
+    ? op.reference!(mapFloats(numbers, (v) => v * (1 + 2 ** -20)), sample.attrs)
     : null;
   const largestInput = Math.max(0, ...hosts.filter((h) => isFloat(h.dtype)).map(magnitude));
   const tolerances = want.map((y, o) => {
