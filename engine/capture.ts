@@ -60,8 +60,9 @@ interface Recording<R> {
  * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
  * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
  * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph. Replays use the
- * tensors that were there when it was recorded: `dispose()` it after replacing parameters, or dropping
- * gradients or an optimizer's state, outside. A gradient belongs to the graph that made it last.
+ * tensors that were there when it was recorded. Once one of them is freed, as by loading an optimizer's state
+ * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
+ * some that live on, and after dropping gradients outside. A gradient belongs to the graph that made it last.
  *
  * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
@@ -112,7 +113,11 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     if (debug().check !== "off") return scope(() => fn(...inputs));
     const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
     const known = recordings.get(key);
-    if (known) {
+    if (known?.graph.stale) {
+      drop(known);
+      recordings.delete(key);
+      ran.delete(key);
+    } else if (known) {
       last = known;
       return replay(known, inputs);
     }
@@ -133,10 +138,7 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
   }
 
   function dispose(): void {
-    for (const recording of recordings.values()) {
-      for (const t of recording.inputs) t.dispose();
-      free(recording);
-    }
+    for (const recording of recordings.values()) drop(recording);
     recordings.clear();
     ran.clear();
     last = undefined;
@@ -194,6 +196,12 @@ export function keepState<T extends Tensor>(state: T): T {
   const { recorder } = gpu().queue;
   if (recorder) recorder.makesState = true;
   return keep(state);
+}
+
+/** Frees a recording with its inputs. */
+function drop<R extends CapturedResult>(recording: Recording<R>): void {
+  for (const t of recording.inputs) t.dispose();
+  free(recording);
 }
 
 /** Frees a recording but for its inputs. */

@@ -76,7 +76,7 @@ export class GraphRecorder {
     this.#launches.push(launch);
     for (const { storage } of launch.buffers) {
       if (!this.#made.has(storage) && !this.#outside.has(storage)) {
-        this.#outside.add(storage.retain());
+        this.#outside.add(storage.retainForGraph());
       }
     }
   }
@@ -227,6 +227,8 @@ export class Graph {
     pool: BufferPool;
   };
   readonly #buffers: readonly PooledBuffer[];
+  /** What was there before and somebody besides the graph holds; the rest are constants of the step. */
+  readonly #shared: readonly Storage[];
 
   constructor(
     commands: readonly Command[],
@@ -240,6 +242,12 @@ export class Graph {
     this.commands = commands;
     this.#parts = parts;
     this.#buffers = [...parts.memory, ...parts.outside.map((s) => s.pooled)];
+    this.#shared = parts.outside.filter((s) => !s.forgotten);
+  }
+
+  /** Whether it uses a tensor that has been freed since: a plain call would use another, or fail. */
+  get stale(): boolean {
+    return this.#shared.some((s) => s.forgotten);
   }
 
   /** Every buffer a replay touches. */
@@ -254,7 +262,7 @@ export class Graph {
 
   /** Gives the memory back. The graph cannot be replayed afterwards. */
   dispose(): void {
-    for (const storage of this.#parts.outside) storage.release();
+    for (const storage of this.#parts.outside) storage.releaseForGraph();
     this.#parts.pool.giveAll(this.#parts.memory);
     this.#parts.slab.destroy();
   }

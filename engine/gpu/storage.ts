@@ -28,6 +28,8 @@ export class Storage {
   /** Null while a recorded step is without memory, and after the last reference. */
   #pooled: PooledBuffer | null;
   #references = 1;
+  /** References of captured graphs among them. */
+  #graphs = 0;
 
   private constructor(owner: Gpu, pooled: PooledBuffer | null, bytes: number, label: string) {
     this.#gpu = owner;
@@ -95,6 +97,23 @@ export class Storage {
   /** Whether there is a reference left. */
   get held(): boolean {
     return this.#references > 0;
+  }
+
+  /** Whether only captured graphs hold it: nothing else can see it any more. */
+  get forgotten(): boolean {
+    return this.#references === this.#graphs;
+  }
+
+  /** Adds a captured graph's reference. */
+  retainForGraph(): this {
+    this.#graphs++;
+    return this.retain();
+  }
+
+  /** Gives a captured graph's reference up. */
+  releaseForGraph(): void {
+    this.#graphs--;
+    this.release();
   }
 
   /** Gives it the memory that a recorded step has for it. */
