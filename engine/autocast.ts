@@ -60,6 +60,7 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "isfinite",
   "frac",
   "copysign",
+  "prelu",
   "replaceNonFinite",
   "softshrink",
   "hardshrink",
@@ -101,6 +102,7 @@ const WIDEST: ReadonlySet<string> = new Set([
   "atan2",
   "hypot",
   "copysign",
+  "prelu",
   "gridSample",
   "scatterAdd",
 ]);

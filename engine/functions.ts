@@ -158,10 +158,12 @@ export function linear(
   return x.linear(w, bias, options);
 }
 
-/** Options of {@linkcode interpolate}. */
+/** Options of {@linkcode interpolate}: either `size` or `scaleFactor`. */
 export interface InterpolateOptions {
   /** Output size: both dimensions, or [height, width]. */
-  size: Pair;
+  size?: Pair;
+  /** Outputs to an input pixel, along both dimensions or [height, width]; the size is ⌊H · factor⌋. */
+  scaleFactor?: Pair;
   /** Default `bilinear`. */
   mode?: "nearest" | "bilinear";
   /** Widens the filter when shrinking, as PIL and torchvision do; default false. */
@@ -171,12 +173,42 @@ export interface InterpolateOptions {
 }
 
 /**
- * x [N, C, H, W] f32 at another size. With both antialias and alignCorners the widened filter is centred where
+ * x [N, C, H, W] at another size. With both antialias and alignCorners the widened filter is centred where
  * aligned corners put it; PyTorch centres it at (i + ½) · scale, which moves the corners.
+ *
+ * @throws {TypeError} if neither or both of `size` and `scaleFactor` are given, or options do not fit
+ * @throws {RangeError} if an image would have no pixels
+ *
+ * @example
+ * ```ts
+ * import { init, interpolate, zeros } from "../mod.ts";
+ * await init();
+ * const x = zeros([1, 3, 5, 8]);
+ * console.log(interpolate(x, { size: [10, 4] }).shape); // [1, 3, 10, 4]
+ * console.log(interpolate(x, { scaleFactor: 2, mode: "nearest" }).shape); // [1, 3, 10, 16]
+ * ```
  */
 export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
-  const { size, mode = "bilinear", antialias = false, alignCorners = false } = options;
-  return apply(interpolateOp, [x], { size: pair(size), mode, antialias, alignCorners })[0]!;
+  const { size, scaleFactor, mode = "bilinear", antialias = false, alignCorners = false } = options;
+  const common = { mode, antialias, alignCorners };
+  if ((size === undefined) === (scaleFactor === undefined)) {
+    throw new TypeError(
+      `Cannot interpolate ${show(x.shape)}: give either size or scaleFactor, not ` +
+        (size === undefined ? "neither" : "both"),
+    );
+  }
+  if (size !== undefined) return apply(interpolateOp, [x], { ...common, size: pair(size) })[0]!;
+  checkPair("interpolate", { scaleFactor });
+  const [down, across] = pair(scaleFactor!);
+  if (!(down > 0 && across > 0)) {
+    throw new RangeError(`Cannot interpolate with scaleFactor ${scaleFactor}: it must be above 0`);
+  }
+  const [H, W] = x.shape.slice(-2) as [number, number];
+  return apply(interpolateOp, [x], {
+    ...common,
+    size: [Math.floor(H * down), Math.floor(W * across)],
+    steps: [1 / down, 1 / across],
+  })[0]!;
 }
 
 /**

@@ -96,6 +96,55 @@ export function convTranspose2d(
   })[0]!;
 }
 
+/** Options of {@linkcode convTranspose1d}. */
+export interface ConvTranspose1dOptions {
+  /** Added to each output channel: [O]. */
+  bias?: Tensor;
+  /** Step of the window in the output; default 1. */
+  stride?: number;
+  /** Places cut off on both sides of the output; default 0. */
+  padding?: number;
+  /** Places added at the end of the output; default 0. */
+  outputPadding?: number;
+  /** Distance between kernel elements; default 1. */
+  dilation?: number;
+  /** Channels are cut into this many independent convolutions; default 1. */
+  groups?: number;
+}
+
+/**
+ * One-dimensional transposed convolution of x [N, C, L] with w [C, O / groups, K]; otherwise as
+ * {@linkcode convTranspose2d}.
+ *
+ * @returns [N, O, OL] with OL = (L - 1)·stride - 2·padding + dilation·(K - 1) + outputPadding + 1
+ * @throws {TypeError} if shapes or dtypes (floats) do not fit
+ * @throws {RangeError} if an option is out of range or the output would be empty
+ */
+export function convTranspose1d(
+  x: Tensor,
+  w: Tensor,
+  options: ConvTranspose1dOptions = {},
+): Tensor {
+  if (x.ndim !== 3 || w.ndim !== 3) {
+    throw new TypeError(
+      `Cannot convTranspose1d ${show(x.shape)} with weight ${
+        show(w.shape)
+      }: they must be [N, C, L] ` +
+        "and [C, O / groups, K]",
+    );
+  }
+  checkOptions("convTranspose1d", options, "convTranspose1d(x, w, { bias, stride: 2 })");
+  const { bias, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups } = options;
+  return convTranspose2d(x.unsqueeze(2), w.unsqueeze(2), {
+    bias,
+    stride: [1, stride],
+    padding: [0, padding],
+    outputPadding: [0, outputPadding],
+    dilation: [1, dilation],
+    groups,
+  }).squeeze(2);
+}
+
 /**
  * Zeros before and after that TensorFlow's "SAME" puts along one dimension: the output has
  * ⌈size / stride⌉ elements, and the odd zero comes after.

@@ -7,6 +7,7 @@ import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
 import { where as whereOp } from "./ops/select.ts";
 import { inArena } from "./array.ts";
+import { show } from "./shape.ts";
 import { apply, type Operand, Tensor } from "./tensor.ts";
 
 /** An op on one tensor. */
@@ -256,4 +257,37 @@ function lifted(value: Operand, dtype: DType): Tensor {
   const whole = Number.isInteger(value);
   const kind = isFloat(dtype) || (whole && dtype !== "bool") ? dtype : whole ? "i32" : "f32";
   return new Tensor(inArena(() => fill({ shape: [], dtype: kind }, value)));
+}
+
+/**
+ * x where positive, else weight · x, with a weight for each channel of x [N, C, …] or one for all.
+ *
+ * @throws {TypeError} if the weight is neither [C] nor [1]
+ */
+export function prelu(x: Tensor, weight: Tensor): Tensor {
+  const channels = x.ndim > 1 ? x.shape[1]! : 1;
+  if (weight.ndim !== 1 || (weight.size !== 1 && weight.size !== channels)) {
+    throw new TypeError(
+      `Cannot prelu ${show(x.shape)} with a weight ${show(weight.shape)}: it must be [1] or ` +
+        `[${channels}]`,
+    );
+  }
+  const places = x.ndim > 1 ? [-1, ...x.shape.slice(2).map(() => 1)] : [-1];
+  return apply(binary.prelu, [x, weight.reshape(places)], {})[0]!;
+}
+
+/**
+ * The first half of x along dim times the sigmoid of the second (Dauphin et al. 2017).
+ *
+ * @throws {RangeError} if the size along dim is odd
+ */
+export function glu(x: Tensor, dim = -1): Tensor {
+  const size = x.shape.at(dim);
+  if (size === undefined || size % 2 !== 0) {
+    throw new RangeError(
+      `Cannot glu ${show(x.shape)} along ${dim}: the dimension must exist and have an even size`,
+    );
+  }
+  const [a, b] = x.chunk(2, dim) as [Tensor, Tensor];
+  return a.mul(b.sigmoid());
 }

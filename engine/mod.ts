@@ -81,6 +81,8 @@ export {
 export {
   conv1d,
   type Conv1dOptions,
+  convTranspose1d,
+  type ConvTranspose1dOptions,
   convTranspose2d,
   type ConvTransposeOptions,
   samePadding,
@@ -129,6 +131,7 @@ export {
   type RecurrentLayerResult,
   type RecurrentWeights,
 } from "./functions_recurrent.ts";
+export * from "./functions_loss_pairs.ts";
 export { adjustColors, blurEach, cropResize, eraseBoxes, warpReflect } from "./functions_image.ts";
 export {
   bceLoss,

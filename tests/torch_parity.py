@@ -275,6 +275,127 @@ CASES = {
     "logsumexp": (Call(lambda x: torch.logsumexp(x, 1)), [r(4, 5, 3)], plain),
     "variance": (Call(lambda x: torch.var(x, 1)), [r(4, 5, 3)], plain),
     "cumprod": (Call(lambda x: torch.cumprod(x, 1)), [r(4, 5, 3)], plain),
+    "prelu": (nn.PReLU(4, init=0.3), [r(*IMAGE)], plain),
+    "glu": (nn.GLU(1), [r(*IMAGE)], plain),
+    "softshrink": (nn.Softshrink(0.7), [r(40)], plain),
+    "hardshrink": (nn.Hardshrink(0.7), [r(40)], plain),
+    "tanhshrink": (nn.Tanhshrink(), [r(40)], plain),
+    "threshold": (nn.Threshold(0.3, -2.5), [r(40)], plain),
+    "softmin": (nn.Softmin(1), [r(3, 5, 2)], plain),
+    "unflatten": (nn.Unflatten(1, (2, 2)), [r(*IMAGE)], plain),
+    "upsample": (nn.Upsample(scale_factor=2), [r(*IMAGE)], plain),
+    "upsample_bilinear": (
+        nn.Upsample(scale_factor=(1.7, 0.6), mode="bilinear"),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "upsample_corners": (
+        nn.Upsample(scale_factor=1.7, mode="bilinear", align_corners=True),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "upsample_nearest": (nn.Upsample(scale_factor=(1.7, 0.6)), [r(*IMAGE)], plain),
+    "interpolate_factor_antialias": (
+        Call(lambda x: F.interpolate(x, scale_factor=0.6, mode="bilinear", antialias=True)),
+        [r(*IMAGE)],
+        plain,
+    ),
+    "pixel_shuffle": (nn.PixelShuffle(2), [r(*IMAGE)], plain),
+    "pixel_unshuffle": (nn.PixelUnshuffle(2), [r(2, 3, 4, 6)], plain),
+    "zero_pad2d": (nn.ZeroPad2d((1, 2, 3, -1)), [r(*IMAGE)], plain),
+    "constant_pad2d": (nn.ConstantPad2d(1, 2.5), [r(*IMAGE)], plain),
+    "reflection_pad2d": (nn.ReflectionPad2d((1, 2, 3, 0)), [r(*IMAGE)], plain),
+    "replication_pad2d": (nn.ReplicationPad2d((1, 2, 3, 0)), [r(*IMAGE)], plain),
+    "circular_pad2d": (nn.CircularPad2d((1, 2, 3, 0)), [r(*IMAGE)], plain),
+    "max_pool1d": (nn.MaxPool1d(3, 2, padding=1, ceil_mode=True), [r(2, 4, 9)], plain),
+    "max_pool1d_dilation": (nn.MaxPool1d(2, dilation=3), [r(2, 4, 9)], plain),
+    "avg_pool1d": (
+        nn.AvgPool1d(3, 2, padding=1, count_include_pad=False),
+        [r(2, 4, 9)],
+        plain,
+    ),
+    "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d(4), [r(2, 4, 9)], plain),
+    "adaptive_max_pool2d_layer": (nn.AdaptiveMaxPool2d((3, 2)), [r(*IMAGE)], plain),
+    "conv_transpose1d": (
+        nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2),
+        [r(2, 4, 9)],
+        plain,
+    ),
+    "cosine_similarity": (nn.CosineSimilarity(dim=1), [r(4, 5, 3), r(4, 5, 1)], plain),
+    "pairwise_distance": (nn.PairwiseDistance(p=3), [r(4, 5), r(4, 5)], plain),
+    "cosine_embedding_loss": (
+        nn.CosineEmbeddingLoss(margin=0.1),
+        [r(6, 5), r(6, 5), torch.tensor([1, -1, -1, 1, -1, -1])],
+        plain,
+    ),
+    "triplet_margin_loss": (
+        nn.TripletMarginLoss(margin=0.5, swap=True),
+        [r(6, 5), r(6, 5), r(6, 5)],
+        plain,
+    ),
+    "triplet_margin_loss_1": (nn.TripletMarginLoss(p=1), [r(6, 5), r(6, 5), r(6, 5)], plain),
+    "margin_ranking_loss": (
+        nn.MarginRankingLoss(margin=0.2),
+        [r(6), r(6), torch.tensor([1, -1, -1, 1, -1, 1])],
+        plain,
+    ),
+    "gaussian_nll_loss": (
+        nn.GaussianNLLLoss(full=True),
+        [r(4, 5), r(4, 5), r(4, 1, low=0.2, high=2)],
+        plain,
+    ),
+    "poisson_nll_loss": (
+        nn.PoissonNLLLoss(full=True, reduction="sum"),
+        [r(4, 5), r(4, 5, low=0.3, high=4)],
+        plain,
+    ),
+    "poisson_nll_loss_rates": (
+        nn.PoissonNLLLoss(log_input=False),
+        [r(4, 5, low=0.2, high=4), r(4, 5, low=0, high=4).round()],
+        plain,
+    ),
+    "transformer_encoder": (
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, dropout=0), 2),
+        [r(5, 2, 8)],
+        plain,
+    ),
+    "transformer_encoder_pre_norm": (
+        nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(
+                8, 2, 16, dropout=0, activation="gelu", batch_first=True, norm_first=True
+            ),
+            2,
+            norm=nn.LayerNorm(8),
+            enable_nested_tensor=False,
+        ),
+        [r(2, 5, 8)],
+        lambda m, x: m(
+            x,
+            mask=torch.ones(5, 5).triu(1).bool(),
+            src_key_padding_mask=torch.tensor([[0, 0, 0, 0, 1], [0, 0, 0, 0, 0]]).bool(),
+        ),
+    ),
+    "transformer_decoder": (
+        nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, dropout=0), 2),
+        [r(5, 2, 8), r(4, 2, 8)],
+        lambda m, x, memory: m(
+            x,
+            memory,
+            tgt_mask=torch.ones(5, 5).triu(1).bool(),
+            memory_key_padding_mask=torch.tensor([[0, 0, 0, 1], [0, 0, 0, 0]]).bool(),
+        ),
+    ),
+    "transformer_decoder_pre_norm": (
+        nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(
+                8, 2, 16, dropout=0, batch_first=True, norm_first=True, bias=False
+            ),
+            1,
+            norm=nn.LayerNorm(8),
+        ),
+        [r(2, 5, 8), r(2, 4, 8)],
+        plain,
+    ),
     "einsum": (
         Call(lambda a, b: torch.einsum("bij,bkj->bik", a, b)),
         [r(2, 3, 4), r(2, 5, 4)],

@@ -59,6 +59,9 @@ function pooled(kernel: number, options: { stride: number; padding: number }) {
 const POOLS = pooled(3, { stride: 2, padding: 1 });
 const TWO = { numLayers: 2, bidirectional: true };
 
+const SMALL = { dimFeedforward: 16, dropout: 0 };
+const PRE_NORM = { batchFirst: true, normFirst: true };
+
 /** Weights of 5 classes; the file's replace them. */
 function five(): Tensor {
   return ones([5]);
@@ -201,6 +204,93 @@ const CASES: Readonly<Record<string, Case>> = {
   logsumexp: { call: (_, [x]) => [x!.logsumexp(1)] },
   variance: { call: (_, [x]) => [x!.variance(1)] },
   cumprod: { call: (_, [x]) => [x!.cumprod(1)] },
+  prelu: { module: () => new nn.PReLU(4) },
+  glu: { module: () => new nn.GLU(1) },
+  softshrink: { module: () => new nn.Softshrink(0.7) },
+  hardshrink: { module: () => new nn.Hardshrink(0.7) },
+  tanhshrink: { module: () => new nn.Tanhshrink() },
+  threshold: { module: () => new nn.Threshold(0.3, -2.5) },
+  softmin: { module: () => new nn.Softmin(1) },
+  unflatten: { module: () => new nn.Unflatten(1, [2, 2]) },
+  upsample: { module: () => new nn.Upsample({ scaleFactor: 2 }) },
+  upsample_bilinear: {
+    module: () => new nn.Upsample({ scaleFactor: [1.7, 0.6], mode: "bilinear" }),
+  },
+  upsample_corners: {
+    module: () => new nn.Upsample({ scaleFactor: 1.7, mode: "bilinear", alignCorners: true }),
+  },
+  upsample_nearest: { module: () => new nn.Upsample({ scaleFactor: [1.7, 0.6] }) },
+  interpolate_factor_antialias: {
+    call: (_, [x]) => [interpolate(x!, { scaleFactor: 0.6, antialias: true })],
+  },
+  pixel_shuffle: { module: () => new nn.PixelShuffle(2) },
+  pixel_unshuffle: { module: () => new nn.PixelUnshuffle(2) },
+  zero_pad2d: { module: () => new nn.ZeroPad2d([1, 2, 3, -1]) },
+  constant_pad2d: { module: () => new nn.ConstantPad2d(1, 2.5) },
+  reflection_pad2d: { module: () => new nn.ReflectionPad2d([1, 2, 3, 0]) },
+  replication_pad2d: { module: () => new nn.ReplicationPad2d([1, 2, 3, 0]) },
+  circular_pad2d: { module: () => new nn.CircularPad2d([1, 2, 3, 0]) },
+  max_pool1d: { module: () => new nn.MaxPool1d(3, { stride: 2, padding: 1, ceilMode: true }) },
+  max_pool1d_dilation: { module: () => new nn.MaxPool1d(2, { dilation: 3 }) },
+  avg_pool1d: {
+    module: () => new nn.AvgPool1d(3, { stride: 2, padding: 1, countIncludePad: false }),
+  },
+  adaptive_avg_pool1d: { module: () => new nn.AdaptiveAvgPool1d(4) },
+  adaptive_max_pool2d_layer: { module: () => new nn.AdaptiveMaxPool2d([3, 2]) },
+  conv_transpose1d: {
+    module: () =>
+      new nn.ConvTranspose1d(4, 6, {
+        kernelSize: 3,
+        stride: 2,
+        padding: 1,
+        outputPadding: 1,
+        groups: 2,
+        dilation: 2,
+      }),
+  },
+  cosine_similarity: { module: () => new nn.CosineSimilarity() },
+  pairwise_distance: { module: () => new nn.PairwiseDistance({ p: 3 }) },
+  cosine_embedding_loss: { module: () => new nn.CosineEmbeddingLoss({ margin: 0.1 }) },
+  triplet_margin_loss: { module: () => new nn.TripletMarginLoss({ margin: 0.5, swap: true }) },
+  triplet_margin_loss_1: { module: () => new nn.TripletMarginLoss({ p: 1 }) },
+  margin_ranking_loss: { module: () => new nn.MarginRankingLoss({ margin: 0.2 }) },
+  gaussian_nll_loss: { module: () => new nn.GaussianNLLLoss({ full: true }) },
+  poisson_nll_loss: { module: () => new nn.PoissonNLLLoss({ full: true, reduction: "sum" }) },
+  poisson_nll_loss_rates: { module: () => new nn.PoissonNLLLoss({ logInput: false }) },
+  transformer_encoder: {
+    module: () => new nn.TransformerEncoder(new nn.TransformerEncoderLayer(8, 2, SMALL), 2),
+  },
+  transformer_encoder_pre_norm: {
+    module: () =>
+      new nn.TransformerEncoder(
+        new nn.TransformerEncoderLayer(8, 2, { ...SMALL, ...PRE_NORM, activation: "gelu" }),
+        2,
+        new nn.LayerNorm([8]),
+      ),
+    call: (module, [x]) => [
+      (module as nn.TransformerEncoder).forward(x!, {
+        mask: ones([5, 5]).triu(1).to("bool"),
+        keyPaddingMask: tensor([[0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], { dtype: "bool" }),
+      }),
+    ],
+  },
+  transformer_decoder: {
+    module: () => new nn.TransformerDecoder(new nn.TransformerDecoderLayer(8, 2, SMALL), 2),
+    call: (module, [x, memory]) => [
+      (module as nn.TransformerDecoder).forward(x!, memory!, {
+        isCausal: true,
+        memoryKeyPaddingMask: tensor([[0, 0, 0, 1], [0, 0, 0, 0]], { dtype: "bool" }),
+      }),
+    ],
+  },
+  transformer_decoder_pre_norm: {
+    module: () =>
+      new nn.TransformerDecoder(
+        new nn.TransformerDecoderLayer(8, 2, { ...SMALL, ...PRE_NORM, bias: false }),
+        1,
+        new nn.LayerNorm([8]),
+      ),
+  },
   einsum: { call: (_, [a, b]) => [einsum("bij,bkj->bik", a!, b!)] },
 };
 

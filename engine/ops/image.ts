@@ -90,6 +90,8 @@ export interface InterpolateAttrs {
   readonly antialias: boolean;
   /** Whether the outermost pixels' centres stay where they are, instead of the image's edges. */
   readonly alignCorners?: boolean;
+  /** Input pixels to an output pixel along height and width, where that is not the ratio of the sizes. */
+  readonly steps?: readonly [number, number];
 }
 
 const SAMPLINGS: readonly Sampling[] = ["nearest", "bilinear"];
@@ -103,16 +105,19 @@ function requireImages(name: string, x: Spec): void {
 }
 
 /** Input position = output · scale + shift, where pixel i is at i + ½. */
-function resizeMap(size: number, outputs: number, alignCorners = false) {
-  if (!alignCorners) return { scale: size / outputs, shift: size / outputs / 2 };
+function resizeMap(size: number, outputs: number, options: { step?: number; corners?: boolean }) {
+  const { step = size / outputs, corners = false } = options;
+  if (!corners) return { scale: step, shift: step / 2 };
   // One output reads the first pixel; a scale of 0 would divide by 0.
   const scale = outputs > 1 ? Math.max((size - 1) / (outputs - 1), 1e-9) : 1;
   return { scale, shift: 0.5 };
 }
 
-function resizeParams(x: Spec, { size: [OH, OW], antialias, alignCorners }: InterpolateAttrs) {
+function resizeParams(x: Spec, attrs: InterpolateAttrs) {
+  const { size: [OH, OW], antialias, alignCorners: corners, steps } = attrs;
   const [H, W] = [x.shape[2]!, x.shape[3]!];
-  const [h, w] = [resizeMap(H, OH, alignCorners), resizeMap(W, OW, alignCorners)];
+  const h = resizeMap(H, OH, { step: steps?.[0], corners });
+  const w = resizeMap(W, OW, { step: steps?.[1], corners });
   return {
     H,
     W,
@@ -210,6 +215,12 @@ export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
       attrs: { size: [4, 3], mode: "bilinear", antialias: false },
       terms: 16,
     },
+    // Factors of 1.5 and 0.7, whose outputs leave a rest of the input.
+    ...(["bilinear", "nearest"] as const).map((mode) => ({
+      inputs: [{ shape: [1, 2, 5, 6] }],
+      attrs: { size: [7, 4], mode, antialias: false, steps: [1 / 1.5, 1 / 0.7] } as const,
+      terms: 16,
+    })),
     {
       inputs: [{ shape: [1, 2, 4, 6] }],
       attrs: { size: [8, 3], mode: "nearest", antialias: false },

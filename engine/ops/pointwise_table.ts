@@ -450,6 +450,15 @@ fn with_sign(a: f32, b: f32) -> f32 {
     lowB: 0.3,
     module: `${LOG}${IS_NAN}`,
   },
+  // x where positive, else b · x.
+  prelu: {
+    f: "select(b * a, a, a > 0.0)",
+    da: "select(dy * b, dy, a > 0.0)",
+    db: "select(dy * a, 0.0, a > 0.0)",
+    ref: (a, b) => a > 0 ? a : b * a,
+    type: "float",
+    distinct: true,
+  },
   // log(exp(a) + exp(b)) by the larger one. Equal infinities: themselves, and half the gradient each.
   logaddexp: {
     f: "log_add_exp(a, b)",

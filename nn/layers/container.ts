@@ -104,3 +104,81 @@ export class ModuleList<M extends Module = Layer> extends Module implements Iter
     return describeList(this);
   }
 }
+
+/**
+ * Modules by name. It registers them and has no forward of its own.
+ *
+ * @template M What the modules are.
+ *
+ * @example
+ * ```ts
+ * import { init, nn, randn } from "../../mod.ts";
+ * await init();
+ * const heads = new nn.ModuleDict({ word: new nn.Linear(8, 100), tag: new nn.Linear(8, 5) });
+ * console.log(heads.get("tag")!.forward(randn([4, 8])).shape); // [4, 5]
+ * console.log(Object.keys(heads.stateDict())); // ["word.weight", "word.bias", "tag.weight", "tag.bias"]
+ * ```
+ */
+export class ModuleDict<M extends Module = Layer> extends Module implements Iterable<[string, M]> {
+  /**
+   * @param modules The modules by name.
+   * @throws {TypeError} If a name is empty, has a dot, or is that of a property of modules.
+   */
+  constructor(modules: Readonly<Record<string, M>> = {}) {
+    super();
+    for (const [name, module] of Object.entries(modules)) this.set(name, module);
+  }
+
+  /** Number of modules. */
+  get size(): number {
+    return this.children().length;
+  }
+  /** The module of that name. */
+  get(name: string): M | undefined {
+    return Object.fromEntries(this)[name];
+  }
+  /** Whether there is a module of that name. */
+  has(name: string): boolean {
+    return this.get(name) !== undefined;
+  }
+  /**
+   * Adds a module, or puts it in the place of the one of that name; returns the dictionary.
+   *
+   * @throws {TypeError} If the name is empty, has a dot, or is that of a property of modules.
+   */
+  set(name: string, module: M): this {
+    if (name === "" || name.includes(".") || (name in this && !this.has(name))) {
+      throw new TypeError(
+        `Cannot put a module under ${JSON.stringify(name)} in a ModuleDict: ` +
+          (name in this
+            ? "modules have a property of that name"
+            : "a name must not be empty or have a dot"),
+      );
+    }
+    Object.assign(this, { [name]: module });
+    return this;
+  }
+  /** Takes a module out; returns whether there was one. It lives on. */
+  delete(name: string): boolean {
+    return this.has(name) && Reflect.deleteProperty(this, name);
+  }
+  /** The names. */
+  keys(): string[] {
+    return this.namedChildren().map(([name]) => name);
+  }
+  /** The modules. */
+  values(): M[] {
+    return this.children() as M[];
+  }
+  /** Names and modules, in order. */
+  *[Symbol.iterator](): Iterator<[string, M]> {
+    yield* this.namedChildren() as [string, M][];
+  }
+  /** @throws {TypeError} Always: call the modules one by one. */
+  override forward(): never {
+    throw new TypeError("Cannot call forward of a ModuleDict: call its modules one by one");
+  }
+  override isContainer(): boolean {
+    return true;
+  }
+}

@@ -1,7 +1,13 @@
 /** @file One-dimensional and transposed convolution layers. */
 
-import { checkOptions, noneIfValid } from "../../engine/arguments.ts";
-import { conv1d, convTranspose2d, type Pair, type Tensor } from "../../engine/mod.ts";
+import { checkOptions, checkWhole, noneIfValid } from "../../engine/arguments.ts";
+import {
+  conv1d,
+  convTranspose1d,
+  convTranspose2d,
+  type Pair,
+  type Tensor,
+} from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
@@ -189,6 +195,99 @@ export class ConvTranspose2d extends Module {
       pair("padding", padding, 0) +
       pair("dilation", dilation, 1) +
       pair("output_padding", outputPadding, 0) +
+      (groups !== 1 ? `, groups=${groups}` : "") +
+      (this.bias ? "" : ", bias=False");
+  }
+}
+
+/** Options of {@linkcode ConvTranspose1d}. */
+export interface ConvTranspose1dLayerOptions {
+  /** Size of the window. */
+  kernelSize: number;
+  /** Steps of the window in the output. Default 1. */
+  stride?: number;
+  /** Places cut off on each side of the output. Default 0. */
+  padding?: number;
+  /** Places added at the end of the output. Default 0. */
+  outputPadding?: number;
+  /** Steps between the elements of the window. Default 1. */
+  dilation?: number;
+  /** Groups of channels convolved apart. Default 1. */
+  groups?: number;
+  /** Whether to add a learned bias. Default true. */
+  bias?: boolean;
+}
+
+/**
+ * Transposed convolution of x [N, inChannels, L] with weight [inChannels, outChannels / groups, K], plus
+ * bias [outChannels] → y [N, outChannels, OL] with
+ * OL = (L − 1) · stride − 2 · padding + dilation · (K − 1) + outputPadding + 1.
+ *
+ * Weight and bias start as in
+ * https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose1d.html
+ */
+export class ConvTranspose1d extends Module {
+  /** Channels of an input. */
+  readonly inChannels: number;
+  /** Channels of an output. */
+  readonly outChannels: number;
+  /** Size of the window. */
+  readonly kernelSize: number;
+  /** Steps of the window in the output. */
+  readonly stride: number;
+  /** Places cut off the output. */
+  readonly padding: number;
+  /** Places added to the output. */
+  readonly outputPadding: number;
+  /** Steps between the elements of the window. */
+  readonly dilation: number;
+  /** Groups of channels convolved apart. */
+  readonly groups: number;
+  /** [inChannels, outChannels / groups, K] */
+  weight: Parameter;
+  /** [outChannels] */
+  bias: Parameter | null;
+
+  /** @throws {RangeError} If a size is out of range, or the groups do not divide the channels. */
+  constructor(inChannels: number, outChannels: number, options: ConvTranspose1dLayerOptions) {
+    super();
+    const name = "ConvTranspose1d";
+    checkOptions(`make ${name}`, options, `new nn.${name}(3, 8, { kernelSize: 3 })`);
+    const { kernelSize, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups = 1 } =
+      options;
+    checkGroups(name, inChannels, outChannels, groups);
+    checkSizes(name, { kernelSize, stride, dilation });
+    checkWhole(`make ${name}`, { padding, outputPadding }, 0);
+    this.inChannels = inChannels;
+    this.outChannels = outChannels;
+    this.kernelSize = kernelSize;
+    this.stride = stride;
+    this.padding = padding;
+    this.outputPadding = outputPadding;
+    this.dilation = dilation;
+    this.groups = groups;
+    const shape = [inChannels, outChannels / groups, kernelSize];
+    const { weight, bias } = affineParameters(shape, { ...options, biasSize: outChannels });
+    this.weight = weight;
+    this.bias = bias;
+  }
+
+  /** x [N, inChannels, L] → y [N, outChannels, OL] */
+  override forward(x: Tensor): Tensor {
+    const { stride, padding, outputPadding, dilation, groups } = this;
+    const bias = this.bias ?? undefined;
+    const options = { bias, stride, padding, outputPadding, dilation, groups };
+    return convTranspose1d(x, this.weight, options);
+  }
+  override extraRepr(): string {
+    const { padding, outputPadding, dilation, groups } = this;
+    const unless = (name: string, value: number, usual: number) =>
+      value === usual ? "" : `, ${name}=(${value},)`;
+    return `${this.inChannels}, ${this.outChannels}, kernel_size=(${this.kernelSize},), ` +
+      `stride=(${this.stride},)` +
+      unless("padding", padding, 0) +
+      unless("dilation", dilation, 1) +
+      unless("output_padding", outputPadding, 0) +
       (groups !== 1 ? `, groups=${groups}` : "") +
       (this.bias ? "" : ", bias=False");
   }

@@ -17,16 +17,27 @@ export {
   Softsign,
 } from "./activation_more.ts";
 export {
+  GLU,
+  Hardshrink,
+  PReLU,
+  Softmin,
+  Softshrink,
+  Tanhshrink,
+  Threshold,
+} from "./activation_others.ts";
+export {
   DropPath,
   MultiheadAttention,
   type MultiheadAttentionCall,
   type MultiheadAttentionOptions,
 } from "./attention.ts";
-export { ModuleList, Sequential } from "./container.ts";
+export { ModuleDict, ModuleList, Sequential } from "./container.ts";
 export { Conv2d, type Conv2dOptions, Conv2dSame } from "./conv.ts";
 export {
   Conv1d,
   type Conv1dLayerOptions,
+  ConvTranspose1d,
+  type ConvTranspose1dLayerOptions,
   ConvTranspose2d,
   type ConvTranspose2dOptions,
 } from "./conv_others.ts";
@@ -62,6 +73,7 @@ export {
 } from "./loss.ts";
 export {
   AdaptiveAvgPool2d,
+  AdaptiveMaxPool2d,
   AvgPool2d,
   type AvgPool2dOptions,
   MaxPool2d,
@@ -88,5 +100,48 @@ export {
   RNNCell,
   type RNNCellOptions,
 } from "./recurrent_cell.ts";
-export { Dropout, Flatten, type FlattenOptions, Identity } from "./shape.ts";
+export {
+  AdaptiveAvgPool1d,
+  AvgPool1d,
+  type AvgPool1dOptions,
+  MaxPool1d,
+  type MaxPool1dOptions,
+} from "./pooling_1d.ts";
+export {
+  CircularPad2d,
+  ConstantPad2d,
+  ImagePad,
+  type ImagePadding,
+  ReflectionPad2d,
+  ReplicationPad2d,
+  ZeroPad2d,
+} from "./padding.ts";
+export { PixelShuffle, PixelUnshuffle, Upsample, type UpsampleOptions } from "./resize.ts";
+export {
+  CosineEmbeddingLoss,
+  CosineSimilarity,
+  GaussianNLLLoss,
+  MarginRankingLoss,
+  PairwiseDistance,
+  PoissonNLLLoss,
+  TripletMarginLoss,
+} from "./loss_pairs.ts";
+export {
+  type DecoderMasks,
+  type EncoderMasks,
+  TransformerDecoder,
+  TransformerDecoderLayer,
+  TransformerEncoder,
+  TransformerEncoderLayer,
+  type TransformerLayerOptions,
+} from "./transformer.ts";
+export {
+  Dropout,
+  Dropout1d,
+  Dropout2d,
+  Flatten,
+  type FlattenOptions,
+  Identity,
+  Unflatten,
+} from "./shape.ts";
 export { Embedding, type EmbeddingOptions } from "./embedding.ts";

@@ -3,6 +3,7 @@
 import { checkOptions } from "../../engine/arguments.ts";
 import {
   adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
   avgPool2d,
   maxPool2d,
   type Pair,
@@ -145,6 +146,31 @@ export class AdaptiveAvgPool2d extends Module {
   /** x [N, C, H, W] → y [N, C, OH, OW] */
   override forward(x: Tensor): Tensor {
     return adaptiveAvgPool2d(x, this.outputSize);
+  }
+  override extraRepr(): string {
+    return `output_size=${pythonSize(this.outputSize)}`;
+  }
+}
+
+/**
+ * Largest elements of windows chosen so that the output has `outputSize`: x [N, C, H, W] → y [N, C, OH, OW].
+ *
+ * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AdaptiveMaxPool2d.html
+ */
+export class AdaptiveMaxPool2d extends Module {
+  /** [OH, OW], or one number for both. */
+  readonly outputSize: Pair;
+
+  /** @throws {RangeError} If a size is not a whole number of at least 1. */
+  constructor(outputSize: Pair) {
+    super();
+    checkPair("AdaptiveMaxPool2d", outputSize, { name: "outputSize", min: 1 });
+    this.outputSize = outputSize;
+  }
+
+  /** x [N, C, H, W] → y [N, C, OH, OW] */
+  override forward(x: Tensor): Tensor {
+    return adaptiveMaxPool2d(x, this.outputSize);
   }
   override extraRepr(): string {
     return `output_size=${pythonSize(this.outputSize)}`;

@@ -1,7 +1,8 @@
 /** @file Layers without numbers of their own: shape, identity, dropout. */
 
-import { dropout, type Tensor } from "../../engine/mod.ts";
+import { dropout, ones, type Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
+import { pythonSize } from "../module_text.ts";
 
 /** Options of {@linkcode Flatten}. */
 export interface FlattenOptions {
@@ -33,6 +34,37 @@ export class Flatten extends Module {
   }
 }
 
+/** Cuts a dimension into several: the reverse of {@linkcode Flatten}. */
+export class Unflatten extends Module {
+  /** The dimension to cut. */
+  readonly dim: number;
+  /** Sizes of the dimensions in its place. */
+  readonly sizes: readonly number[];
+
+  /**
+   * @param dim The dimension to cut.
+   * @param sizes Sizes of the dimensions in its place; one may be -1.
+   */
+  constructor(dim: number, sizes: readonly number[]) {
+    super();
+    this.dim = dim;
+    this.sizes = [...sizes];
+  }
+  /** The same elements with one dimension cut. */
+  override forward(x: Tensor): Tensor {
+    const at = this.dim < 0 ? this.dim + x.ndim : this.dim;
+    if (x.shape[at] === undefined) {
+      throw new RangeError(
+        `Cannot unflatten dimension ${this.dim} of [${x.shape.join(", ")}]: there is none`,
+      );
+    }
+    return x.reshape([...x.shape.slice(0, at), ...this.sizes, ...x.shape.slice(at + 1)]);
+  }
+  override extraRepr(): string {
+    return `dim=${this.dim}, unflattened_size=${pythonSize(this.sizes)}`;
+  }
+}
+
 /** y = x. */
 export class Identity extends Module {
   /** x itself. */
@@ -59,7 +91,7 @@ export class Dropout extends Module {
   constructor(p = 0.5) {
     super();
     if (!(p >= 0 && p <= 1)) {
-      throw new RangeError(`Cannot make Dropout with p ${p}: it must be 0 to 1`);
+      throw new RangeError(`Cannot make ${this.constructor.name} with p ${p}: it must be 0 to 1`);
     }
     this.p = p;
   }
@@ -71,4 +103,40 @@ export class Dropout extends Module {
   override extraRepr(): string {
     return `p=${this.p}, inplace=False`;
   }
+}
+
+/**
+ * {@linkcode Dropout} of whole channels: those of x [N, C, L] are drawn, each with all its places.
+ *
+ * Source: Tompson et al., "Efficient object localization using convolutional networks",
+ * https://arxiv.org/abs/1411.4280
+ */
+export class Dropout1d extends Dropout {
+  /** Same shape as x; x itself in evaluation and with p = 0. */
+  override forward(x: Tensor): Tensor {
+    return dropChannels(this, x, 3);
+  }
+}
+
+/** {@linkcode Dropout} of whole channels: those of x [N, C, H, W] are drawn, each with all its places. */
+export class Dropout2d extends Dropout {
+  /** Same shape as x; x itself in evaluation and with p = 0. */
+  override forward(x: Tensor): Tensor {
+    return dropChannels(this, x, 4);
+  }
+}
+
+function dropChannels({ training, p, constructor }: Dropout, x: Tensor, ndim: number): Tensor {
+  if (x.ndim !== ndim) {
+    throw new TypeError(
+      `Cannot drop channels of [${
+        x.shape.join(", ")
+      }]: ${constructor.name} takes ${ndim} dimensions, ` +
+        "samples and channels first",
+    );
+  }
+  if (!training || p === 0) return x;
+  if (p === 1) return x.mul(0);
+  const channels = ones(x.shape.map((size, d) => d < 2 ? size : 1), { dtype: x.dtype as "f32" });
+  return x.mul(dropout(channels, p));
 }
