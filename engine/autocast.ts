@@ -6,6 +6,7 @@
 
 import type { DType } from "./dtype.ts";
 import { gpu } from "./gpu/device.ts";
+import { Mode } from "./mode.ts";
 
 /** Products and recurrent nets: half the traffic, and f32 accumulators inside. */
 const HALF: ReadonlySet<string> = new Set([
@@ -101,13 +102,11 @@ const WIDEST: ReadonlySet<string> = new Set([
   "cat",
   "atan2",
   "hypot",
-  "copysign",
-  "prelu",
   "gridSample",
   "scatterAdd",
 ]);
 
-let on = false;
+const casting = new Mode<boolean>(false);
 
 /** Options of {@linkcode autocast}. */
 export interface AutocastOptions {
@@ -140,28 +139,17 @@ export function autocast<T>(options: AutocastOptions, fn: () => T): T {
       "Cannot autocast to f16: this adapter has no shader-f16; train in f32 without autocast",
     );
   }
-  const before = on;
-  on = enabled;
-  let result: T;
-  try {
-    result = fn();
-  } catch (error) {
-    on = before;
-    throw error;
-  }
-  if (result instanceof Promise) return result.finally(() => on = before) as T;
-  on = before;
-  return result;
+  return casting.during(enabled, fn);
 }
 
 /** True while ops choose their dtype by the lists. */
 export function isAutocasting(): boolean {
-  return on;
+  return casting.value;
 }
 
 /** The dtype the op's float inputs are converted to, or null to leave them. */
 export function autocastDType(op: string, inputs: readonly DType[]): DType | null {
-  if (!on || AS_GIVEN.has(op)) return null;
+  if (!casting.value || AS_GIVEN.has(op)) return null;
   if (HALF.has(op)) return "f16";
   if (WIDEST.has(op)) return inputs.includes("f32") ? "f32" : null;
   return "f32";

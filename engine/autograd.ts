@@ -8,6 +8,7 @@
 import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { afterBackward, inBackward, modulePath } from "./check.ts";
+import { Mode } from "./mode.ts";
 import {
   backwardOf,
   type BackwardRule,
@@ -35,16 +36,16 @@ export type Edge =
   | { readonly leaf: GradientSink };
 
 let nextId = 1;
-let recording = true;
+const recording = new Mode<boolean>(true);
 
 /** True while ops on tensors that require gradients are recorded. */
 export function isRecording(): boolean {
-  return recording;
+  return recording.value;
 }
 
 /**
- * Runs `fn` without recording: results do not require gradients. Restores the mode when an async
- * function's promise settles.
+ * Runs `fn` without recording: results do not require gradients. Of an async function it holds until its
+ * promise settles, also for other code that runs meanwhile.
  *
  * @example
  * ```ts
@@ -56,29 +57,12 @@ export function isRecording(): boolean {
  * ```
  */
 export function noGrad<T>(fn: () => T): T {
-  return withRecording(false, fn);
+  return recording.during(false, fn);
 }
 
-/** Runs `fn` with recording on, inside `noGrad` too. Restores the mode as {@linkcode noGrad} does. */
+/** Runs `fn` with recording on, inside `noGrad` too. Holds as long as {@linkcode noGrad} does. */
 export function enableGrad<T>(fn: () => T): T {
-  return withRecording(true, fn);
-}
-
-function withRecording<T>(mode: boolean, fn: () => T): T {
-  const before = recording;
-  recording = mode;
-  let result: T;
-  try {
-    result = fn();
-  } catch (error) {
-    recording = before;
-    throw error;
-  }
-  if (result instanceof Promise) {
-    return result.finally(() => recording = before) as T;
-  }
-  recording = before;
-  return result;
+  return recording.during(true, fn);
 }
 
 /** One recorded op. Lives as long as a tensor or a later node refers to it. */

@@ -52,7 +52,8 @@ interface Recording<R> {
  * all dispatches submitted at once. The numbers are bit for bit those of plain calls; what `fn` returns are
  * constants, without a gradient.
  *
- * No dispatch runs before `fn` has returned, not in the first calls either. By then it is known which
+ * `fn` works on copies of the inputs, so what it writes into them is not seen outside. No dispatch runs before
+ * `fn` has returned, not in the first calls either. By then it is known which
  * dispatches need which tensors, so memory is shared by all that are never needed at the same time, whatever
  * scope they were made in, and what nobody can see is not computed. If `fn` throws, what it did before runs,
  * as it would have in a plain call.
@@ -110,7 +111,8 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       }
     }
     // Checks look at each op as it runs, and a replay runs none.
-    if (debug().check !== "off") return scope(() => fn(...inputs));
+    const copied = () => noGrad(() => inputs.map((t) => t.clone())) as unknown as A;
+    if (debug().check !== "off") return scope(() => fn(...copied()));
     const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
     const known = recordings.get(key);
     if (known?.graph.stale) {
@@ -122,11 +124,11 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       return replay(known, inputs);
     }
     const again = ran.has(key);
-    const own = again ? noGrad(() => inputs.map((t) => keep(t.clone()))) : inputs;
+    const own = again ? copied().map((t) => keep(t)) : inputs;
     let kept = false;
     try {
       const recording = record(fn, own);
-      const result = scope(() => run(recording));
+      const result = scope(() => again ? run(recording) : runApart(recording));
       ran.add(key);
       kept = again && !recording.makesState;
       if (kept) recordings.set(key, last = recording);
@@ -179,7 +181,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     });
   } catch (error) {
     const done = recorder.finish();
-    queue.replay(done.commands, done.buffers);
+    queue.replay(done);
     queue.flush();
     done.dispose();
     throw error;
@@ -221,14 +223,28 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
       return [];
     });
     baseRaised(recording.calls);
+    // The tape must notice what changes here as it does where an op changes it.
+    for (const storage of recording.graph.writes) storage.version++;
     return run(recording);
   });
 }
 
 /** Runs the recorded dispatches and copies the outputs out. */
 function run<R extends CapturedResult>({ graph, outputs }: Recording<R>): R {
-  gpu().queue.replay(graph.commands, graph.buffers);
+  gpu().queue.replay(graph);
   return copies(outputs);
+}
+
+/** Runs the first call's dispatches, which work on the caller's own inputs, and leaves those as they were. */
+function runApart<R extends CapturedResult>(recording: Recording<R>): R {
+  const written = new Set(recording.graph.writes);
+  const changed = recording.inputs.filter((t) => written.has(t.device.storage));
+  return noGrad(() => {
+    const before = changed.map((t) => t.clone());
+    const result = run(recording);
+    changed.forEach((t, i) => t.copy_(before[i]!));
+    return result;
+  });
 }
 
 /** Bytes of a graph and of its copies of the inputs. */

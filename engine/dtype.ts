@@ -62,8 +62,38 @@ export function hostView(dtype: DType, bytes: ArrayBuffer, length: number): Type
   }
 }
 
-/** Encodes host numbers as the bytes a GPU buffer of `dtype` holds. */
+/** Least and largest number of the integer types. */
+const RANGES = { i32: [-(2 ** 31), 2 ** 31 - 1], u32: [0, 2 ** 32 - 1] } as const;
+
+/**
+ * Checks that an integer type has room for a number. Fractions are cut off elsewhere.
+ *
+ * @throws {RangeError} if it is NaN, or beyond the ends of the type
+ */
+export function requireRange(what: string, value: number, dtype: DType): void {
+  if (dtype !== "i32" && dtype !== "u32") return;
+  const [least, most] = RANGES[dtype];
+  if (Math.trunc(value) >= least && Math.trunc(value) <= most) return;
+  throw new RangeError(`Cannot ${what} ${value} in ${dtype}: it holds ${least} to ${most}`);
+}
+
+/** Whether every number that a typed array can have fits. */
+function alwaysFits(dtype: DType, values: ArrayLike<number>): boolean {
+  const narrow = values instanceof Uint8Array || values instanceof Uint16Array;
+  if (dtype === "u32") return narrow || values instanceof Uint32Array;
+  return dtype !== "i32" || narrow || values instanceof Int32Array ||
+    values instanceof Int16Array || values instanceof Int8Array;
+}
+
+/**
+ * Encodes host numbers as the bytes a GPU buffer of `dtype` holds.
+ *
+ * @throws {RangeError} if an integer type has no room for one
+ */
 export function encode(dtype: DType, values: ArrayLike<number>): Uint8Array<ArrayBuffer> {
+  if (!alwaysFits(dtype, values)) {
+    for (let i = 0; i < values.length; i++) requireRange("keep", values[i]!, dtype);
+  }
   const typed = dtype === "f32"
     ? new Float32Array(values)
     : dtype === "f16"

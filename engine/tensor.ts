@@ -109,6 +109,7 @@ export class Tensor extends TensorIndex {
   indexCopy_(dim: number, index: Tensor, source: Tensor): this {
     const d = normalizeDim("indexCopy_", dim, this.ndim);
     this.#checkTape("indexCopy_", source);
+    this.#checkPlaces("indexCopy_");
     inArena(() => {
       indexCopyInto(this.device, { dim: d, index: index.device, src: source.device });
       return [];
@@ -150,7 +151,19 @@ export class Tensor extends TensorIndex {
       );
     }
     this.#checkTape(name, source);
+    this.#checkPlaces(name);
     this.device.storage.version++;
+  }
+  /** Throws where several elements share a place, which would keep any one of what is written. */
+  #checkPlaces(name: string): void {
+    const { shape, strides } = this.device;
+    if (this.size === 0 || !strides.some((stride, d) => stride === 0 && shape[d]! > 1)) return;
+    throw new TypeError(
+      `Cannot ${name} ${
+        show(shape)
+      }, which is expanded: several elements share a place in memory; ` +
+        "clone() it first",
+    );
   }
   /** Throws where a gradient would be wrong or lost. */
   #checkTape(name: string, source?: Tensor): void {

@@ -141,6 +141,11 @@ export class Gpu {
     });
   }
 
+  /** Whether the device is gone. */
+  get lost(): boolean {
+    return this.#lost !== null;
+  }
+
   /** Limits granted, as {@linkcode DeviceInfo.limits}. */
   get limits(): Limits {
     return this.info.limits;
@@ -166,7 +171,8 @@ let opening: Promise<DeviceInfo> | undefined;
 let asked: Pick<InitOptions, "provider" | "robustness"> = {};
 
 /**
- * Opens the GPU. Call it once before anything else; a second call returns the same device's facts.
+ * Opens the GPU. Call it once before anything else; a second call returns the same device's facts. After the
+ * device was lost (a driver's reset, `destroy()`) it opens another; what was on the lost one is gone.
  *
  * @returns the adapter, its limits and features
  * @throws {NoAdapterError} if there is no WebGPU adapter, or the provider does not load
@@ -182,7 +188,11 @@ let asked: Pick<InitOptions, "provider" | "robustness"> = {};
  */
 export async function init(options: InitOptions = {}): Promise<DeviceInfo> {
   checkOptions(options);
-  if (!opening && current && !options.device) return sameProvider(current.info, options);
+  if (!opening && current && !options.device) {
+    if (!current.lost) return sameProvider(current.info, options);
+    sameProvider(current.info, options);
+    return await reopen(options);
+  }
   opening ??= open(options).finally(() => opening = undefined);
   return sameProvider(await opening, options);
 }
@@ -282,7 +292,7 @@ async function open(options: InitOptions): Promise<DeviceInfo> {
     debug().write(
       `[lathe] ${info.adapter}${software ? " (software)" : ""}, ${info.provider}, features ${
         WANTED.filter((f) => info.features.has(f)).join(" ") || "none"
-      }, binding ${limits.maxStorageBufferBindingSize >> 20} MiB`,
+      }, binding ${Math.floor(limits.maxStorageBufferBindingSize / 2 ** 20)} MiB`,
     );
   }
   return info;

@@ -114,7 +114,15 @@ export class GraphRecorder {
       }
       return { pipeline, group, slabOffset: offsets[i]!, grid, cost, where };
     });
-    return new Graph(commands, { memory, outside: [...this.#outside], slab, pool: this.#pool });
+    const outside = [...this.#outside];
+    const writes = new Set<Storage>();
+    for (const { buffers, kernel } of launches) {
+      buffers.forEach(({ storage }, i) => {
+        const seen = storage.held || !this.#made.has(storage);
+        if (seen && kernel.access[i] === "write") writes.add(storage);
+      });
+    }
+    return new Graph(commands, { memory, outside, writes: [...writes], slab, pool: this.#pool });
   }
 
   /** The launches whose results somebody can see: what is held, was there before, or is used by such a launch. */
@@ -223,6 +231,7 @@ export class Graph {
   readonly #parts: {
     memory: readonly PooledBuffer[];
     outside: readonly Storage[];
+    writes: readonly Storage[];
     slab: GPUBuffer;
     pool: BufferPool;
   };
@@ -235,6 +244,7 @@ export class Graph {
     parts: {
       memory: readonly PooledBuffer[];
       outside: readonly Storage[];
+      writes: readonly Storage[];
       slab: GPUBuffer;
       pool: BufferPool;
     },
@@ -253,6 +263,16 @@ export class Graph {
   /** Every buffer a replay touches. */
   get buffers(): readonly PooledBuffer[] {
     return this.#buffers;
+  }
+
+  /** What was there before and a replay reads or writes. */
+  get uses(): readonly Storage[] {
+    return this.#parts.outside;
+  }
+
+  /** What a replay writes and others than its own dispatches can see. */
+  get writes(): readonly Storage[] {
+    return this.#parts.writes;
   }
 
   /** Bytes that belong to the graph alone. */

@@ -13,7 +13,7 @@ import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
 import { type BufferPool, mib, type PooledBuffer } from "./pool.ts";
-import type { GraphRecorder } from "./graph.ts";
+import type { Graph, GraphRecorder } from "./graph.ts";
 import type { Profiler } from "./profiler.ts";
 import type { Storage } from "./storage.ts";
 
@@ -108,6 +108,8 @@ export class CommandQueue {
   #slabUsed = 0;
   #commands: Command[] = [];
   #failures: Promise<GpuError | null>[] = [];
+  /** Batches that failed, each with those recorded before that was known. */
+  readonly #lost: { readonly from: number; readonly to: number; readonly error: GpuError }[] = [];
 
   constructor(device: GPUDevice, pool: BufferPool, pipelines: PipelineCache, limits: Limits) {
     this.#device = device;
@@ -158,6 +160,8 @@ export class CommandQueue {
     const where = this.#as ? this.#as.where : this.where();
     if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
     else {
+      const writes = run.buffers.filter((_, i) => kernel.access[i] === "write");
+      this.#noteWrites(writes.map((b) => b.storage), run.buffers.map((b) => b.storage));
       if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
       const slabOffset = this.#writeParams(run);
       const group = this.#bind(pipeline, run);
@@ -193,8 +197,8 @@ export class CommandQueue {
     }
     this.#device.queue.submit([encoder.finish()]);
     const names = this.#commands.map((c) => c.pipeline.kernel.name);
-    this.#watch(names);
-    this.#watch(names);
+    this.#watch(names, this.#pool.batch);
+    this.#watch(names, this.#pool.batch);
     this.#commands = [];
     this.#slabUsed = 0;
     this.stats.submits++;
@@ -215,9 +219,10 @@ export class CommandQueue {
    * Adds the dispatches of a captured graph to those recorded, as they are. Nothing may be put off meanwhile that
    * reads what they write: the tape puts off nothing beyond its walk.
    */
-  replay(commands: readonly Command[], buffers: Iterable<PooledBuffer>): void {
+  replay({ commands, buffers, uses, writes }: Graph): void {
     for (const command of commands) this.#commands.push(command);
     for (const pooled of buffers) pooled.lastBatch = this.#pool.batch;
+    this.#noteWrites(writes, uses);
     this.stats.dispatches += commands.length;
   }
 
@@ -275,7 +280,7 @@ export class CommandQueue {
   /**
    * Copies bytes of several buffers back to the host in one go, after all recorded work.
    *
-   * @throws {GpuError} the first error of the work so far
+   * @throws {GpuError} the first error of the work so far, or the one that kept a buffer from being written
    */
   async read(windows: readonly Binding[]): Promise<ArrayBuffer[]> {
     if (this.recorder) {
@@ -293,6 +298,10 @@ export class CommandQueue {
     const staging = total === 0 ? null : this.#copyToStaging(windows, sizes);
     try {
       await this.settle();
+      for (const { storage } of windows) {
+        const error = this.#failureOf(storage);
+        if (error) throw error;
+      }
       if (!staging) return windows.map(() => new ArrayBuffer(0));
       this.stats.readbacks++;
       await staging.mapAsync(MapMode.READ);
@@ -345,14 +354,41 @@ export class CommandQueue {
     for (const error of errors) if (error) throw error;
   }
 
-  #watch(names: string[]): void {
+  #watch(names: string[], batch: number): void {
     this.#failures.push(
       this.#device.popErrorScope().then((error) => {
         if (!error) return null;
         const named = names.find((n) => error.message.includes(n)) ?? names[0] ?? "batch";
-        return new GpuError(`Kernel ${named} failed: ${error.message.trim()}`, { label: named });
+        const failure = new GpuError(`Kernel ${named} failed: ${error.message.trim()}`, {
+          label: named,
+        });
+        const to = this.#commands.length > 0 ? this.#pool.batch : this.#pool.batch - 1;
+        this.#lost.push({ from: batch, to, error: failure });
+        return failure;
       }),
     );
+  }
+
+  /**
+   * What kept a storage from being written, if anything did: it was to be written in a batch that failed, or after
+   * it but before that was known, perhaps from what had failed.
+   */
+  #failureOf(storage: Storage): GpuError | null {
+    const { writtenIn } = storage;
+    storage.failure ??=
+      this.#lost.find(({ from, to }) => from <= writtenIn && writtenIn <= to)?.error ?? null;
+    return storage.failure;
+  }
+
+  /** Takes down what the commands just recorded write. What is made of lost storages is lost as well. */
+  #noteWrites(writes: readonly Storage[], uses: readonly Storage[]): void {
+    const error = this.#lost.length === 0
+      ? null
+      : uses.map((storage) => this.#failureOf(storage)).find((e) => e !== null);
+    for (const storage of writes) {
+      storage.writtenIn = this.#pool.batch;
+      if (error) storage.failure ??= error;
+    }
   }
 
   #writeParams(run: Launch): number {
@@ -470,7 +506,15 @@ function writeParam(view: DataView, at: number, { kernel, params }: Launch, i: n
     throw new Error(`Kernel ${kernel.name} needs a value for its param ${name}`);
   }
   if (type === "f32") view.setFloat32(at, value, true);
-  else view.setUint32(at, value, true);
+  else {
+    // A size of 2^32 would wrap to 0 and the kernel leave its work undone.
+    if (value !== (value | 0) && value !== value >>> 0) {
+      throw new RangeError(
+        `Cannot run ${kernel.name} with ${name} ${value}: it must be a whole number of 32 bits`,
+      );
+    }
+    view.setUint32(at, value, true);
+  }
 }
 
 /** The params of a launch as the kernel reads them. */

@@ -2,6 +2,7 @@
 
 import { gpu } from "./device.ts";
 import type { Gpu } from "./device.ts";
+import type { GpuError } from "../errors.ts";
 import { BufferUsage } from "./flags.ts";
 import type { PooledBuffer } from "./pool.ts";
 
@@ -20,6 +21,10 @@ export class Storage {
   version = 0;
   /** Work that was put off and will read this; whoever writes calls {@linkcode settleReaders} first. */
   readers: Set<Reader> | null = null;
+  /** Number of the batch of commands that last wrote it; see `BufferPool.batch`. */
+  writtenIn = 0;
+  /** The error of a kernel that should have written it, or what it was made from. */
+  failure: GpuError | null = null;
   /** Bytes asked for; the buffer may be larger. */
   readonly bytes: number;
   /** Name in messages. */

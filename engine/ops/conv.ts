@@ -273,6 +273,8 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
       withoutBias(sample([1, 16, 1, W], [5, 16, 3, 3], { padding: [1, 1] })),
       withoutBias(sample([1, 5, 1, W], [16, 5, 3, 3], { padding: [1, 1] })),
     ]),
+    // No channels: the bias is all there is.
+    sample([2, 0, 4, 4], [3, 0, 3, 3], { activation: "sigmoid" }),
   ],
 });
 

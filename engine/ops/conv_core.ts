@@ -23,6 +23,7 @@ import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv
 import { isByWinograd, winograd } from "./conv_winograd.ts";
 import { activate, type Activation, epilogueOf } from "./epilogue.ts";
 import { fill } from "./fill.ts";
+import { copyInto } from "./movement.ts";
 import { mergeShares } from "./gemm_shares.ts";
 import { floatOf, type GemmUse } from "./gemm_tiles.ts";
 import {
@@ -176,7 +177,11 @@ function convProduct(
   },
 ): DeviceArray {
   const dtype = floatOf(x);
-  if (s.C === 0) return fill({ shape, dtype }, 0);
+  if (s.C === 0) {
+    const zeros = fill({ shape, dtype }, 0);
+    if (bias) copyInto(bias.view(shape, [0, bias.strides[0]!, 0, 0]), zeros);
+    return zeros;
+  }
   const y = DeviceArray.empty({ shape, dtype }, "conv2d");
   const arrays = [x, w, ...(bias ? [bias] : []), y];
   if (isDepthwise(s)) {

@@ -1,7 +1,7 @@
 /** Builds the op records of the pointwise table. */
 
 import type { DeviceArray, Spec } from "../array.ts";
-import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
+import { type DType, DTYPES, isFloat, promote, requireRange } from "../dtype.ts";
 import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
@@ -157,7 +157,7 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
       const kind = DTYPES[binaryDType(row, a, b)].compute;
       const y = pointwise({
         name,
-        inputs: { a: argument(a, kind), b: argument(b, kind) },
+        inputs: { a: argument(name, a, kind), b: argument(name, b, kind) },
         expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: row.type === "bool" ? "bool" : kind,
@@ -237,8 +237,20 @@ function text(formula: string | NotDifferentiable): string {
   return typeof formula === "string" ? formula : "";
 }
 
-function argument(value: DeviceArray | number, kind: "f32" | "i32" | "u32"): PointwiseArgument {
-  return typeof value === "number" ? { value, type: kind } : value;
+/** Of which a negative number makes sense beside u32: it wraps around and back. */
+const WRAPS: ReadonlySet<string> = new Set(["add", "sub", "mul"]);
+
+function argument(
+  name: string,
+  value: DeviceArray | number,
+  kind: "f32" | "i32" | "u32",
+): PointwiseArgument {
+  if (typeof value !== "number") return value;
+  if (kind !== "f32") {
+    const signed = kind === "u32" && value < 0 && WRAPS.has(name);
+    requireRange(`${name} the number`, value, signed ? "i32" : kind);
+  }
+  return { value, type: kind };
 }
 
 function binarySamples(row: BinaryRow): Sample<BinaryAttrs>[] {

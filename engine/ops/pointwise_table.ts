@@ -116,7 +116,7 @@ export const UNARY = {
     distinct: true,
     scalars: { p: 2.5 },
   },
-  // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink. */
+  // x^(1/p) of x >= 0 with the gradient 0 at 0, where norms and deviations have a kink.
   rootOrZero: {
     f: "select(select(pow(x, 1.0 / p), 0.0, p < 0.0 && x > 3.4e38), sqrt(x), p == 2.0)",
     dx: "select(dy * y / (p * x), 0.0, x == 0.0)",
@@ -400,15 +400,14 @@ fn power(a: f32, b: f32) -> f32 {
     integer: "select(a / b, a / b - 1, a % b != 0 && (a % b < 0) != (b < 0))",
     da: STEP,
     db: STEP,
-    ref: (a, b) => b === 0 ? a / b : Math.floor((a - floorRemainder(a, b)) / b + 0.5),
+    ref: (a, b) => b === 0 ? a / b : Math.round((a - floorRemainder(a, b)) / b),
     lowB: 0.3,
-    // The quotient less the remainder is whole but for rounding, which must not take it below.
+    // Without the remainder the quotient is whole but for rounding.
     module: `${FLOAT_MOD}
 fn floor_divide(a: f32, b: f32) -> f32 {
   if (b == 0.0) { return a / b; }
   let r = float_mod(a, b);
-  let v = (a - r) / b - select(0.0, 1.0, r != 0.0 && (r < 0.0) != (b < 0.0));
-  return floor(v + 0.5);
+  return round((a - r) / b) - select(0.0, 1.0, r != 0.0 && (r < 0.0) != (b < 0.0));
 }`,
   },
   hypot: {

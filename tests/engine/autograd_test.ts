@@ -1,6 +1,6 @@
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { noGrad } from "../../engine/autograd.ts";
-import { cat, ones, tensor } from "../../engine/creation.ts";
+import { enableGrad, noGrad } from "../../engine/autograd.ts";
+import { cat, ones, tensor, zeros } from "../../engine/creation.ts";
 import { init } from "../../engine/gpu/device.ts";
 import { readAll } from "../../engine/read.ts";
 import type { Tensor } from "../../engine/tensor.ts";
@@ -147,6 +147,19 @@ Deno.test("noGrad() records nothing inside and restores the mode outside", async
   assert(x.mul(2).requiresGrad);
 });
 
+Deno.test("noGrad() of async functions that overlap leaves recording on, however they end", async () => {
+  const x = leaf([3]);
+  const after = (ms: number) => new Promise((done) => setTimeout(done, ms));
+  for (const [first, second] of [[2, 12], [12, 2]] as const) {
+    const ends = [noGrad(() => after(first)), noGrad(() => after(second))];
+    await ends[first < second ? 0 : 1];
+    assert(!x.mul(2).requiresGrad, "the other one still runs");
+    assert(enableGrad(() => x.mul(2)).requiresGrad);
+    await Promise.all(ends);
+    assert(x.mul(2).requiresGrad);
+  }
+});
+
 Deno.test("detach() cuts the tape and keeps the memory", async () => {
   const x = leaf([3]);
   const y = x.square();
@@ -201,4 +214,21 @@ Deno.test("the dtype of a gradient is its leaf's", async () => {
   x.mul(tensor([0.5, 0.25])).sum().backward();
   assertEquals(x.grad!.dtype, "f16");
   assertEquals(await gradsOf(x), [[0.5, 0.25]]);
+});
+
+Deno.test("writing into an expanded tensor is refused, as its elements share places", async () => {
+  const wide = () => zeros([1, 3]).expand([4, 3]);
+  const index = tensor([0], { dtype: "i32" });
+  const cases: [string, (t: Tensor) => unknown][] = [
+    ["add_", (t) => t.add_(ones([4, 3]))],
+    ["mul_", (t) => t.mul_(2)],
+    ["copy_", (t) => t.copy_(ones([4, 3]))],
+    ["fill_", (t) => t.fill_(1)],
+    ["indexCopy_", (t) => t.indexCopy_(0, index, ones([1, 3]))],
+  ];
+  for (const [name, run] of cases) {
+    assertThrows(() => run(wide()), TypeError, `Cannot ${name} [4, 3], which is expanded`);
+  }
+  assertEquals(await wide().clone().add_(1).sum().item(), 12);
+  assertEquals(await zeros([1, 3]).expand([1, 3]).add_(1).sum().item(), 3);
 });

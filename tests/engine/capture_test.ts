@@ -7,6 +7,7 @@ import {
   init,
   manualSeed,
   memory,
+  noGrad,
 } from "../../mod.ts";
 import {
   full,
@@ -388,6 +389,29 @@ Deno.test("capture(): a step that uses a tensor freed since says so, as a plain 
   assertEquals(step.graphs, 0);
   await synchronize();
   assert(memory().liveBytes < liveBytes, "the graph is freed");
+});
+
+Deno.test("capture(): a step works on copies of its inputs", async () => {
+  const step = capture((x: Tensor) => ({ y: x.add_(1).mul(2) }));
+  const x = tensor([1, 2]);
+  for (let i = 0; i < 4; i++) {
+    using y = step(x).y;
+    assertEquals([...await y.data()], [4, 6]);
+    assertEquals([...await x.data()], [1, 2], `call ${i}`);
+  }
+});
+
+Deno.test("capture(): a replay that changes what a tape has saved is noticed", () => {
+  const w = tensor([1, 2], { requiresGrad: true });
+  const step = capture((x: Tensor) => {
+    noGrad(() => w.add_(x));
+  });
+  const x = tensor([1, 1]);
+  for (let i = 0; i < 3; i++) step(x);
+  const loss = w.square().sum();
+  step(x);
+  assertThrows(() => loss.backward(), Error, "in place");
+  w.square().sum().backward();
 });
 
 Deno.test("capture(): a constant that the step makes is no tensor to wait for", async () => {

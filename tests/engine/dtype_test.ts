@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { type DType, DTYPES, encode, hostView, isFloat, promote } from "../../engine/dtype.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
-import { arange, ones, tensor, zeros } from "../../engine/creation.ts";
+import { arange, full, ones, tensor, zeros } from "../../engine/creation.ts";
+import { readAll } from "../../engine/read.ts";
 
 const ALL: DType[] = ["bool", "u32", "i32", "f16", "f32"];
 
@@ -130,4 +131,35 @@ Deno.test("every dtype converts to every other, whole, by fours and in rows with
       }
     }
   }
+});
+
+Deno.test("integers that have no room are errors, not other numbers", async () => {
+  const i32 = { dtype: "i32" } as const;
+  const u32 = { dtype: "u32" } as const;
+  const ends = "it holds -2147483648 to 2147483647";
+  const cases: [() => unknown, string][] = [
+    [() => full([1], 3e9, i32), `Cannot fill with 3000000000 in i32: ${ends}`],
+    [() => full([1], -1, u32), "Cannot fill with -1 in u32: it holds 0 to 4294967295"],
+    [() => full([1], NaN, i32), `Cannot fill with NaN in i32: ${ends}`],
+    [() => tensor([1, 2 ** 31], i32), `Cannot keep 2147483648 in i32: ${ends}`],
+    [() => tensor(Float32Array.of(Infinity), i32), `Cannot keep Infinity in i32: ${ends}`],
+    [() => tensor(Uint32Array.of(2 ** 32 - 1), i32), `Cannot keep 4294967295 in i32: ${ends}`],
+    [() => tensor([1], i32).add(2 ** 33), `Cannot add the number 8589934592 in i32: ${ends}`],
+    [() => tensor([1], u32).maximum(-1), "Cannot maximum the number -1 in u32: it holds 0 to"],
+    [
+      () => tensor([1], i32).maskedFill(tensor([true]), -Infinity),
+      `Cannot fill with -Infinity in i32: ${ends}`,
+    ],
+  ];
+  for (const [run, message] of cases) assertThrows(run, RangeError, message);
+  // What fits does, at the ends, too; fractions are cut off, and u32 wraps around and back.
+  const fits = [
+    full([1], -2147483648.5, i32),
+    full([1], 2 ** 32 - 1, u32),
+    tensor([2 ** 31 - 1], i32),
+    tensor([7], u32).add(-2),
+    tensor([7], u32).sub(-2),
+  ];
+  const got = await readAll(fits);
+  assertEquals(got.map((d) => d[0]), [-(2 ** 31), 2 ** 32 - 1, 2 ** 31 - 1, 5, 9]);
 });

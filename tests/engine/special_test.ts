@@ -321,6 +321,9 @@ Deno.test("pairs of numbers give what C and PyTorch give at zeros, infinities an
       // 1 / 0.1 rounds to 10, but 0.1 in f32 is larger than a tenth.
       [1, 0.1, 9],
       [6, 3, 2],
+      // Where every f32 is whole and a half has no room.
+      [8388609, 1, 8388609],
+      [-16777215, 1, -16777215],
       [1, 0, inf],
       [-1, 0, -inf],
       [0, 0, NaN],

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { DeviceArray, operand } from "../../../engine/array.ts";
 import { noGrad } from "../../../engine/autograd.ts";
+import { capture } from "../../../engine/capture.ts";
 import { ones, randn, tensor, zeros } from "../../../engine/creation.ts";
 import { GpuError } from "../../../engine/errors.ts";
 import { setDebug } from "../../../engine/gpu/debug.ts";
@@ -8,6 +9,8 @@ import { gpu, init } from "../../../engine/gpu/device.ts";
 import { type Kernel, kernel } from "../../../engine/kernels/kernel.ts";
 import { readAll, synchronize } from "../../../engine/read.ts";
 import { keep, scope } from "../../../engine/scope.ts";
+import type { Tensor } from "../../../engine/tensor.ts";
+import { wrapTensor } from "../../../engine/tensor_base.ts";
 
 await init();
 
@@ -126,6 +129,19 @@ Deno.test("launch() checks grid, params and buffers before anything is recorded"
     Error,
     "Kernel fill_test binds 1 buffers, was given 0",
   );
+  const counted = kernel({
+    name: "count_test",
+    buffers: [{ name: "y", access: "write", type: "f32" }],
+    params: { count: "u32" },
+    body: "  y[lid.x] = f32(p.count);",
+  });
+  for (const count of [2 ** 32, 1.5, -(2 ** 31) - 1, NaN]) {
+    assertThrows(
+      () => queue.launch({ ...good, ...rest, kernel: counted, params: { count } }),
+      RangeError,
+      `Cannot run count_test with count ${count}: it must be a whole number of 32 bits`,
+    );
+  }
   launch(fill, y, [0, 1, 1]); // an empty grid is no work
   assertEquals(queue.pending, 0);
   y.release();
@@ -143,6 +159,23 @@ Deno.test("a kernel that does not compile is named, with its text, at the next a
   assert(/\n +\d+ +y\[lid\.x\] = nonsense;/.test(error.message), error.message);
   assertEquals(await ones([2]).array(), [1, 1], "the device works on");
   y.release();
+});
+
+Deno.test("what a failed kernel should have written stays unreadable, and so what is made of it", async () => {
+  const spoiled = wrapTensor(DeviceArray.empty({ shape: [64], dtype: "f32" }));
+  launch(kernelOf("planted_error", "  y[lid.x] = nonsense;"), spoiled.device);
+  const early = spoiled.add(1); // before the failure is known
+  await assertRejects(() => spoiled.data(), GpuError, "planted_error");
+  const late = spoiled.mul(2).sum();
+  for (const t of [spoiled, early, late, spoiled]) {
+    await assertRejects(() => t.data(), GpuError, "planted_error");
+  }
+  const step = capture((x: Tensor) => ({ y: x.add(spoiled.narrow(0, 0, 2)) }));
+  for (let i = 0; i < 3; i++) {
+    const { y } = step(ones([2]));
+    await assertRejects(() => y.data(), GpuError, "planted_error");
+  }
+  assertEquals(await ones([64]).add(1).sum().item(), 128, "the device works on");
 });
 
 Deno.test("a submit that fails validation is named after a kernel of it", async () => {
