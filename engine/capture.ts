@@ -3,9 +3,9 @@
  * again in one pass and one submit, and none of the JavaScript between them runs.
  */
 
-import { inArena } from "./array.ts";
+import { type DeviceArray, inArena } from "./array.ts";
 import { debug } from "./gpu/debug.ts";
-import { gpu } from "./gpu/device.ts";
+import { gpu, openGpu } from "./gpu/device.ts";
 import { type Graph, GraphRecorder } from "./gpu/graph.ts";
 import { copyInto } from "./ops/movement.ts";
 import { noGrad } from "./autograd.ts";
@@ -14,6 +14,7 @@ import { baseRaised, rngState, shiftCalls } from "./rng.ts";
 import { keep, scope } from "./scope.ts";
 import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
+import { addsToEarlier, type TensorBase, wrapTensor } from "./tensor_base.ts";
 
 /** What a captured function may give: tensors, in arrays and objects. */
 export type CapturedResult = void | Tensor | readonly CapturedResult[] | {
@@ -44,7 +45,25 @@ interface Recording<R> {
   readonly calls: number;
   /** Whether it made state that a replay must not make again. */
   readonly makesState: boolean;
+  /** Done before each replay. */
+  readonly before: ReadonlySet<() => void>;
+  /** Gradients that it leaves behind. */
+  readonly gradients: readonly Gradient[];
 }
+
+/** The gradient that a step leaves at a leaf. */
+interface Gradient {
+  readonly leaf: TensorBase;
+  /** Whether there must be none when the step begins. */
+  readonly added: boolean;
+  /** Null where the step drops it. */
+  readonly array: DeviceArray | null;
+}
+
+/** Frees graphs of captured functions that nobody can call any more. */
+const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>>>((recordings) => {
+  for (const recording of recordings.values()) drop(recording);
+});
 
 /**
  * Records `fn` and replays it. It is called for the first two calls with inputs of some shapes: in the first
@@ -63,7 +82,8 @@ interface Recording<R> {
  * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph. Replays use the
  * tensors that were there when it was recorded. Once one of them is freed, as by loading an optimizer's state
  * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
- * some that live on, and after dropping gradients outside. A gradient belongs to the graph that made it last.
+ * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call, until the
+ * next one overwrites them.
  *
  * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
@@ -146,6 +166,8 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     last = undefined;
   }
 
+  // The registry must not hold the function: nothing in the recordings refers to it.
+  forgotten.register(call, recordings as Map<string, Recording<CapturedResult>>);
   return Object.defineProperties(Object.assign(call, { dispose }), {
     graphs: { get: () => recordings.size },
     dispatches: { get: () => last?.graph.commands.length ?? 0 },
@@ -166,6 +188,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
   const firstCall = rngState().calls;
   let calls = 0;
   let outputs: R;
+  const gradients: Gradient[] = [];
   try {
     outputs = recorder.record(() => {
       // Tensors of the recording's own: what the function returns may be the caller's.
@@ -177,17 +200,28 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       for (const t of tensorsOf(result)) keep(t);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
+      for (const [leaf, { added }] of recorder.leaves as Map<TensorBase, { added: boolean }>) {
+        if (leaf.disposed) continue;
+        gradients.push({ leaf, added, array: leaf.grad?.device.alias() ?? null });
+      }
       return result;
     });
   } catch (error) {
+    for (const { array } of gradients) array?.release();
     const done = recorder.finish();
     queue.replay(done);
     queue.flush();
     done.dispose();
     throw error;
   }
-  const { makesState } = recorder;
-  return { graph: recorder.finish(), inputs, outputs, firstCall, calls, makesState };
+  const { makesState, before } = recorder;
+  const graph = recorder.finish();
+  return { graph, inputs, outputs, firstCall, calls, makesState, before, gradients };
+}
+
+/** Has `fn` called before each replay of the step that is being captured, if one is: once, however often asked. */
+export function beforeReplay(fn: () => void): void {
+  openGpu()?.queue.recorder?.before.add(fn);
 }
 
 /**
@@ -207,8 +241,9 @@ function drop<R extends CapturedResult>(recording: Recording<R>): void {
 }
 
 /** Frees a recording but for its inputs. */
-function free<R extends CapturedResult>({ graph, outputs }: Recording<R>): void {
+function free<R extends CapturedResult>({ graph, outputs, gradients }: Recording<R>): void {
   gpu().queue.flush();
+  for (const { array } of gradients) array?.release();
   for (const t of tensorsOf(outputs)) t.dispose();
   graph.dispose();
 }
@@ -216,6 +251,9 @@ function free<R extends CapturedResult>({ graph, outputs }: Recording<R>): void 
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
 function replay<R extends CapturedResult>(recording: Recording<R>, given: readonly Tensor[]): R {
   const arrays = given.map((t) => t.device); // throws for a freed one, before anything is done
+  const gradients = recording.gradients.filter(({ leaf }) => !leaf.disposed);
+  if (gradients.some(({ leaf, added }) => added && leaf.grad)) throw addsToEarlier();
+  for (const prepare of recording.before) prepare();
   shiftCalls(recording.firstCall, recording.calls);
   return scope(() => {
     inArena(() => {
@@ -225,8 +263,16 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
     baseRaised(recording.calls);
     // The tape must notice what changes here as it does where an op changes it.
     for (const storage of recording.graph.writes) storage.version++;
-    return run(recording);
+    const result = run(recording);
+    for (const { leaf, array } of gradients) leave(leaf, array);
+    return result;
   });
+}
+
+/** Makes `array` the gradient of `leaf`, where it is not already: plain calls may have set another. */
+function leave(leaf: TensorBase, array: DeviceArray | null): void {
+  if (leaf.grad && leaf.grad.device.storage === array?.storage) return;
+  leaf.grad = array ? wrapTensor(array.alias()) : null;
 }
 
 /** Runs the recorded dispatches and copies the outputs out. */

@@ -6,7 +6,7 @@ import { DeviceArray } from "./array.ts";
 import { addAndRelease, type Edge, type GradientSink, Node, ownGradient } from "./autograd.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
-import { gpu } from "./gpu/device.ts";
+import { gpu, openGpu } from "./gpu/device.ts";
 import { enterScope, keep } from "./scope.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -62,6 +62,14 @@ export function collectedTensors(): number {
   return collected;
 }
 
+/** The error of a captured step that would have to add to a gradient from outside. */
+export function addsToEarlier(): Error {
+  return new Error(
+    "Cannot capture a step that adds to a gradient of an earlier call: each replay would have to add to " +
+      "that one again; call optimizer.zeroGrad() inside the captured function first",
+  );
+}
+
 /** Memory, lifetime and gradient of a tensor. */
 export abstract class TensorBase implements GradientSink, Disposable {
   readonly #array: DeviceArray;
@@ -80,6 +88,11 @@ export abstract class TensorBase implements GradientSink, Disposable {
     options.source?.node.retain();
     registry.register(this, { array, node: options.source?.node ?? null }, this);
     enterScope(this);
+  }
+
+  /** Whether the memory was given back: any use throws. */
+  get disposed(): boolean {
+    return this.#array.released;
   }
 
   /** The memory behind the tensor. For ops and modules, not for users. */
@@ -130,6 +143,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
           `${show(this.shape)} ${this.dtype}: both must be equal`,
       );
     }
+    openGpu()?.queue.recorder?.touch(this, { added: false });
     if (this.#grad !== value) this.#grad?.dispose();
     if (value) keep(value);
     this.#grad = value;
@@ -158,15 +172,13 @@ export abstract class TensorBase implements GradientSink, Disposable {
       grad.release(); // nobody can ask a freed leaf for its gradient
       return;
     }
+    const { recorder } = gpu().queue;
     if (!this.#grad) {
+      recorder?.touch(this, { added: true });
       this.#grad = wrap(ownGradient(grad));
     } else {
-      const { recorder } = gpu().queue;
       if (recorder && !recorder.owns(this.#grad.device.storage)) {
-        throw new Error(
-          "Cannot capture a step that adds to a gradient of an earlier call: each replay would add to " +
-            "that one again; call optimizer.zeroGrad() inside the captured function first",
-        );
+        throw addsToEarlier();
       }
       const total = addAndRelease(this.#grad.device.alias(), grad);
       this.#grad.dispose();

@@ -45,6 +45,10 @@ export class GraphRecorder {
   readonly #outside = new Set<Storage>();
   /** Whether state was made that a replay would make anew: the step is not to be replayed. */
   makesState = false;
+  /** What must be done before each replay. */
+  readonly before = new Set<() => void>();
+  /** Leaves whose gradient the step sets, and whether it first added to one: there was none then. */
+  readonly leaves = new Map<object, { readonly added: boolean }>();
 
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
@@ -69,6 +73,11 @@ export class GraphRecorder {
   /** Whether a storage gets its memory from the graph. */
   owns(storage: Storage): boolean {
     return this.#made.has(storage);
+  }
+
+  /** Called for every leaf whose gradient is set, or made by adding to none. */
+  touch(leaf: object, how: { added: boolean }): void {
+    if (!this.leaves.has(leaf)) this.leaves.set(leaf, how);
   }
 
   /** Called by the queue for every dispatch. */
@@ -181,8 +190,9 @@ export class GraphRecorder {
   #place(launches: readonly Recorded[]): { homes: Map<Storage, Home>; memory: PooledBuffer[] } {
     const needs = [...this.#needs(launches)];
     const ids = new Map(needs.map(([storage], i) => [storage, i]));
+    // An empty storage is bound as well, so it has a place.
     const spans = needs.map(([storage, { first, last, others }]) => ({
-      bytes: storage.bytes,
+      bytes: Math.max(storage.bytes, 1),
       first,
       last,
       apart: new Set([...others].map((other) => ids.get(other) ?? -1)),
@@ -212,7 +222,8 @@ export class GraphRecorder {
   ): { pooled: PooledBuffer; offset: number; size: number } {
     const home = homes.get(storage);
     const pooled = home?.pooled ?? storage.pooled;
-    const reserved = home ? alignUp(storage.bytes, this.#queue.storageAlign) : pooled.bytes;
+    const { storageAlign } = this.#queue;
+    const reserved = home ? alignUp(Math.max(storage.bytes, 1), storageAlign) : pooled.bytes;
     const size = this.#queue.windowSize({ byteOffset, byteEnd, reserved });
     return { pooled, offset: (home?.offset ?? 0) + byteOffset, size };
   }

@@ -12,7 +12,7 @@ import type { Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
-import { type BufferPool, mib, type PooledBuffer } from "./pool.ts";
+import { type BufferPool, mib } from "./pool.ts";
 import type { Graph, GraphRecorder } from "./graph.ts";
 import type { Profiler } from "./profiler.ts";
 import type { Storage } from "./storage.ts";
@@ -156,6 +156,7 @@ export class CommandQueue {
       if (storage.readers && kernel.access[i] === "write") storage.settleReaders();
     }
     this.#checkBindings(run);
+    this.#checkShared(run);
     const pipeline = this.#pipelines.get(kernel);
     const where = this.#as ? this.#as.where : this.where();
     if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
@@ -405,6 +406,22 @@ export class CommandQueue {
     const bytes = Math.max(params.length * 4, 4);
     this.#slabUsed += Math.ceil(bytes / this.#slabAlign) * this.#slabAlign;
     return offset;
+  }
+
+  /** WebGPU would refuse the whole submit, and name another kernel. */
+  #checkShared({ buffers, kernel }: Launch): void {
+    buffers.forEach((own, i) => {
+      if (kernel.access[i] !== "write") return;
+      const clash = buffers.some((other, k) =>
+        k !== i && other.storage === own.storage &&
+        (kernel.access[k] === "read" || (k > i && own.byteOffset < other.byteEnd &&
+          other.byteOffset < own.byteEnd))
+      );
+      if (!clash) return;
+      throw new TypeError(
+        `Cannot run ${kernel.name}: it writes ${own.storage.label}, which it is given twice; clone() one`,
+      );
+    });
   }
 
   #checkBindings({ buffers, kernel }: Launch): void {

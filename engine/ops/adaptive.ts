@@ -14,8 +14,7 @@ import {
 } from "../kernels/adaptive.ts";
 import { linearGrid } from "../kernels/kernel.ts";
 import { sameShape, show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
-import { cuts, dispatches, shareOut } from "./optim_parts.ts";
+import { cuts, dispatches, readersApart, shareOut } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface AdaptiveEntry {
@@ -71,10 +70,11 @@ export function adaptiveInto(
   const room = Math.floor((limits.maxStorageBuffersPerShaderStage - fixed.length) / (states + 2));
   // See sgd.ts: software Vulkan runs every branch of the choice between parameters.
   const most = info.software ? 1 : Math.max(1, Math.min(room, ADAPTIVE_MOST));
+  const apart = readersApart(entries.flatMap((e) => [e.param, ...e.states]));
   const pieces = entries.flatMap((e) =>
     cuts(e.param).map((cut): AdaptiveEntry => ({
       param: cut(e.param),
-      grad: cut(plain(e.grad)),
+      grad: cut(apart(e.grad)),
       states: e.states.map(cut),
       index: e.index,
     }))

@@ -2,6 +2,7 @@
 
 import type { DeviceArray } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
+import { copyOf, plain } from "./launch_pointwise.ts";
 
 /** Windows of a parameter that one binding can hold each: functions that cut an array of its size. */
 export function cuts(param: DeviceArray): ((array: DeviceArray) => DeviceArray)[] {
@@ -13,6 +14,15 @@ export function cuts(param: DeviceArray): ((array: DeviceArray) => DeviceArray)[
     const start = i * step;
     return array.view([Math.min(step, size - start)], [1], array.offset + start);
   });
+}
+
+/**
+ * Makes what a dispatch reads contiguous, and a copy where it shares memory with what the dispatches write, as
+ * a gradient may that is its parameter detached.
+ */
+export function readersApart(written: readonly DeviceArray[]): (array: DeviceArray) => DeviceArray {
+  const storages = new Set(written.map((a) => a.storage));
+  return (array) => storages.has(array.storage) ? copyOf(array) : plain(array);
 }
 
 /** Parameters of one dispatch, whose sizes are counted in units. */

@@ -4,8 +4,7 @@ import { bindsPlain, type DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { SGD_BLOCK, SGD_HYPER, SGD_MOST, sgdKernel } from "../kernels/sgd.ts";
 import { sameShape, show } from "../shape.ts";
-import { plain } from "./launch_pointwise.ts";
-import { cuts, dispatches, shareOut } from "./optim_parts.ts";
+import { cuts, dispatches, readersApart, shareOut } from "./optim_parts.ts";
 
 /** One parameter's arrays, all f32 of one shape. */
 export interface SgdEntry {
@@ -37,10 +36,11 @@ export function sgdInto(
   // Software Vulkan runs every branch of the choice between parameters under a mask: 15 parameters a
   // dispatch took 9.4 ms a step where one a dispatch takes 6.0 (AlexNet, 1.8 M parameters, 2026-11).
   const most = info.software ? 1 : Math.max(1, Math.min(room, SGD_MOST));
+  const apart = readersApart(entries.flatMap((e) => e.buffer ? [e.param, e.buffer] : [e.param]));
   const pieces = entries.flatMap((e) =>
     cuts(e.param).map((cut): SgdEntry => ({
       param: cut(e.param),
-      grad: cut(plain(e.grad)),
+      grad: cut(apart(e.grad)),
       buffer: e.buffer && cut(e.buffer),
     }))
   );

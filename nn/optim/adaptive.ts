@@ -1,6 +1,6 @@
 /** @file What Adam, RMSprop and Adagrad share: state by parameter, numbers and step counts on the GPU. */
 
-import { keepState } from "../../engine/capture.ts";
+import { beforeReplay, keepState } from "../../engine/capture.ts";
 import {
   type AdaptiveRule,
   adaptiveStep,
@@ -50,6 +50,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
   }
 
   override step({ skip }: StepOptions = {}): void {
+    beforeReplay(this.beforeReplay);
     for (const group of this.paramGroups) {
       const names = this.arrays(group);
       const entries: AdaptiveTensors[] = [];

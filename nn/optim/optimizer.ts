@@ -121,8 +121,13 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
    */
   abstract step(options?: StepOptions): void;
 
-  /** Writes options that changed to GPU memory. `step` does it too; schedulers call it. */
+  /**
+   * Writes options that changed to GPU memory. `step` does it too, also where it is replayed; schedulers call it.
+   */
   abstract writeOptions(): void;
+
+  /** What a captured step does before each replay. A property, so that it is the same function each time. */
+  protected readonly beforeReplay = (): void => this.writeOptions();
 
   /** Drops all gradients. */
   zeroGrad(): void {

@@ -1,7 +1,7 @@
 /** @file Stochastic gradient descent. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { keepState } from "../../engine/capture.ts";
+import { beforeReplay, keepState } from "../../engine/capture.ts";
 import { inModule, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
@@ -79,6 +79,7 @@ export class SGD extends Optimizer<SGDOptions> {
   }
 
   override step({ skip }: StepOptions = {}): void {
+    beforeReplay(this.beforeReplay);
     for (const group of this.paramGroups) {
       const { first, later } = this.#entries(group);
       const hyper = this.#hyperOf(group);

@@ -414,6 +414,135 @@ Deno.test("capture(): a replay that changes what a tape has saved is noticed", (
   w.square().sum().backward();
 });
 
+/** Gradients after each of some calls: batches of several sizes, with work between them. */
+async function gradientsOf(captured: boolean, between: (w: Tensor, i: number) => void) {
+  const w = tensor([1, 2], { requiresGrad: true });
+  const body = (x: Tensor) => {
+    w.grad = null;
+    w.mul(x).sum().backward();
+  };
+  const step = captured ? capture(body) : (x: Tensor) => scope(() => body(x));
+  const seen: (readonly number[] | null)[] = [];
+  for (const [i, n] of [2, 1, 2, 1, 2, 2, 1, 1].entries()) {
+    step(full([n, 2], n * 10 + i));
+    seen.push(w.grad ? [...await w.grad.data()] : null);
+    between(w, i);
+  }
+  return seen;
+}
+
+Deno.test("capture(): gradients that a step leaves are the leaves' after each replay", async () => {
+  const between: Record<string, (w: Tensor, i: number) => void> = {
+    nothing() {},
+    "another backward": (w, i) => i % 2 === 1 && scope(() => w.square().sum().backward()),
+    "gradients dropped": (w) => w.grad = null,
+  };
+  for (const [name, fn] of Object.entries(between)) {
+    assertEquals(await gradientsOf(true, fn), await gradientsOf(false, fn), name);
+  }
+});
+
+Deno.test("capture(): an update outside of the captured backward uses its gradients", async () => {
+  const losses = async (captured: boolean) => {
+    const { model, optimizer } = build();
+    const body = (x: Tensor, y: Tensor) => {
+      const loss = crossEntropy(model.forward(x), y);
+      loss.backward();
+      return { loss: loss.detach() };
+    };
+    const step = captured ? capture(body) : (x: Tensor, y: Tensor) => scope(() => body(x, y));
+    const [x, y] = [randn([8, 1, 6, 6]), randint(0, 3, { shape: [8] })];
+    const seen: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      optimizer.zeroGrad();
+      using loss =
+        step(i % 3 === 2 ? x.narrow(0, 0, 4) : x, i % 3 === 2 ? y.narrow(0, 0, 4) : y).loss;
+      optimizer.step();
+      seen.push(await loss.item());
+    }
+    return seen;
+  };
+  assertEquals(await losses(true), await losses(false));
+});
+
+Deno.test("capture(): a replay that would have to add to a gradient says so", () => {
+  const w = tensor([1, 2], { requiresGrad: true });
+  const step = capture((x: Tensor) => w.mul(x).sum().backward());
+  const x = tensor([3, 4]);
+  for (let i = 0; i < 3; i++) {
+    w.grad = null;
+    step(x);
+  }
+  assertThrows(() => step(x), Error, "adds to a gradient of an earlier call");
+  w.grad = null;
+  step(x);
+});
+
+Deno.test("capture(): options set by hand between replays count", async () => {
+  for (const make of [nn.optim.SGD, nn.optim.Adam]) {
+    const ends: number[] = [];
+    for (const captured of [true, false]) {
+      const w = tensor([1], { requiresGrad: true });
+      const optimizer = new make([w], { lr: 0.125 });
+      const body = () => {
+        optimizer.zeroGrad();
+        w.square().sum().backward();
+        optimizer.step();
+      };
+      const step = captured ? capture(body) : () => scope(body);
+      for (let i = 0; i < 6; i++) {
+        optimizer.paramGroups[0]!.lr = i < 4 ? 0.125 : 0;
+        step();
+      }
+      ends.push(await w.item());
+    }
+    assertEquals(ends[0], ends[1], make.name);
+  }
+});
+
+Deno.test("capture(): empty tensors on the way are as without it", async () => {
+  const cases: [string, (x: Tensor) => Tensor][] = [
+    ["sum", (x) => x.mul(1).sum()],
+    ["any", (x) => x.gt(0).any()],
+    ["norm", (x) => x.mul(2).norm()],
+    ["sum of dim 1", (x) => x.mul(1).sum(1)],
+    ["matmul", (x) => x.mul(1).matmul(zeros([0, 3]))],
+    ["picked", (x) => x.add(1).indexSelect(1, tensor([], { dtype: "i32" })).sum()],
+  ];
+  for (const [name, f] of cases) {
+    const x = zeros([4, 0]);
+    const want = [...await f(x).data()];
+    const step = capture(f);
+    for (let i = 0; i < 3; i++) assertEquals([...await step(x).data()], want, name);
+  }
+});
+
+Deno.test({
+  name: "capture(): graphs of a function that nobody holds any more are freed",
+  ignore: typeof (globalThis as { gc?: unknown }).gc !== "function",
+  async fn() {
+    const { gc } = globalThis as unknown as { gc: () => void };
+    const model = new nn.Linear(64, 64);
+    const forget = () => {
+      const step = capture((x: Tensor) => ({ y: model.forward(x).square().sum() }));
+      for (let i = 0; i < 3; i++) step(zeros([64, 64])).y.dispose();
+    };
+    // The collector calls when it likes; what other tests left goes first.
+    const collect = async (turns: number, until: () => boolean) => {
+      for (let turn = 0; turn < turns && !until(); turn++) {
+        gc();
+        await new Promise((done) => setTimeout(done, 10));
+      }
+    };
+    await collect(20, () => false);
+    const { liveBytes } = memory();
+    forget();
+    assert(memory().liveBytes > liveBytes + 64 * 64 * 4, "a graph holds memory");
+    await collect(100, () => memory().liveBytes <= liveBytes);
+    assert(memory().liveBytes <= liveBytes, `${memory().liveBytes - liveBytes} bytes are left`);
+  },
+});
+
 Deno.test("capture(): a constant that the step makes is no tensor to wait for", async () => {
   let runs = 0;
   const step = capture((x: Tensor) => {

@@ -161,6 +161,35 @@ Deno.test("a kernel that does not compile is named, with its text, at the next a
   y.release();
 });
 
+Deno.test("a kernel that would read what it writes is refused by name, and nothing else is lost", async () => {
+  const twice = kernel({
+    name: "twice_test",
+    buffers: [{ name: "x", access: "read", type: "f32" }, {
+      name: "y",
+      access: "write",
+      type: "f32",
+    }],
+    params: { value: "f32" },
+    body: "  y[lid.x] = x[lid.x];",
+  });
+  const other = ones([4]).add(1);
+  const y = DeviceArray.empty({ shape: [64], dtype: "f32" }, "shared");
+  assertThrows(
+    () =>
+      gpu().queue.launch({
+        kernel: twice,
+        buffers: [operand(y).binding, operand(y).binding],
+        params: { value: 1 },
+        grid: [1, 1, 1],
+        cost: { flops: 0, bytes: 0 },
+      }),
+    TypeError,
+    "Cannot run twice_test: it writes shared, which it is given twice",
+  );
+  assertEquals(await other.array(), [2, 2, 2, 2]);
+  y.release();
+});
+
 Deno.test("what a failed kernel should have written stays unreadable, and so what is made of it", async () => {
   const spoiled = wrapTensor(DeviceArray.empty({ shape: [64], dtype: "f32" }));
   launch(kernelOf("planted_error", "  y[lid.x] = nonsense;"), spoiled.device);
