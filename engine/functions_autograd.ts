@@ -175,18 +175,35 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
   const casting = isAutocasting();
   const used = new Set<Tensor>();
   const made = new Set<Tensor>();
-  const result = scope(() =>
-    noGrad(() =>
-      trace(() => fn(...inputs), (call) => {
+  /** The inputs by what the function gets for them: it may use them from outside as well, as a shortcut. */
+  const given = new Map<Tensor, Tensor>();
+  const result = scope(() => {
+    const handed = inputs.map((t) => {
+      const own = new Tensor(t.device.alias(), { requiresGrad: t.requiresGrad });
+      given.set(own, t);
+      traceSame(t, own);
+      return own;
+    });
+    return noGrad(() =>
+      trace(() => fn(...handed), (call) => {
         for (const t of call.inputs) if (t.requiresGrad) used.add(t);
         for (const t of call.outputs) made.add(t);
       })
-    )
-  );
+    );
+  });
   const list = listOf(result);
   for (const t of list) if (t.requiresGrad) used.add(t);
-  const others = [...used].filter((t) => !inputs.includes(t));
-  if (used.size === 0) return result;
+  const others = [...used].filter((t) => !given.has(t));
+  /** What the function returned as it got it. */
+  const handedBack = (t: Tensor): Tensor => {
+    const input = given.get(t);
+    if (input) t.dispose();
+    return input ?? t;
+  };
+  if (used.size === 0) {
+    const plain = list.map(handedBack);
+    return (result instanceof Tensor ? plain[0] : plain) as unknown as T;
+  }
 
   const rule: BackwardRule<unknown> = (ctx, grads) => {
     const now = rngState();
@@ -220,18 +237,23 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
     saved: inputs.map((t) => t.device.alias()),
   });
   const wrapped = list.map((t, output) => {
-    if (!isFloat(t.dtype)) return t;
+    if (!isFloat(t.dtype)) return handedBack(t);
     const wrapper = new Tensor(t.device.alias(), { source: { node, output } });
-    traceCall({
-      op: cast as Op<unknown>,
-      attrs: { dtype: t.dtype },
-      inputs: [t],
-      outputs: [wrapper],
-    });
-    if (made.has(t)) t.dispose();
+    traceSame(t, wrapper);
+    if (made.has(t) || given.has(t)) t.dispose();
     return wrapper;
   });
   return (result instanceof Tensor ? wrapped[0] : wrapped) as unknown as T;
+}
+
+/** Tells who listens that `to` has the values of `from`. */
+function traceSame(from: Tensor, to: Tensor): void {
+  traceCall({
+    op: cast as Op<unknown>,
+    attrs: { dtype: from.dtype },
+    inputs: [from],
+    outputs: [to],
+  });
 }
 
 function listOf(result: unknown): readonly Tensor[] {

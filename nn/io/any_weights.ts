@@ -1,6 +1,7 @@
 /** @file The weights in a file of any format, told by its content. */
 
 import { FormatError } from "../format_error.ts";
+import { joinState, StateFault } from "./checkpoint_state.ts";
 import type { HostArray } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
 import { decodeMxnetParams } from "./mxnet.ts";
@@ -89,7 +90,12 @@ function readSafetensors(bytes: Uint8Array, file: string): HostWeights {
   if (metadata[CHECKPOINT_KEY] === undefined) {
     return { format: "safetensors", file, arrays: tensors, metadata };
   }
-  return { format: "checkpoint", file, arrays: modelOf(tensors, file), metadata };
+  return {
+    format: "checkpoint",
+    file,
+    arrays: modelOf(tensors, { file, state: metadata.state }),
+    metadata,
+  };
 }
 
 /** The file itself, or the best weights in a run folder. */
@@ -135,16 +141,42 @@ export function findKey(root: unknown): string[] {
   return key === undefined ? [] : [key, ...findKey(root.get(key))];
 }
 
-/** The model's part of a checkpoint's arrays. */
-function modelOf(arrays: Record<string, HostArray>, file: string): Record<string, HostArray> {
-  const prefix = "model.";
-  const own = Object.entries(arrays).filter(([name]) => name.startsWith(prefix));
-  if (own.length === 0) {
-    throw new FormatError("a checkpoint without model", {
-      file,
-      offset: 8,
-      expected: `arrays named ${quote(`${prefix}NAME`)}`,
-    });
+/** The model's part of a checkpoint: the arrays under every name that its state has for them. */
+function modelOf(
+  arrays: Record<string, HostArray>,
+  { file, state }: { file: string; state: string | undefined },
+): Record<string, HostArray> {
+  const fault = (what: string, expected: string) =>
+    new FormatError(what, { file, offset: 8, expected });
+  const part = (name: string): HostArray => {
+    if (Object.hasOwn(arrays, name)) return arrays[name]!;
+    throw new StateFault(`no array ${quote(name)}`);
+  };
+  let root: unknown;
+  try {
+    root = joinState(JSON.parse(state ?? "null"), { tensor: part, array: part });
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof StateFault)) throw error;
+    throw fault(`a checkpoint with ${error.message}`, "the state that saveCheckpoint wrote");
   }
-  return Object.fromEntries(own.map(([name, array]) => [name.slice(prefix.length), array]));
+  const own = new Map<string, HostArray>();
+  collect(isRecord(root) ? root.model : undefined, "", own);
+  if (own.size === 0) throw fault("a checkpoint without model", 'the model\'s state under "model"');
+  return Object.fromEntries(own);
+}
+
+/** Arrays inside records, by their dotted path. */
+function collect(value: unknown, path: string, into: Map<string, HostArray>): void {
+  if (!isRecord(value)) return;
+  if (ArrayBuffer.isView(value.data)) {
+    into.set(path, value as unknown as HostArray);
+    return;
+  }
+  for (const [name, inner] of Object.entries(value)) {
+    collect(inner, path === "" ? name : `${path}.${name}`, into);
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

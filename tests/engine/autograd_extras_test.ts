@@ -367,3 +367,28 @@ Deno.test("detectAnomaly() throws what the function throws, and restores the swi
   assertEquals(debug().check, "off");
   await synchronize();
 });
+
+Deno.test("checkpoint() lets its function use an input from outside, too, or return it", async () => {
+  const gradients: number[][] = [];
+  for (const checked of [false, true]) {
+    const x = tensor([1, 2, 3], { requiresGrad: true });
+    const h = x.mul(2);
+    const f = (t: Tensor) => t.exp().mul(x).add(h);
+    (checked ? checkpoint(f, h) : f(h)).sum().backward();
+    gradients.push([...await x.grad!.data()]);
+  }
+  // The sums of x's gradient are in another order: three terms, two roundings.
+  gradients[0]!.forEach((g, i) =>
+    assert(Math.abs(gradients[1]![i]! - g) <= 4 * 2 ** -24 * g, `${i}`)
+  );
+  const x = tensor([1, 2], { requiresGrad: true });
+  checkpoint((t) => t, x).square().sum().backward();
+  assertEquals([...await x.grad!.data()], [2, 4]);
+  const plain = tensor([1, 2]);
+  assert(
+    checkpoint((t) => t, plain) === plain,
+    "without gradients what it returns is what it was given",
+  );
+  const ids = tensor([1], { dtype: "i32" });
+  assertEquals([...await checkpoint((t, i) => [t.mul(2), i], x, ids)[1]!.data()], [1]);
+});

@@ -220,3 +220,32 @@ Deno.test("readWeights() refuses what is no file of weights", async () => {
     await assertRejects(() => readWeights(bytes), FormatError, "no weights of a known format");
   }
 });
+
+Deno.test("loadWeights() reads a checkpoint whose model shares tensors, with itself and with others", async () => {
+  class Tied extends nn.Module {
+    emb = new nn.Embedding(5, 4);
+    head = new nn.Linear(4, 5, { bias: false });
+    constructor() {
+      super();
+      this.head.weight = this.emb.weight;
+    }
+    override forward(x: Tensor): Tensor {
+      return x;
+    }
+  }
+  const path = `${await Deno.makeTempDir()}/tied.ckpt`;
+  const saved = new Tied();
+  for (
+    const state of [{ model: saved.stateDict() }, {
+      best: saved.stateDict(),
+      model: saved.stateDict(),
+    }]
+  ) {
+    await nn.io.saveCheckpoint(path, state);
+    const model = new Tied();
+    const { loaded } = await nn.io.loadWeights(model, path);
+    assertEquals(loaded, ["emb.weight", "head.weight"]);
+    assertEquals(await model.head.weight.data(), await saved.emb.weight.data());
+  }
+  await Deno.remove(path.replace(/\/[^/]*$/, ""), { recursive: true });
+});

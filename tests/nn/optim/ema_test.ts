@@ -77,3 +77,30 @@ Deno.test("EMA says what does not fit, and moves nothing then", async () => {
   assertThrows(() => average.update([a, b], [b, c]), TypeError, "f32 of one shape");
   assertEquals([...await a.data()], [0, 0]);
 });
+
+Deno.test("EMA.update() leaves what average and value share", async () => {
+  const [model, teacher] = [new nn.Linear(2, 2), new nn.Linear(2, 2)];
+  teacher.bias = model.bias;
+  const [w, t, b] = await Promise.all(
+    [model.weight, teacher.weight, model.bias!].map((p) => p.data()),
+  );
+  new nn.optim.EMA({ decay: 0.75 }).update(teacher.parameters(), model.parameters());
+  assertEquals(await teacher.bias!.data(), b);
+  const moved = await teacher.weight.data();
+  moved.forEach((v, i) => {
+    const want = 0.75 * Number(t![i]) + 0.25 * Number(w![i]);
+    assert(
+      Math.abs(Number(v) - want) <= 4 * 2 ** -24 * (Math.abs(Number(t![i])) + Math.abs(want)),
+      `${i}`,
+    );
+  });
+});
+
+Deno.test("optimizers take a gradient that is the parameter itself", async () => {
+  for (const [make, want] of [[nn.optim.SGD, 0.5], [nn.optim.Adagrad, 0.5]] as const) {
+    const w = tensor([1, 1], { requiresGrad: true });
+    w.grad = w.detach();
+    new make([w], { lr: 0.5 }).step();
+    assertEquals([...await w.data()], [want, want], make.name);
+  }
+});
