@@ -41,7 +41,10 @@ fn is_valid(t: i32) -> bool { return t != p.ignore; }`;
 const NAN = `
 fn nan() -> f32 { return bitcast<f32>(0x7fc00000u | (p.rows >> 31u)); }`;
 
-/** loss[n] (0 where ignored) and lse[n]; a row belongs to a thread or to a workgroup, see rows.ts. */
+/**
+ * loss[n] (0 where ignored), and lse[n] in two parts, the largest logit and the rest, since their sum would
+ * lose the rest beside a large one; a row belongs to a thread or to a workgroup, see rows.ts.
+ */
 export const crossEntropyRowsKernel: (spec: CrossEntropySpec & RowLayout) => Kernel = memoized(
   buildRows,
 );
@@ -56,7 +59,7 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
       { name: "x", access: "read", type: storedType(spec.dtype, spec.fours) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
       { name: "loss", access: "write", type: "f32" },
-      { name: "lse", access: "write", type: "f32" },
+      { name: "shifts", access: "write", type: "f32" },
     ],
     params: { rows: "u32", C: "u32", classes: "u32", ignore: "i32", smoothing: "f32" },
     workgroup: rowWorkgroup(spec),
@@ -78,7 +81,8 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
   let log_total = natural_log(row_sum(sums, lane));
   let linear = row_sum(linears, lane);
   if (lane != 0u) { return; }
-  lse[row] = top + log_total;
+  shifts[2u * row] = top;
+  shifts[2u * row + 1u] = log_total;
   let t = i32(target_ids[row]);
   var value = 0.0;
   if (is_valid(t)) {
@@ -172,7 +176,7 @@ function buildBackward(spec: CrossEntropyBackwardSpec): Kernel {
     buffers: [
       { name: "x", access: "read", type: storedType(spec.dtype, spec.fours) },
       { name: "target_ids", access: "read", type: DTYPES[spec.target].storage },
-      { name: "lse", access: "read", type: "f32" },
+      { name: "shifts", access: "read", type: "f32" },
       ...(spec.reduction === "mean"
         ? [{ name: "total", access: "read", type: "f32" } as const]
         : []),
@@ -195,7 +199,7 @@ function buildBackward(spec: CrossEntropyBackwardSpec): Kernel {
   if (is_valid(t)) {
     let scale = ${scale};
     let q_rest = p.smoothing / f32(p.classes);
-    let v = ${rowElement("x", "i", layout)} - lse[row];
+    let v = (${rowElement("x", "i", layout)} - shifts[2u * row]) - shifts[2u * row + 1u];
     value = ${spec.fours ? `vec4(\n      ${values.join(",\n      ")},\n    )` : values[0]};
   }
   dx[i] = ${asStored("value", spec.dtype, spec.fours)};`,

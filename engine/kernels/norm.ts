@@ -6,8 +6,9 @@
  * owns one of `splits` interleaved shares of a group, so that neighbouring threads read neighbouring
  * elements; a second kernel merges the shares in a fixed order. No atomics.
  *
- * Each share takes its mean first and its squared deviations after (two reads, the second from cache),
- * and shares merge by Chan's formula, so that a mean far from 0 costs no digits. Source: Chan, Golub
+ * Each share takes its mean first and its squared deviations after (two reads, the second from cache); what
+ * the mean was rounded by is what the deviations add up to, and is made good. Shares merge by Chan's formula,
+ * and their means by differences, so that a mean far from 0 costs no digits but its own last one. Source: Chan, Golub
  * and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
  */
 
@@ -81,10 +82,11 @@ function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel 
     ? `var sum = ${zero};
   ${eachElement(`sum += ${load};`)}
   // Shares are never empty: splits is at most the length.
-  let mean = ${total("sum", fours)} / (${
-      fours ? "4.0 * " : ""
-    }f32((length - share + p.splits - 1u) / p.splits));`
+  let n = ${fours ? "4.0 * " : ""}f32((length - share + p.splits - 1u) / p.splits);
+  let mean = ${total("sum", fours)} / n;
+  var rest = ${zero};`
     : "let mean = 0.0;";
+  const off = `${total("rest", fours)} / n`;
   return kernel({
     name: `${centred ? "moment" : "square"}_shares_${input}${fours ? "_fours" : ""}`,
     buffers: [
@@ -95,9 +97,15 @@ function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel 
     body: `${SHARE}
   ${mean}
   var squares = ${zero};
-  ${eachElement(`let d = ${load} - mean; squares = fma(d, d, squares);`)}
-  partial_sums[2u * t] = mean;
-  partial_sums[2u * t + 1u] = ${total("squares", fours)};`,
+  ${
+      eachElement(
+        `let d = ${load} - mean; squares = fma(d, d, squares);${centred ? " rest += d;" : ""}`,
+      )
+    }
+  partial_sums[2u * t] = mean${centred ? ` + ${off}` : ""};
+  partial_sums[2u * t + 1u] = ${total("squares", fours)}${
+      centred ? ` - ${total("rest", fours)} * (${off})` : ""
+    };`,
   });
 }
 
@@ -116,12 +124,13 @@ export function momentMergeKernel(): Kernel {
     body: `${linearThread("g", "p.G")}
   let first = g * p.splits;
   let all = p.unit * f32(p.length);
-  var mean = 0.0;
-  for (var i = 0u; i < p.splits; i++) {
+  let start = partial_sums[2u * first];
+  var apart = 0.0;
+  for (var i = 1u; i < p.splits; i++) {
     let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
-    mean = fma(n, partial_sums[2u * (first + i)], mean);
+    apart = fma(n, partial_sums[2u * (first + i)] - start, apart);
   }
-  mean /= all;
+  let mean = start + apart / all;
   var squares = 0.0;
   for (var i = 0u; i < p.splits; i++) {
     let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);

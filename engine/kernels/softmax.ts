@@ -32,7 +32,8 @@ function buildSoftmax(spec: SoftmaxSpec): Kernel {
   const x = rowElement("x", "first + c", spec);
   const zero = spec.fours ? "vec4(0.0)" : "0.0";
   const exps = eachPart("v", spec, (part) => `exponential(${part})`);
-  const result = spec.log ? `${x} - shift` : `${exps} * scale`;
+  // The maximum first: beside a large one the logarithm would be rounded away.
+  const result = spec.log ? `(${x} - top) - log_total` : `${exps} * scale`;
   return kernel({
     name: `${spec.log ? "log_softmax" : "softmax"}${rowVariant(spec)}`,
     buffers: [
@@ -49,7 +50,7 @@ function buildSoftmax(spec: SoftmaxSpec): Kernel {
   var sums = ${zero};
   ${eachColumn(spec, `let v = ${x} - top; sums += ${exps};`)}
   let total = row_sum(sums, lane);
-  ${spec.log ? "let shift = top + natural_log(total);" : "let scale = 1.0 / total;"}
+  ${spec.log ? "let log_total = natural_log(total);" : "let scale = 1.0 / total;"}
   ${
       eachColumn(
         spec,

@@ -85,15 +85,15 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       smoothing: labelSmoothing,
     };
     const loss = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy rows");
-    const lse = DeviceArray.empty({ shape: [rows], dtype: "f32" }, "cross entropy lse");
+    const shifts = DeviceArray.empty({ shape: [rows, 2], dtype: "f32" }, "cross entropy shifts");
     launch(
       crossEntropyRowsKernel({ target: t.dtype, ...floatOf(x), ...layout }),
-      [x, t, loss, lse],
+      [x, t, loss, shifts],
       params,
       rowGrid(rows, layout),
     );
     if (reduction === "none") {
-      ctx.save(x, t, lse);
+      ctx.save(x, t, shifts);
       return [inDType(loss, x.dtype)];
     }
     const total = DeviceArray.empty({ shape: [2], dtype: "f32" }, "cross entropy");
@@ -102,11 +102,11 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     const mean = reduction === "mean";
     const reduceKernel = crossEntropyReduceKernel({ target: t.dtype, mean, lanes });
     launch(reduceKernel, [loss, t, total], params, [1, 1, 1]);
-    ctx.save(x, t, lse, total);
+    ctx.save(x, t, shifts, total);
     return [inDType(total.view(out!.shape, []), x.dtype)];
   },
   backward(ctx, [dy], { ignoreIndex, labelSmoothing, reduction }) {
-    const [x, t, lse, total] = ctx.saved as DeviceArray[] as [
+    const [x, t, shifts, total] = ctx.saved as DeviceArray[] as [
       DeviceArray,
       DeviceArray,
       DeviceArray,
@@ -120,7 +120,7 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
     const unit = fours ? 4 : 1;
     launch(
       crossEntropyBackwardKernel({ target: t.dtype, reduction, fours, ...floatOf(x) }),
-      reduction === "mean" ? [x, t, lse, total, dLoss, dx] : [x, t, lse, dLoss, dx],
+      reduction === "mean" ? [x, t, shifts, total, dLoss, dx] : [x, t, shifts, dLoss, dx],
       {
         count: x.size / unit,
         C: classes / unit,
