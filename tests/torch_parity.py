@@ -359,7 +359,8 @@ CASES = {
         [r(5, 2, 8)],
         plain,
     ),
-    "transformer_encoder_pre_norm": (
+    # Not "norm" in the name: parameters that are all positive make this one a sum that cancels.
+    "transformer_encoder_first": (
         nn.TransformerEncoder(
             nn.TransformerEncoderLayer(
                 8, 2, 16, dropout=0, activation="gelu", batch_first=True, norm_first=True
@@ -385,7 +386,7 @@ CASES = {
             memory_key_padding_mask=torch.tensor([[0, 0, 0, 1], [0, 0, 0, 0]]).bool(),
         ),
     ),
-    "transformer_decoder_pre_norm": (
+    "transformer_decoder_first": (
         nn.TransformerDecoder(
             nn.TransformerDecoderLayer(
                 8, 2, 16, dropout=0, batch_first=True, norm_first=True, bias=False

@@ -260,7 +260,7 @@ const CASES: Readonly<Record<string, Case>> = {
   transformer_encoder: {
     module: () => new nn.TransformerEncoder(new nn.TransformerEncoderLayer(8, 2, SMALL), 2),
   },
-  transformer_encoder_pre_norm: {
+  transformer_encoder_first: {
     module: () =>
       new nn.TransformerEncoder(
         new nn.TransformerEncoderLayer(8, 2, { ...SMALL, ...PRE_NORM, activation: "gelu" }),
@@ -283,7 +283,7 @@ const CASES: Readonly<Record<string, Case>> = {
       }),
     ],
   },
-  transformer_decoder_pre_norm: {
+  transformer_decoder_first: {
     module: () =>
       new nn.TransformerDecoder(
         new nn.TransformerDecoderLayer(8, 2, { ...SMALL, ...PRE_NORM, bias: false }),

@@ -19,6 +19,7 @@ import {
   mseLoss,
   nllLoss,
   nn,
+  readAll,
   scope,
   smoothL1Loss,
   softCrossEntropyLoss,
@@ -98,6 +99,24 @@ Deno.test("crossEntropy and nllLoss weigh classes as PyTorch does, at places [N,
     }
   }
   await gradcheck((l) => nllLoss(l!.logSoftmax(1), target, { weight, ignoreIndex: -7 }), [logits]);
+});
+
+Deno.test("crossEntropy and logSoftmax of large logits keep the small part of the logarithm", async () => {
+  for (const top of [100, 10_000]) {
+    const logits = [top, top - 2, top - 0.5, top - 3];
+    const total = Math.log(logits.reduce((sum, v) => sum + Math.exp(v - top), 0));
+    const x = tensor([logits], { requiresGrad: true });
+    const ids = tensor([1], { dtype: "i32" });
+    const loss = crossEntropy(x, ids);
+    loss.backward();
+    const [log, value, gradient] = await readAll([x.logSoftmax(1), loss, x.grad!]);
+    const soft = logits.map((v) => Math.exp(v - top - total));
+    // exp(x) at |x| <= 4 is allowed 3 + 2 · 4 ulp; the sum, logarithm and differences a few more.
+    const near = { rtol: 16 * 2 ** -23, atol: 16 * 2 ** -23 };
+    assertClose(log!, logits.map((v) => v - top - total), { ...near, what: `log ${top}` });
+    assertClose(value!, [total + 2], { ...near, what: `loss ${top}` });
+    assertClose(gradient!, soft.map((p, c) => p - (c === 1 ? 1 : 0)), { ...near, what: `${top}` });
+  }
 });
 
 Deno.test("crossEntropy takes probabilities, weighed by class, and single places", async () => {

@@ -4,6 +4,7 @@ import {
   debug,
   init,
   instanceNorm,
+  layerNorm,
   memory,
   nn,
   normalize,
@@ -12,6 +13,7 @@ import {
   scope,
   setDebug,
   synchronize,
+  type Tensor,
   tensor,
   zeros,
 } from "../../../mod.ts";
@@ -221,6 +223,35 @@ Deno.test("LayerNorm, GroupNorm, InstanceNorm2d and RMSNorm give the float64 val
     assertClose(await y.data(), want, { atol: scale * atol, what: layer.constructor.name });
     assertEquals(`${layer}`, `${layer.constructor.name}(${repr})`);
     layer.dispose();
+  }
+});
+
+Deno.test("norms of numbers far from 0 are off by the rounding of their mean, and no more", async () => {
+  /** Groups [A, G, S] of values whose deviations are well below their mean. */
+  const cases: [string, readonly [number, number, number], (x: Tensor) => Tensor][] = [
+    ["layerNorm", [1, 8, 129], (x) => layerNorm(x.reshape(8, 129))],
+    ["layerNorm in fours", [1, 8, 256], (x) => layerNorm(x.reshape(8, 256))],
+    ["batchNorm", [6, 3, 400], (x) => batchNorm(x.reshape(6, 3, 20, 20), { training: true })],
+    ["batchNorm, odd", [5, 3, 399], (x) => batchNorm(x.reshape(5, 3, 21, 19), { training: true })],
+  ];
+  const draw = new Draw("far from 0");
+  for (const [name, [A, G, S], norm] of cases) {
+    for (const offset of [10, 1000]) {
+      const x = Float32Array.from({ length: A * G * S }, () => offset + draw.uniform());
+      const y = await norm(tensor(x, { shape: [A, G, S] })).data();
+      for (let g = 0; g < G; g++) {
+        const at = Array.from({ length: A * S }, (_, e) => (Math.floor(e / S) * G + g) * S + e % S);
+        const mean = at.reduce((sum, i) => sum + x[i]!, 0) / at.length;
+        const variance = at.reduce((sum, i) => sum + (x[i]! - mean) ** 2, 0) / at.length;
+        const scale = 1 / Math.sqrt(variance + 1e-5);
+        // The mean rounds twice at most, x less the mean once; root, product and their rounding of y.
+        const allowed = 2 * U * offset * scale + 32 * U;
+        for (const i of at) {
+          const off = Math.abs(Number(y[i]) - (x[i]! - mean) * scale);
+          assert(off <= allowed, `${name} at ${offset}: ${off} apart, allowed ${allowed}`);
+        }
+      }
+    }
   }
 });
 
