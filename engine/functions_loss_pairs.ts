@@ -5,7 +5,7 @@ import { noGrad } from "./autograd.ts";
 import type { LossOptions, Reduction } from "./functions_loss.ts";
 import { normalize } from "./functions_norm.ts";
 import { where } from "./functions_pointwise.ts";
-import { sameShape, show } from "./shape.ts";
+import { broadcastShapes, sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
 function reduced(loss: Tensor, reduction: Reduction = "mean"): Tensor {
@@ -25,7 +25,7 @@ function checkSame(what: string, tensors: readonly Tensor[]): void {
 
 /**
  * Cosine of the angle between a and b along a dimension: a·b / (max(‖a‖, eps) · max(‖b‖, eps)). Shapes
- * broadcast.
+ * broadcast; the dimension is that of their common shape.
  *
  * @param options `dim` (default 1) and `eps` (default 1e-8)
  *
@@ -43,7 +43,10 @@ export function cosineSimilarity(
   options: { dim?: number; eps?: number } = {},
 ): Tensor {
   const { dim = 1, eps = 1e-8 } = options;
-  return normalize(a, { dim, eps }).mul(normalize(b, { dim, eps })).sum(dim);
+  // Lengths are those of the common shape: a number repeated along dim counts as often as it stands there.
+  const shape = broadcastShapes("cosineSimilarity", a.shape, b.shape);
+  const [x, y] = [a, b].map((t) => normalize(t.expand(shape), { dim, eps })) as [Tensor, Tensor];
+  return x.mul(y).sum(dim);
 }
 
 /** Options of {@linkcode pairwiseDistance}. */
@@ -161,8 +164,8 @@ export interface GaussianNllOptions extends LossOptions {
 }
 
 /**
- * ½ (log v + (x - target)² / v) for predictions x and variances v, which broadcast to x. Variances below
- * eps count as eps, but keep their gradient.
+ * ½ (log v + (x - target)² / v) for predictions x and variances v, which broadcast to x; those of x's shape
+ * without the last dimension are one for each row. Variances below eps count as eps, but keep their gradient.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.GaussianNLLLoss.html
  */
@@ -173,8 +176,10 @@ export function gaussianNllLoss(
   options: GaussianNllOptions = {},
 ): Tensor {
   const { full = false, eps = 1e-6, reduction } = options;
-  const missing = noGrad(() => variance.mul(-1).add(eps).relu());
-  const v = variance.add(missing);
+  const rows = x.ndim > 0 && sameShape(variance.shape, x.shape.slice(0, -1));
+  const given = rows ? variance.unsqueeze(-1) : variance;
+  const missing = noGrad(() => given.mul(-1).add(eps).relu());
+  const v = given.add(missing);
   const loss = v.log().add(x.sub(target).square().div(v)).mul(0.5);
   return reduced(full ? loss.add(0.5 * Math.log(2 * Math.PI)) : loss, reduction);
 }

@@ -272,7 +272,7 @@ export function prelu(x: Tensor, weight: Tensor): Tensor {
         `[${channels}]`,
     );
   }
-  const places = x.ndim > 1 ? [-1, ...x.shape.slice(2).map(() => 1)] : [-1];
+  const places = x.ndim > 0 ? [-1, ...x.shape.slice(2).map(() => 1)] : [];
   return apply(binary.prelu, [x, weight.reshape(places)], {})[0]!;
 }
 

@@ -39,9 +39,10 @@ function describe(name: string, extra: string, children: readonly string[]): str
   return `${name}(\n  ${lines.join("\n  ")}\n)`;
 }
 
-/** A number, or a pair as Python prints it: `(6, 6)`. */
+/** A number, or a tuple as Python prints it: `(6, 6)`, `(6,)`. */
 export function pythonSize(size: number | readonly number[]): string {
-  return typeof size === "number" ? String(size) : `(${size.join(", ")})`;
+  if (typeof size === "number") return String(size);
+  return size.length === 1 ? `(${size[0]},)` : `(${size.join(", ")})`;
 }
 
 /** `True` or `False`. */

@@ -113,7 +113,7 @@ export class Tanhshrink extends Module {
   }
 }
 
-/** x where it is above a threshold, else a value. */
+/** A value where x is at or below a threshold, else x, NaN too. */
 export class Threshold extends Module {
   /** The largest x that is replaced. */
   readonly threshold: number;
@@ -131,7 +131,7 @@ export class Threshold extends Module {
   }
   /** Same shape as x. */
   override forward(x: Tensor): Tensor {
-    return where(x.gt(this.threshold), x, this.value);
+    return where(x.le(this.threshold), this.value, x);
   }
   override extraRepr(): string {
     return `threshold=${this.threshold}, value=${this.value}`;

@@ -135,7 +135,7 @@ export class ModuleDict<M extends Module = Layer> extends Module implements Iter
   }
   /** The module of that name. */
   get(name: string): M | undefined {
-    return Object.fromEntries(this)[name];
+    return new Map(this).get(name);
   }
   /** Whether there is a module of that name. */
   has(name: string): boolean {

@@ -259,7 +259,7 @@ export class LayerNorm extends Module {
     });
   }
   override extraRepr(): string {
-    return `${pythonTuple(this.normalizedShape)}, eps=${pythonFloat(this.eps)}, ` +
+    return `${pythonSize(this.normalizedShape)}, eps=${pythonFloat(this.eps)}, ` +
       `elementwise_affine=${pythonBool(this.weight !== null)}`;
   }
 }
@@ -402,7 +402,7 @@ export class RMSNorm extends Module {
   }
   override extraRepr(): string {
     const eps = this.eps === undefined ? "None" : pythonFloat(this.eps);
-    return `${pythonTuple(this.normalizedShape)}, eps=${eps}, ` +
+    return `${pythonSize(this.normalizedShape)}, eps=${eps}, ` +
       `elementwise_affine=${pythonBool(this.weight !== null)}`;
   }
 }
@@ -426,8 +426,4 @@ function checkTrailing(layer: string, x: Tensor, shape: readonly number[]): void
   throw new TypeError(
     `Cannot ${layer} [${x.shape.join(", ")}]: its last sizes must be [${shape.join(", ")}]`,
   );
-}
-
-function pythonTuple(list: readonly number[]): string {
-  return list.length === 1 ? `(${list[0]},)` : pythonSize(list);
 }

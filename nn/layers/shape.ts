@@ -53,12 +53,16 @@ export class Unflatten extends Module {
   /** The same elements with one dimension cut. */
   override forward(x: Tensor): Tensor {
     const at = this.dim < 0 ? this.dim + x.ndim : this.dim;
-    if (x.shape[at] === undefined) {
+    const size = x.shape[at];
+    if (size === undefined) {
       throw new RangeError(
         `Cannot unflatten dimension ${this.dim} of [${x.shape.join(", ")}]: there is none`,
       );
     }
-    return x.reshape([...x.shape.slice(0, at), ...this.sizes, ...x.shape.slice(at + 1)]);
+    // -1 is found here: reshape cannot tell it where another dimension is empty.
+    const known = this.sizes.reduce((n, s) => s === -1 ? n : n * s, 1);
+    const sizes = this.sizes.map((s) => s === -1 && size % known === 0 ? size / known : s);
+    return x.reshape([...x.shape.slice(0, at), ...sizes, ...x.shape.slice(at + 1)]);
   }
   override extraRepr(): string {
     return `dim=${this.dim}, unflattened_size=${pythonSize(this.sizes)}`;

@@ -100,11 +100,13 @@ function repeated<L extends TransformerLayer>(
   make: new (dModel: number, nhead: number, options: TransformerLayerOptions) => L,
 ): ModuleList<L> {
   checkSizes("a Transformer", { numLayers: count });
+  const parameters = layer.parameters();
   const layers = Array.from({ length: count }, (_, i) => {
     if (i === 0) return layer;
-    const other = new make(layer.dModel, layer.nhead, layer.settings);
+    const other = new make(layer.dModel, layer.nhead, layer.settings).to(parameters[0]!.dtype);
     other.loadStateDict(layer.stateDict());
-    return other;
+    other.parameters().forEach((p, k) => p.requiresGrad_(parameters[k]!.requiresGrad));
+    return other.train(layer.training);
   });
   return new ModuleList(layers);
 }

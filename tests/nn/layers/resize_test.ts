@@ -1,0 +1,219 @@
+/** Resizing by a factor, and pixels as channels, against loops over the images in float64. */
+
+import { assertEquals, assertThrows } from "@std/assert";
+import { gradcheck, init, interpolate, nn, readAll, scope, tensor, zeros } from "../../../mod.ts";
+import { assertClose, assertSame } from "../../helpers/close.ts";
+import { drawn, each, numbers, U } from "../../helpers/numbers.ts";
+
+await init();
+
+const [N, C, H, W] = [2, 2, 5, 6];
+const image = numbers("image", N * C * H * W);
+const at = (n: number, c: number, h: number, w: number) => image[((n * C + c) * H + h) * W + w]!;
+
+/** Two places along a dimension and the second one's share, for a position among pixels' middles. */
+function between(position: number, size: number): [number, number, number] {
+  const inside = Math.max(position, 0);
+  const low = Math.min(Math.floor(inside), size - 1);
+  return [low, Math.min(low + 1, size - 1), inside - low];
+}
+
+type Position = (output: number, factor: number, sizes: [number, number]) => number;
+
+/** Bilinear in float64, with the position of an output among the inputs. */
+function bilinear(factors: readonly [number, number], position: Position): number[] {
+  const [OH, OW] = [Math.floor(H * factors[0]), Math.floor(W * factors[1])];
+  return each([N, C, OH, OW], (n, c, oh, ow) => {
+    const [h, below, dh] = between(position(oh!, factors[0], [H, OH]), H);
+    const [w, right, dw] = between(position(ow!, factors[1], [W, OW]), W);
+    const row = (r: number) => (1 - dw) * at(n!, c!, r, w) + dw * at(n!, c!, r, right);
+    return (1 - dh) * row(h) + dh * row(below);
+  });
+}
+
+const FACTORS = [[2, 2], [1.5, 2], [1.7, 0.6], [0.4, 3.3]] as const;
+
+Deno.test("interpolate and Upsample by a factor give bilinear means", async () => {
+  const ways: [boolean, Position][] = [
+    [false, (o, factor) => (o + 0.5) / factor - 0.5],
+    [true, (o, _, [size, outputs]) => outputs > 1 ? o * (size - 1) / (outputs - 1) : 0],
+  ];
+  using x = tensor(image, { shape: [N, C, H, W] });
+  for (const scaleFactor of FACTORS) {
+    for (const [alignCorners, position] of ways) {
+      const want = bilinear(scaleFactor, position);
+      using y = interpolate(x, { scaleFactor, alignCorners });
+      using same = new nn.Upsample({ scaleFactor, mode: "bilinear", alignCorners }).forward(x);
+      assertEquals(y.shape, [N, C, Math.floor(H * scaleFactor[0]), Math.floor(W * scaleFactor[1])]);
+      const [got, layer] = await readAll([y, same]);
+      // Positions of up to 16 · 2, rounded four times, move two shares of numbers 2 apart; then 8 roundings.
+      const what = `${scaleFactor}, aligned ${alignCorners}`;
+      assertClose(got!, want, { atol: (2 * 4 * 32 + 8) * U, what });
+      assertSame(layer!, got!, what);
+    }
+  }
+});
+
+Deno.test("interpolate and Upsample by a factor take the nearest pixel before", async () => {
+  using x = tensor(image, { shape: [N, C, H, W] });
+  for (const factors of [...FACTORS, [1, 1]] as const) {
+    const [OH, OW] = [Math.floor(H * factors[0]), Math.floor(W * factors[1])];
+    const want = each(
+      [N, C, OH, OW],
+      (n, c, h, w) => at(n!, c!, Math.floor(h! / factors[0]), Math.floor(w! / factors[1])),
+    );
+    using y = interpolate(x, { scaleFactor: factors, mode: "nearest" });
+    using same = new nn.Upsample({ scaleFactor: factors }).forward(x);
+    const [got, layer] = await readAll([y, same]);
+    assertEquals([...got!], want, `${factors}`);
+    assertSame(layer!, got!);
+  }
+});
+
+Deno.test("a factor that leaves no rest gives what the size gives", async () => {
+  using x = drawn("x", [1, 2, 4, 6]);
+  for (const mode of ["nearest", "bilinear"] as const) {
+    for (const antialias of mode === "bilinear" ? [false, true] : [false]) {
+      const common = { mode, antialias };
+      const [a, b] = await readAll([
+        interpolate(x, { scaleFactor: [0.5, 2], ...common }),
+        interpolate(x, { size: [2, 12], ...common }),
+      ]);
+      assertSame(a!, b!, `${mode}, antialias ${antialias}`);
+    }
+  }
+  using layer = new nn.Upsample({ size: [3, 4], mode: "bilinear" }).forward(x);
+  using same = interpolate(x, { size: [3, 4] });
+  const [a, b] = await readAll([layer, same]);
+  assertSame(a!, b!);
+});
+
+Deno.test("PixelShuffle puts r · r channels side by side, and PixelUnshuffle takes them apart", async () => {
+  const r = 3;
+  const x = numbers("pixels", 2 * 2 * r * r * 2 * 4);
+  const wide = each([2, 2, 2 * r, 4 * r], (n, c, h, w) => {
+    const channel = c! * r * r + (h! % r) * r + w! % r;
+    return x[((n! * 2 * r * r + channel) * 2 + Math.floor(h! / r)) * 4 + Math.floor(w! / r)]!;
+  });
+  using input = tensor(x, { shape: [2, 2 * r * r, 2, 4] });
+  using shuffled = new nn.PixelShuffle(r).forward(input);
+  using back = new nn.PixelUnshuffle(r).forward(shuffled);
+  assertEquals([shuffled.shape, back.shape], [[2, 2, 2 * r, 4 * r], input.shape]);
+  const [got, again] = await readAll([shuffled, back]);
+  assertEquals([...got!], wide);
+  assertEquals([...again!], x);
+});
+
+Deno.test("layers that resize have the gradients of central differences", async () => {
+  for (
+    const layer of [
+      new nn.Upsample({ scaleFactor: [1.7, 0.6], mode: "bilinear" }),
+      new nn.Upsample({ scaleFactor: 1.7, mode: "bilinear", alignCorners: true }),
+      new nn.Upsample({ scaleFactor: [1.7, 0.6] }),
+      new nn.PixelUnshuffle(2),
+    ]
+  ) {
+    await gradcheck((x) => layer.forward(x!), [drawn("x", [1, 1, 4, 6]).requiresGrad_()]);
+  }
+  const shuffle = new nn.PixelShuffle(2);
+  await gradcheck((x) => shuffle.forward(x!), [drawn("x", [1, 4, 2, 3]).requiresGrad_()]);
+  await gradcheck(
+    (x) => interpolate(x!, { scaleFactor: 0.6, antialias: true }),
+    [drawn("x", [1, 1, 4, 6]).requiresGrad_()],
+  );
+});
+
+Deno.test("layers that resize print as PyTorch's", () => {
+  const texts: [nn.Module, string][] = [
+    [new nn.Upsample({ scaleFactor: 2 }), "Upsample(scale_factor=2.0, mode='nearest')"],
+    [
+      new nn.Upsample({ scaleFactor: [1.5, 2], mode: "bilinear" }),
+      "Upsample(scale_factor=(1.5, 2.0), mode='bilinear')",
+    ],
+    [
+      new nn.Upsample({ size: [3, 4], mode: "bilinear" }),
+      "Upsample(size=(3, 4), mode='bilinear')",
+    ],
+    [new nn.Upsample({ size: 3 }), "Upsample(size=3, mode='nearest')"],
+    [new nn.PixelShuffle(2), "PixelShuffle(upscale_factor=2)"],
+    [new nn.PixelUnshuffle(3), "PixelUnshuffle(downscale_factor=3)"],
+  ];
+  for (const [layer, text] of texts) assertEquals(`${layer}`, text);
+});
+
+Deno.test("layers that resize say what they cannot do", () => {
+  const cases: [() => unknown, typeof RangeError | typeof TypeError, string][] = [
+    [
+      () => interpolate(zeros([1, 1, 2, 3]), {}),
+      TypeError,
+      "Cannot interpolate [1, 1, 2, 3]: give either size or scaleFactor, not neither",
+    ],
+    [
+      () => interpolate(zeros([1, 1, 2, 3]), { size: 2, scaleFactor: 2 }),
+      TypeError,
+      "Cannot interpolate [1, 1, 2, 3]: give either size or scaleFactor, not both",
+    ],
+    ...[-1, 0, NaN].map((factor): [() => unknown, typeof RangeError, string] => [
+      () => interpolate(zeros([1, 1, 2, 2]), { scaleFactor: [2, factor] }),
+      RangeError,
+      `Cannot interpolate with scaleFactor 2,${factor}: it must be above 0`,
+    ]),
+    [
+      () => interpolate(zeros([1, 1, 2, 2]), { scaleFactor: [1, 2, 3] as never }),
+      TypeError,
+      "Cannot interpolate with scaleFactor [1, 2, 3]: it must be a number or [height, width]",
+    ],
+    [
+      () => interpolate(zeros([1, 1, 2, 4]), { scaleFactor: 0.3 }),
+      RangeError,
+      "Cannot interpolate with size [0, 1]: it must be whole numbers of at least 1",
+    ],
+    [
+      () => interpolate(zeros([2, 2]), { scaleFactor: 2 }),
+      TypeError,
+      "Cannot interpolate [2, 2] f32: it must be [N, C, H, W] f32 or f16",
+    ],
+    [
+      () => new nn.Upsample(2 as never),
+      TypeError,
+      "Cannot make Upsample with options 2: write new nn.Upsample({ scaleFactor: 2 })",
+    ],
+    ...[{}, { size: 2, scaleFactor: 2 }].map((
+      options,
+    ): [() => unknown, typeof TypeError, string] => [
+      () => new nn.Upsample(options),
+      TypeError,
+      "Cannot make Upsample: give either size or scaleFactor",
+    ]),
+    [
+      () => new nn.Upsample({ scaleFactor: 2, alignCorners: true }).forward(zeros([1, 1, 2, 2])),
+      TypeError,
+      "Cannot interpolate nearest with alignCorners: it is for bilinear only",
+    ],
+    [
+      () => new nn.PixelShuffle(0),
+      RangeError,
+      "Cannot make PixelShuffle with upscaleFactor 0: it must be a whole number of at least 1",
+    ],
+    [
+      () => new nn.PixelUnshuffle(1.5),
+      RangeError,
+      "Cannot make PixelUnshuffle with downscaleFactor 1.5: it must be a whole number of at least 1",
+    ],
+    ...[[1, 3, 2, 2], [4, 2, 2]].map((shape): [() => unknown, typeof TypeError, string] => [
+      () => new nn.PixelShuffle(2).forward(zeros(shape)),
+      TypeError,
+      `Cannot shuffle the pixels of [${shape.join(", ")}]: it must be [N, C, H, W] with C a ` +
+      "multiple of 4",
+    ]),
+    ...[[1, 1, 4, 3], [1, 1, 3, 4], [4, 4]].map((
+      shape,
+    ): [() => unknown, typeof TypeError, string] => [
+      () => new nn.PixelUnshuffle(2).forward(zeros(shape)),
+      TypeError,
+      `Cannot unshuffle the pixels of [${shape.join(", ")}]: it must be [N, C, H, W] with H and ` +
+      "W multiples of 2",
+    ]),
+  ];
+  scope(() => cases.forEach(([call, kind, text]) => assertThrows(call, kind, text)));
+});
