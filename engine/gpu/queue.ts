@@ -14,7 +14,9 @@ import type { Limits } from "./device.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
 import { type BufferPool, mib } from "./pool.ts";
 import type { Graph, GraphRecorder } from "./graph.ts";
+import { uniformsOf, writeParam } from "./params.ts";
 import type { Profiler } from "./profiler.ts";
+import { checkShared, Losses } from "./losses.ts";
 import type { Storage } from "./storage.ts";
 
 /** A window of a storage buffer that a kernel sees. */
@@ -108,8 +110,7 @@ export class CommandQueue {
   #slabUsed = 0;
   #commands: Command[] = [];
   #failures: Promise<GpuError | null>[] = [];
-  /** Batches that failed, each with those recorded before that was known. */
-  readonly #lost: { readonly from: number; readonly to: number; readonly error: GpuError }[] = [];
+  readonly #losses = new Losses();
 
   constructor(device: GPUDevice, pool: BufferPool, pipelines: PipelineCache, limits: Limits) {
     this.#device = device;
@@ -156,13 +157,14 @@ export class CommandQueue {
       if (storage.readers && kernel.access[i] === "write") storage.settleReaders();
     }
     this.#checkBindings(run);
-    this.#checkShared(run);
+    checkShared(run);
     const pipeline = this.#pipelines.get(kernel);
     const where = this.#as ? this.#as.where : this.where();
     if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
     else {
-      const writes = run.buffers.filter((_, i) => kernel.access[i] === "write");
-      this.#noteWrites(writes.map((b) => b.storage), run.buffers.map((b) => b.storage));
+      const uses = run.buffers.map((b) => b.storage);
+      const writes = uses.filter((_, i) => kernel.access[i] === "write");
+      this.#losses.note({ uses, writes, batch: this.#pool.batch });
       if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
       const slabOffset = this.#writeParams(run);
       const group = this.#bind(pipeline, run);
@@ -223,7 +225,7 @@ export class CommandQueue {
   replay({ commands, buffers, uses, writes }: Graph): void {
     for (const command of commands) this.#commands.push(command);
     for (const pooled of buffers) pooled.lastBatch = this.#pool.batch;
-    this.#noteWrites(writes, uses);
+    this.#losses.note({ uses, writes, batch: this.#pool.batch });
     this.stats.dispatches += commands.length;
   }
 
@@ -300,7 +302,7 @@ export class CommandQueue {
     try {
       await this.settle();
       for (const { storage } of windows) {
-        const error = this.#failureOf(storage);
+        const error = this.#losses.of(storage);
         if (error) throw error;
       }
       if (!staging) return windows.map(() => new ArrayBuffer(0));
@@ -364,32 +366,10 @@ export class CommandQueue {
           label: named,
         });
         const to = this.#commands.length > 0 ? this.#pool.batch : this.#pool.batch - 1;
-        this.#lost.push({ from: batch, to, error: failure });
+        this.#losses.add({ from: batch, to, error: failure });
         return failure;
       }),
     );
-  }
-
-  /**
-   * What kept a storage from being written, if anything did: it was to be written in a batch that failed, or after
-   * it but before that was known, perhaps from what had failed.
-   */
-  #failureOf(storage: Storage): GpuError | null {
-    const { writtenIn } = storage;
-    storage.failure ??=
-      this.#lost.find(({ from, to }) => from <= writtenIn && writtenIn <= to)?.error ?? null;
-    return storage.failure;
-  }
-
-  /** Takes down what the commands just recorded write. What is made of lost storages is lost as well. */
-  #noteWrites(writes: readonly Storage[], uses: readonly Storage[]): void {
-    const error = this.#lost.length === 0
-      ? null
-      : uses.map((storage) => this.#failureOf(storage)).find((e) => e !== null);
-    for (const storage of writes) {
-      storage.writtenIn = this.#pool.batch;
-      if (error) storage.failure ??= error;
-    }
   }
 
   #writeParams(run: Launch): number {
@@ -406,22 +386,6 @@ export class CommandQueue {
     const bytes = Math.max(params.length * 4, 4);
     this.#slabUsed += Math.ceil(bytes / this.#slabAlign) * this.#slabAlign;
     return offset;
-  }
-
-  /** WebGPU would refuse the whole submit, and name another kernel. */
-  #checkShared({ buffers, kernel }: Launch): void {
-    buffers.forEach((own, i) => {
-      if (kernel.access[i] !== "write") return;
-      const clash = buffers.some((other, k) =>
-        k !== i && other.storage === own.storage &&
-        (kernel.access[k] === "read" || (k > i && own.byteOffset < other.byteEnd &&
-          other.byteOffset < own.byteEnd))
-      );
-      if (!clash) return;
-      throw new TypeError(
-        `Cannot run ${kernel.name}: it writes ${own.storage.label}, which it is given twice; clone() one`,
-      );
-    });
   }
 
   #checkBindings({ buffers, kernel }: Launch): void {
@@ -513,30 +477,4 @@ export class CommandQueue {
         `${mib(bytes).padStart(10)}  live ${mib(this.#pool.info().liveBytes)}`,
     );
   }
-}
-
-/** Writes the value of a launch's param `i`. */
-function writeParam(view: DataView, at: number, { kernel, params }: Launch, i: number): void {
-  const { name, type } = kernel.params[i]!;
-  const value = params[name];
-  if (value === undefined) {
-    throw new Error(`Kernel ${kernel.name} needs a value for its param ${name}`);
-  }
-  if (type === "f32") view.setFloat32(at, value, true);
-  else {
-    // A size of 2^32 would wrap to 0 and the kernel leave its work undone.
-    if (value !== (value | 0) && value !== value >>> 0) {
-      throw new RangeError(
-        `Cannot run ${kernel.name} with ${name} ${value}: it must be a whole number of 32 bits`,
-      );
-    }
-    view.setUint32(at, value, true);
-  }
-}
-
-/** The params of a launch as the kernel reads them. */
-function uniformsOf(run: Launch): ArrayBuffer {
-  const view = new DataView(new ArrayBuffer(Math.max(4 * run.kernel.params.length, 4)));
-  for (let i = 0; i < run.kernel.params.length; i++) writeParam(view, 4 * i, run, i);
-  return view.buffer;
 }

@@ -5,9 +5,10 @@ import { type DType, DTYPES, isFloat, promote, requireRange } from "../dtype.ts"
 import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
+import { BINARY } from "./binary_table.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import type { BinaryRow, Scalars, UnaryRow } from "./pointwise_row.ts";
-import { BINARY, UNARY } from "./pointwise_table.ts";
+import { UNARY } from "./pointwise_table.ts";
 
 /** A number standing for one operand of a binary op. */
 export interface BinaryAttrs {

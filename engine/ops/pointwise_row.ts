@@ -1,6 +1,6 @@
-/** What a row of the pointwise table says. */
+/** What a row of the pointwise tables says, and what rows share. */
 
-import type { NotDifferentiable } from "../op.ts";
+import { type NotDifferentiable, notDifferentiable } from "../op.ts";
 
 /** Scalars of an op, by name. */
 export type Scalars = Readonly<Record<string, number>>;
@@ -41,3 +41,12 @@ export interface BinaryRow {
   lowB?: number;
   distinct?: boolean;
 }
+
+/** Infinity, from a number that is not 0 where it is called: as a constant it would not compile. */
+export const ENDLESS = `
+fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`;
+
+/** Why a step function has no gradient. */
+export const STEP: NotDifferentiable = notDifferentiable(
+  "piecewise constant: the derivative is 0 wherever it exists",
+);

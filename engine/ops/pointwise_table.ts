@@ -1,5 +1,5 @@
 /**
- * Element-by-element ops, one table row each: WGSL of the value, WGSL of the gradient, the float64
+ * Element-by-element ops of one operand (two: `binary_table.ts`), one table row each: WGSL of the value, WGSL of the gradient, the float64
  * reference and the domain the generated tests draw from. A new pointwise op is a row here and a
  * method in `tensor.ts`.
  *
@@ -19,7 +19,6 @@ import {
   EXP,
   EXP2,
   EXPM1,
-  FLOAT_MOD,
   HYPERBOLIC,
   LOG,
   LOG10,
@@ -27,15 +26,8 @@ import {
   TANH,
 } from "../kernels/special.ts";
 import { TRIG } from "../kernels/trig.ts";
-import { notDifferentiable } from "../op.ts";
 import { ACTIVATIONS } from "./activation_table.ts";
-import type { BinaryRow, UnaryRow } from "./pointwise_row.ts";
-
-/** Infinity, from a number that is not 0 where it is called: as a constant it would not compile. */
-const ENDLESS = `
-fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`;
-
-const STEP = notDifferentiable("piecewise constant: the derivative is 0 wherever it exists");
+import { ENDLESS, STEP, type UnaryRow } from "./pointwise_row.ts";
 
 /** Unary ops by name. */
 export const UNARY = {
@@ -327,206 +319,7 @@ fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000
   },
 } satisfies Record<string, UnaryRow>;
 
-const COMPARISON = { da: STEP, db: STEP, type: "bool" } as const;
-
-/** Binary ops by name. */
-export const BINARY = {
-  add: { f: "a + b", da: "dy", db: "dy", ref: (a, b) => a + b },
-  sub: { f: "a - b", da: "dy", db: "-dy", ref: (a, b) => a - b },
-  mul: { f: "a * b", da: "dy * b", db: "dy * a", ref: (a, b) => a * b },
-  div: {
-    f: "a / b",
-    da: "dy / b",
-    db: "-dy * y / b",
-    ref: (a, b) => a / b,
-    type: "float",
-    lowB: 0.3,
-  },
-  pow: {
-    f: "power(a, b)",
-    da: "select(dy * b * power(a, b - 1.0), 0.0, b == 0.0)",
-    db: "select(dy * y * log(a), 0.0, a == 0.0 && b >= 0.0)",
-    ref: cPower,
-    type: "float",
-    lowA: 0.2,
-    // pow() of a negative base is undefined in WGSL, and of 0 and infinities not what C has, whose rules
-    // are wanted. Of small whole exponents it loses 20 ulp, so those are products.
-    module: `${IS_NAN}${ENDLESS}
-fn power(a: f32, b: f32) -> f32 {
-  if (b == 0.0 || a == 1.0) { return 1.0; }
-  if (is_nan(a) || is_nan(b)) { return a + b; }
-  if (b == 1.0) { return a; }
-  if (b == 2.0) { return a * a; }
-  if (b == 3.0) { return a * a * a; }
-  if (b == 0.5 && a >= 0.0) { return sqrt(a); }
-  if (b == -1.0) { return 1.0 / a; }
-  let size = bitcast<u32>(a) & 0x7fffffffu;
-  let steep = (bitcast<u32>(b) & 0x7fffffffu) == 0x7f800000u;
-  let at_end = size == 0u || size == 0x7f800000u;
-  var m = pow(abs(a), b);
-  if (at_end) {
-    m = select(0.0, endless(b), (size == 0u) == (b < 0.0));
-  } else if (steep) {
-    m = select(select(0.0, endless(b), (abs(a) > 1.0) == (b > 0.0)), 1.0, abs(a) == 1.0);
-  }
-  if ((bitcast<u32>(a) >> 31u) == 0u || steep) { return m; }
-  let whole = b == trunc(b);
-  if (!whole && !at_end) { return bitcast<f32>(0x7fc00000u | u32(b < 0.0)); }
-  return select(m, -m, whole && abs(b - 2.0 * trunc(b / 2.0)) == 1.0);
-}`,
-  },
-  // Integers: 0 where b is 0, as WGSL has it.
-  fmod: {
-    f: "float_mod(a, b)",
-    integer: "a % b",
-    da: "dy",
-    db: "-dy * round((a - y) / b)",
-    ref: (a, b) => a % b,
-    lowB: 0.3,
-    module: FLOAT_MOD,
-  },
-  remainder: {
-    f: "float_remainder(a, b)",
-    integer: "select(a % b, a % b + b, a % b != 0 && (a % b < 0) != (b < 0))",
-    da: "dy",
-    db: "-dy * round((a - y) / b)",
-    ref: floorRemainder,
-    lowB: 0.3,
-    module: FLOAT_MOD,
-  },
-  // Integers: a where b is 0, as WGSL has it.
-  floorDivide: {
-    f: "floor_divide(a, b)",
-    integer: "select(a / b, a / b - 1, a % b != 0 && (a % b < 0) != (b < 0))",
-    da: STEP,
-    db: STEP,
-    ref: (a, b) => b === 0 ? a / b : Math.round((a - floorRemainder(a, b)) / b),
-    lowB: 0.3,
-    // Without the remainder the quotient is whole but for rounding.
-    module: `${FLOAT_MOD}
-fn floor_divide(a: f32, b: f32) -> f32 {
-  if (b == 0.0) { return a / b; }
-  let r = float_mod(a, b);
-  return round((a - r) / b) - select(0.0, 1.0, r != 0.0 && (r < 0.0) != (b < 0.0));
-}`,
-  },
-  hypot: {
-    f: "hypotenuse(a, b)",
-    da: "select(dy * (a / y), 0.0, y == 0.0)",
-    db: "select(dy * (b / y), 0.0, y == 0.0)",
-    ref: Math.hypot,
-    type: "float",
-    // By the larger one, so that no square overflows; infinite where either is, as C's.
-    module: `
-fn hypotenuse(a: f32, b: f32) -> f32 {
-  let p = abs(a);
-  let q = abs(b);
-  let big = select(q, p, p > q);
-  let t = select(p, q, p > q) / big;
-  let v = select(big * sqrt(1.0 + t * t), p + q, big == 0.0);
-  return select(select(v, p, p > 3.4028234e38), q, q > 3.4028234e38);
-}`,
-  },
-  copysign: {
-    f: "with_sign(a, b)",
-    da: "select(dy * sign(a) * with_sign(1.0, b), 0.0, a == 0.0)",
-    db: "0.0 * sign(b)",
-    ref: (a, b) => Object.is(Math.sign(b), -0) || b < 0 ? -Math.abs(a) : Math.abs(a),
-    type: "float",
-    distinct: true,
-    module: `
-fn with_sign(a: f32, b: f32) -> f32 {
-  return bitcast<f32>((bitcast<u32>(a) & 0x7fffffffu) | (bitcast<u32>(b) & 0x80000000u));
-}`,
-  },
-  // a · log(b), and 0 where a is 0, whatever the log.
-  xlogy: {
-    f: "select(a * natural_log(b), 0.0, a == 0.0 && !(is_nan(b)))",
-    da: "select(dy * natural_log(b), 0.0, a == 0.0 && b <= 0.0)",
-    db: "select(dy * a / b, 0.0, a == 0.0)",
-    ref: (a, b) => a === 0 && !Number.isNaN(b) ? 0 : a * Math.log(b),
-    type: "float",
-    lowB: 0.3,
-    module: `${LOG}${IS_NAN}`,
-  },
-  // x where positive, else b · x.
-  prelu: {
-    f: "select(b * a, a, a > 0.0)",
-    da: "select(dy * b, dy, a > 0.0)",
-    db: "select(dy * a, 0.0, a > 0.0)",
-    ref: (a, b) => a > 0 ? a : b * a,
-    type: "float",
-    distinct: true,
-  },
-  // log(exp(a) + exp(b)) by the larger one. Equal infinities: themselves, and half the gradient each.
-  logaddexp: {
-    f: "log_add_exp(a, b)",
-    da: "select(dy / (1.0 + exp(b - a)), 0.5 * dy, a == b)",
-    db: "select(dy / (1.0 + exp(a - b)), 0.5 * dy, a == b)",
-    ref: (a, b) => a === b ? a + Math.LN2 : Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))),
-    type: "float",
-    module: `${LOG1P}
-fn log_add_exp(a: f32, b: f32) -> f32 {
-  let less = exp(select(-abs(a - b), 0.0, a == b));
-  return select(b, a, a > b || !(a == a)) + log_1_plus(less);
-}`,
-  },
-  atan2: {
-    f: "arc_tan2(a, b)",
-    da: "select(dy * b / (a * a + b * b), 0.0, a == 0.0 && b == 0.0)",
-    db: "select(-dy * a / (a * a + b * b), 0.0, a == 0.0 && b == 0.0)",
-    ref: Math.atan2,
-    type: "float",
-    lowA: 0.3,
-    module: ATAN,
-  },
-  maximum: {
-    f: "select(select(b, a, a > b), a, is_nan(a))",
-    da: "select(select(dy, 0.5 * dy, a == b), 0.0, a < b)",
-    db: "select(select(dy, 0.5 * dy, a == b), 0.0, b < a)",
-    ref: Math.max,
-    module: IS_NAN,
-    distinct: true,
-  },
-  minimum: {
-    f: "select(select(b, a, a < b), a, is_nan(a))",
-    da: "select(select(dy, 0.5 * dy, a == b), 0.0, a > b)",
-    db: "select(select(dy, 0.5 * dy, a == b), 0.0, b > a)",
-    ref: Math.min,
-    module: IS_NAN,
-    distinct: true,
-  },
-  eq: { ...COMPARISON, f: "a == b", ref: (a, b) => Number(a === b) },
-  // Not a != b: that is false for NaN in some compilers' eyes.
-  ne: { ...COMPARISON, f: "!(a == b)", ref: (a, b) => Number(a !== b) },
-  lt: { ...COMPARISON, f: "a < b", ref: (a, b) => Number(a < b) },
-  le: { ...COMPARISON, f: "a <= b", ref: (a, b) => Number(a <= b) },
-  gt: { ...COMPARISON, f: "a > b", ref: (a, b) => Number(a > b) },
-  ge: { ...COMPARISON, f: "a >= b", ref: (a, b) => Number(a >= b) },
-  logicalAnd: {
-    ...COMPARISON,
-    f: "!(a == 0.0 || b == 0.0)",
-    ref: (a, b) => Number(a !== 0 && b !== 0),
-  },
-  logicalOr: {
-    ...COMPARISON,
-    f: "!(a == 0.0 && b == 0.0)",
-    ref: (a, b) => Number(a !== 0 || b !== 0),
-  },
-} satisfies Record<string, BinaryRow>;
-
-/** a^b by C's rules, which JavaScript's differ from where a is 1 or -1 and b is no finite number. */
-function cPower(a: number, b: number): number {
-  if (a === 1 || (a === -1 && Math.abs(b) === Infinity)) return 1;
-  return a ** b;
-}
-
 function roundHalfEven(x: number): number {
   const r = Math.round(x);
   return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
-}
-
-function floorRemainder(a: number, b: number): number {
-  const r = a % b;
-  return r !== 0 && r < 0 !== b < 0 ? r + b : r;
 }
