@@ -100,18 +100,23 @@ function buildRows(spec: CrossEntropySpec & RowLayout): Kernel {
 
 /** What varies between the text of the kernels that reduce the rows. */
 export interface CrossEntropyReduceSpec {
-  readonly target: DType;
-  readonly mean: boolean;
-  /** Threads that share the rows: 1, or a power of two. */
+  /** Ids of this dtype tell which rows count, or the counts come with the sums, from shares. */
+  readonly from: DType | "shares";
+  /** A share for each workgroup, or the total of one, the sum or the mean. */
+  readonly to: "shares" | "sum" | "mean";
+  /** Threads of a workgroup: 1, or a power of two. */
   readonly lanes: number;
 }
 
-/** out = [sum of loss (divided by the rows that count, for the mean), rows that count]; one workgroup. */
+/**
+ * Sums of loss and numbers of rows that count: [2] for each workgroup, whose threads take rows `threads` apart;
+ * the mean of one workgroup is divided.
+ */
 export const crossEntropyReduceKernel: (spec: CrossEntropyReduceSpec) => Kernel = memoized(
   buildReduce,
 );
 
-function buildReduce({ target, mean, lanes }: CrossEntropyReduceSpec): Kernel {
+function buildReduce({ from, to, lanes }: CrossEntropyReduceSpec): Kernel {
   const memory = `
 var<workgroup> sums: array<f32, ${lanes}>;
 var<workgroup> counts: array<f32, ${lanes}>;`;
@@ -128,25 +133,34 @@ var<workgroup> counts: array<f32, ${lanes}>;`;
   if (lid.x > 0u) { return; }
   sum = sums[0];
   count = counts[0];`;
+  const merges = from === "shares";
   return kernel({
-    name: `cross_entropy_${mean ? "mean" : "sum"}${lanes === 1 ? "" : `_lanes${lanes}`}`,
-    buffers: [
-      { name: "loss", access: "read", type: "f32" },
-      { name: "target_ids", access: "read", type: DTYPES[target].storage },
-      { name: "total", access: "write", type: "f32" },
-    ],
-    params: { rows: "u32", ignore: "i32" },
+    name: `cross_entropy_${merges ? "merged_" : ""}${to}${lanes === 1 ? "" : `_lanes${lanes}`}`,
+    buffers: merges
+      ? [
+        { name: "partial_sums", access: "read", type: "f32" },
+        { name: "total", access: "write", type: "f32" },
+      ]
+      : [
+        { name: "loss", access: "read", type: "f32" },
+        { name: "target_ids", access: "read", type: DTYPES[from].storage },
+        { name: "total", access: "write", type: "f32" },
+      ],
+    params: { rows: "u32", threads: "u32", ignore: "i32" },
     workgroup: [lanes, 1, 1],
-    module: `${IS_VALID}${lanes === 1 ? "" : memory}`,
+    module: `${merges ? "" : IS_VALID}${lanes === 1 ? "" : memory}`,
     body: `  var sum = 0.0;
   var count = 0.0;
-  for (var row = lid.x; row < p.rows; row += ${lanes}u) {
-    sum += loss[row];
-    count += select(0.0, 1.0, is_valid(i32(target_ids[row])));
+  for (var row = wid.x * ${lanes}u + lid.x; row < p.rows; row += p.threads) {
+    ${
+      merges
+        ? "sum += partial_sums[2u * row]; count += partial_sums[2u * row + 1u];"
+        : "sum += loss[row]; count += select(0.0, 1.0, is_valid(i32(target_ids[row])));"
+    }
   }
 ${lanes === 1 ? "" : meet}
-  total[0] = ${mean ? "sum / count" : "sum"};
-  total[1] = count;`,
+  total[2u * wid.x] = ${to === "mean" ? "sum / count" : "sum"};
+  total[2u * wid.x + 1u] = count;`,
   });
 }
 

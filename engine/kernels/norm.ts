@@ -23,6 +23,7 @@ import {
   type Param,
   storedType,
 } from "./kernel.ts";
+import { rowModule, rowWorkgroup } from "./rows.ts";
 
 const LAYOUT: Readonly<Record<string, Param["type"]>> = {
   threads: "u32",
@@ -109,38 +110,59 @@ function buildMomentShares({ input, centred, fours }: MomentSharesSpec): Kernel 
   });
 }
 
+/** First lines of a merge: the group `g`, and the `lane` of the thread, where a workgroup shares a group. */
+function mergeStart(lanes: number): string {
+  return lanes === 1
+    ? `${linearThread("g", "p.G")}
+  let lane = 0u;`
+    : `  let g = wid.y * nwg.x + wid.x;
+  if (g >= p.G) { return; }
+  let lane = lid.x;`;
+}
+
+/** What a merge's name tells of its lanes. */
+function mergeVariant(lanes: number): string {
+  return lanes === 1 ? "" : `_lanes${lanes}`;
+}
+
 /**
- * stats = [mean of each group; biased variance of each group]: [2, G]. A thread owns a group. The length
- * counts elements in units of what one read of a share is.
+ * stats = [mean of each group; biased variance of each group]: [2, G]. A thread owns a group, or a workgroup
+ * of `lanes`. The length counts elements in units of what one read of a share is.
  */
-export function momentMergeKernel(): Kernel {
+export const momentMergeKernel: (lanes: number) => Kernel = memoized((lanes: number) => {
+  const layout = { lanes, fours: false };
+  const each = (body: string) =>
+    `for (var i = lane; i < p.splits; i += ${lanes}u) {
+    let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
+    ${body}
+  }`;
   return kernel({
-    name: "moment_merge",
+    name: `moment_merge${mergeVariant(lanes)}`,
     buffers: [
       { name: "partial_sums", access: "read", type: "f32" },
       { name: "stats", access: "write", type: "f32" },
     ],
     params: { G: "u32", splits: "u32", length: "u32", unit: "f32" },
-    body: `${linearThread("g", "p.G")}
+    workgroup: rowWorkgroup(layout),
+    module: rowModule(layout),
+    body: `${mergeStart(lanes)}
   let first = g * p.splits;
   let all = p.unit * f32(p.length);
   let start = partial_sums[2u * first];
   var apart = 0.0;
-  for (var i = 1u; i < p.splits; i++) {
-    let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
-    apart = fma(n, partial_sums[2u * (first + i)] - start, apart);
-  }
-  let mean = start + apart / all;
+  ${each("apart = fma(n, partial_sums[2u * (first + i)] - start, apart);")}
+  let mean = start + row_sum(apart, lane) / all;
   var squares = 0.0;
-  for (var i = 0u; i < p.splits; i++) {
-    let n = p.unit * f32((p.length - i + p.splits - 1u) / p.splits);
-    let d = partial_sums[2u * (first + i)] - mean;
-    squares += partial_sums[2u * (first + i) + 1u] + n * d * d;
-  }
+  ${
+      each(`let d = partial_sums[2u * (first + i)] - mean;
+    squares += partial_sums[2u * (first + i) + 1u] + n * d * d;`)
+    }
+  let total = row_sum(squares, lane);
+  if (lane > 0u) { return; }
   stats[g] = mean;
-  stats[p.G + g] = squares / all;`,
+  stats[p.G + g] = total / all;`,
   });
-}
+});
 
 /** WGSL that reads a weight or bias of the group, `<name>_of`. */
 function perGroup(name: string, dtype: DType): string {
@@ -211,6 +233,8 @@ function buildGradShares(spec: GradSharesSpec): Kernel {
 
 /** What varies between the text of kernels that finish a gradient's sums. */
 export interface GradMergeSpec {
+  /** Threads of a group: 1, or a workgroup. */
+  readonly lanes: number;
   /** Types of weight and bias, one a group, where there are any. */
   readonly weight?: DType;
   readonly bias?: DType;
@@ -225,11 +249,12 @@ export const GRAD_ROWS = { mean: 0, scale: 1, slope: 2, shift: 3, bias: 4 };
  * Adds the shares of each group, to Σu and Σu·x̂, [G] each, and makes of the sums what
  * dx = scale·u + slope·(x - mean) + shift needs, [5, G]: mean, scale = rstd·w,
  * slope = (2·dvariance - scale·rstd·Σu·x̂) / n, shift = (dmean - scale·Σu) / n, and the bias.
- * A thread owns a group.
+ * A thread owns a group, or a workgroup.
  */
 export const gradMergeKernel: (spec: GradMergeSpec) => Kernel = memoized(buildGradMerge);
 
-function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
+function buildGradMerge({ lanes, weight, bias, statistics }: GradMergeSpec): Kernel {
+  const layout = { lanes, fours: false };
   const given = Object.entries({ ...(weight ? { weight } : {}), ...(bias ? { bias } : {}) });
   const values = given.map(([name, dtype]) => perGroup(name, dtype));
   const row = (name: keyof typeof GRAD_ROWS) => `rows[${GRAD_ROWS[name]}u * p.G + g]`;
@@ -239,7 +264,7 @@ function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
       weight && `weight_${weight}`,
       bias && `bias_${bias}`,
       statistics && "statistics",
-    ].filter(Boolean).join("_"),
+    ].filter(Boolean).join("_") + mergeVariant(lanes),
     buffers: [
       { name: "partial_sums", access: "read", type: "f32" },
       { name: "stats", access: "read", type: "f32" },
@@ -261,14 +286,19 @@ function buildGradMerge({ weight, bias, statistics }: GradMergeSpec): Kernel {
       inverse_n: "f32",
       ...Object.fromEntries(given.map(([name]) => [`${name}_off`, "u32" as const])),
     },
-    body: `${linearThread("g", "p.G")}
+    workgroup: rowWorkgroup(layout),
+    module: rowModule(layout),
+    body: `${mergeStart(lanes)}
   ${values.join("\n  ")}
-  var total = 0.0;
-  var scaled = 0.0;
-  for (var i = g * p.splits; i < (g + 1u) * p.splits; i++) {
-    total += partial_sums[i];
-    scaled += partial_sums[p.threads + i];
+  var plain = 0.0;
+  var by_place = 0.0;
+  for (var i = lane; i < p.splits; i += ${lanes}u) {
+    plain += partial_sums[g * p.splits + i];
+    by_place += partial_sums[p.threads + g * p.splits + i];
   }
+  let total = row_sum(plain, lane);
+  let scaled = row_sum(by_place, lane);
+  if (lane > 0u) { return; }
   let rstd = inverseSqrt(stats[p.G + g] + p.eps);
   let scale = rstd${weight ? " * weight_of" : ""};
   sums[g] = total;

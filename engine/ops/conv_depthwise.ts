@@ -151,8 +151,11 @@ function blocksInputGrad(
   });
 }
 
-/** Threads a depthwise weight gradient aims at, and positions of a share that are worth a thread. */
-const DEPTHWISE_THREADS = 4096;
+/**
+ * Threads a depthwise weight gradient aims at, and positions of a share that are worth a thread. For a GPU that is
+ * what fills one, not measured: none has been at hand.
+ */
+const SOFTWARE_THREADS = 4096, GPU_THREADS = 1 << 16;
 const LEAST_SHARE = 64;
 
 /** Threads of a weight gradient by rows. */
@@ -167,7 +170,8 @@ export function depthwiseWeightGrad(
   const weights = s.O * at.groups * s.KH * s.KW;
   const positions = s.OH * s.OW;
   const worth = Math.min(Math.floor(s.B * positions / LEAST_SHARE), positions);
-  const splits = Math.max(1, Math.min(Math.ceil(DEPTHWISE_THREADS / weights), worth));
+  const threads = gpu().info.software ? SOFTWARE_THREADS : GPU_THREADS;
+  const splits = Math.max(1, Math.min(Math.ceil(threads / weights), worth));
   const shares = DeviceArray.empty({ shape: [...shape, splits], dtype: "f32" }, "conv2d dw");
   launchDepthwise(depthwiseWeightGradKernel({ dtype: floatOf(x) }), [dy, x, shares], {
     count: shares.size,

@@ -7,6 +7,7 @@ import { type Kernel, LINEAR, linearGrid } from "../kernels/kernel.ts";
 import {
   crossEntropyBackwardKernel,
   crossEntropyReduceKernel,
+  type CrossEntropyReduceSpec,
   type CrossEntropyReduction,
   crossEntropyRowsKernel,
 } from "../kernels/cross_entropy.ts";
@@ -40,6 +41,38 @@ function launch(
     grid,
     cost: { flops: 6 * arrays[0]!.size, bytes: arrays.reduce((n, a) => n + a.bytes, 0) },
   });
+}
+
+/** Rows that a lane adds up before another workgroup is worth it, on a GPU; a guess, none has been at hand. */
+const LANE_ROWS = 8;
+
+/** [sum or mean of the loss, rows that count]: in one workgroup, or in several and one for what they gave. */
+function reducedRows(
+  { loss, t }: { loss: DeviceArray; t: DeviceArray },
+  { reduction, ignore }: { reduction: "sum" | "mean"; ignore: number },
+): DeviceArray {
+  const rows = loss.size;
+  // Memory of a workgroup is filled with zeros first, which alone takes 0.3 s to compile on software.
+  const lanes = gpu().info.software ? 1 : LINEAR;
+  const groups = lanes === 1 ? 1 : Math.min(Math.ceil(rows / (LINEAR * LANE_ROWS)), LINEAR) || 1;
+  const pass = (
+    inputs: readonly DeviceArray[],
+    spec: Omit<CrossEntropyReduceSpec, "lanes">,
+    size: { rows: number; groups: number },
+  ) => {
+    const y = DeviceArray.empty({ shape: [size.groups, 2], dtype: "f32" }, "cross entropy");
+    launch(
+      crossEntropyReduceKernel({ ...spec, lanes }),
+      [...inputs, y],
+      { rows: size.rows, threads: size.groups * lanes, ignore },
+      [size.groups, 1, 1],
+    );
+    return y;
+  };
+  const from = t.dtype;
+  if (groups === 1) return pass([loss, t], { from, to: reduction }, { rows, groups });
+  const shares = pass([loss, t], { from, to: "shares" }, { rows, groups });
+  return pass([shares], { from: "shares", to: reduction }, { rows: groups, groups: 1 });
 }
 
 /**
@@ -96,12 +129,7 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       ctx.save(x, t, shifts);
       return [inDType(loss, x.dtype)];
     }
-    const total = DeviceArray.empty({ shape: [2], dtype: "f32" }, "cross entropy");
-    // Memory of a workgroup is filled with zeros first, which alone takes 0.3 s to compile on software.
-    const lanes = gpu().info.software ? 1 : LINEAR;
-    const mean = reduction === "mean";
-    const reduceKernel = crossEntropyReduceKernel({ target: t.dtype, mean, lanes });
-    launch(reduceKernel, [loss, t, total], params, [1, 1, 1]);
+    const total = reducedRows({ loss, t }, { reduction, ignore: ignoreIndex });
     ctx.save(x, t, shifts, total);
     return [inDType(total.view(out!.shape, []), x.dtype)];
   },

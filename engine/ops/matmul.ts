@@ -8,7 +8,15 @@ import { stridedValues } from "../kernels/kernel.ts";
 import { matmulKernel } from "../kernels/matmul.ts";
 import { type BackwardContext, defineOp, type HostArray, type Op, run } from "../op.ts";
 import { hostAt, hostFrom } from "../reference.ts";
-import { broadcastShapes, broadcastStrides, collapse, contiguousStrides, show } from "../shape.ts";
+import {
+  broadcastShapes,
+  broadcastStrides,
+  collapse,
+  contiguousStrides,
+  reshapeStrides,
+  show,
+  sizeOf,
+} from "../shape.ts";
 import {
   activate,
   type Activation,
@@ -206,6 +214,17 @@ function swapLast(x: DeviceArray): DeviceArray {
   return permuted(x, [...Array(rank - 2).keys(), rank - 1, rank - 2]);
 }
 
+/**
+ * [..., M, K] as one matrix of all rows, where a second factor [K, N] is the same for all of them and that takes
+ * no copy: one product in place of a batch, and no sum over the batch of the second factor's gradients.
+ */
+function allRows(a: DeviceArray, b: readonly number[]): DeviceArray | null {
+  if (a.shape.length < 3 || b.length !== 2) return null;
+  const shape = [sizeOf(a.shape.slice(0, -1)), a.shape.at(-1)!];
+  const strides = reshapeStrides(a.shape, a.strides, shape);
+  return strides && a.view(shape, strides);
+}
+
 /** Matrix product [..., M, K] by [..., K, N]; batches broadcast; vectors as in NumPy. */
 export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
   name: "matmul",
@@ -232,20 +251,29 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
   },
   forward(ctx, [a, b], _attrs, [out]) {
     ctx.save(...(ctx.needs[0] ? [b!] : []), ...(ctx.needs[1] ? [a!] : []));
-    return [reshaped(gemm(asMatrix(a!, "left"), asMatrix(b!, "right")), out!.shape)];
+    const left = allRows(a!, b!.shape) ?? asMatrix(a!, "left");
+    return [reshaped(gemm(left, asMatrix(b!, "right")), out!.shape)];
   },
   backward(ctx, [dy]) {
     const [sa, sb] = ctx.inputs.map((i) => i.shape) as [readonly number[], readonly number[]];
     const rows = sa.length === 1 ? 1 : sa.at(-2)!;
     const columns = sb.length === 1 ? 1 : sb.at(-1)!;
     const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
-    const dc = reshaped(dy!, [...batch, rows, columns]);
     const saved = [...ctx.saved];
+    const b = ctx.needs[0] ? asMatrix(saved.shift()!, "right") : null;
+    const a = ctx.needs[1] ? saved.shift()! : null;
+    const whole = a && allRows(a, sb);
     const [forA, forB] = ctx.wanted.map((dtype) => ({ dtype }));
-    const da = ctx.needs[0] ? gemm(dc, swapLast(asMatrix(saved.shift()!, "right")), forA) : null;
-    const db = ctx.needs[1] ? gemm(swapLast(asMatrix(saved.shift()!, "left")), dc, forB) : null;
+    const oneMatrix = sb.length === 2 && sa.length > 2 && (!a || whole !== null);
+    const dc = reshaped(
+      dy!,
+      oneMatrix ? [sizeOf(sa.slice(0, -1)), columns] : [...batch, rows, columns],
+    );
+    const da = b && gemm(dc, swapLast(b), forA);
+    const db = a && gemm(swapLast(whole ?? asMatrix(a, "left")), dc, forB);
     return [
-      da && (sa.length === 1 ? reshaped(sumTo(da, 2), [...sa]) : da),
+      da &&
+      (sa.length === 1 ? reshaped(sumTo(da, 2), [...sa]) : oneMatrix ? reshaped(da, [...sa]) : da),
       db && (sb.length === 1 ? reshaped(sumTo(db, 2), [...sb]) : db),
     ];
   },

@@ -14,6 +14,7 @@ import {
 } from "../kernels/norm.ts";
 import { NORM_COLUMNS, normRowsKernel } from "../kernels/norm_rows.ts";
 import { contiguous, pointwise } from "./launch_pointwise.ts";
+import { rowGrid } from "./rows.ts";
 
 /** How a normalisation sees x. */
 export interface NormView {
@@ -37,19 +38,27 @@ export interface NormInputs {
   readonly b?: DeviceArray;
 }
 
-/** Threads that fill a machine, and elements of a share below which splitting costs more. */
-const SOFTWARE = { threads: 4096, share: 128 };
-const DISCRETE = { threads: 1 << 16, share: 4 };
-/** Shares that one thread can merge quickly; also lanes that read neighbouring elements. */
-const MOST_SPLITS = 256;
+/**
+ * Threads that fill a machine, elements of a share below which splitting costs more, and shares of a group
+ * that can be merged quickly. Of a discrete GPU they are guesses: none has been at hand.
+ */
+const SOFTWARE = { threads: 4096, share: 128, most: 256 };
+const DISCRETE = { threads: 1 << 16, share: 4, most: 1024 };
+/** Threads that merge the shares of a group on a discrete GPU, where there is that much to do. */
+const MERGE_LANES = 64;
 
 /** Shares of a group of `length` elements among `groups`. */
 function splitsOf(groups: number, length: number): number {
   const { software } = gpu().info;
-  const { threads, share } = software ? SOFTWARE : DISCRETE;
+  const { threads, share, most } = software ? SOFTWARE : DISCRETE;
   const lanes = software ? 1 : 32;
   const wanted = Math.max(Math.ceil(threads / Math.max(groups, 1)), lanes);
-  return Math.max(1, Math.min(wanted, Math.floor(length / share), MOST_SPLITS));
+  return Math.max(1, Math.min(wanted, Math.floor(length / share), most));
+}
+
+/** Threads that merge the shares of a group. */
+function mergeLanes(splits: number): number {
+  return gpu().info.software || splits < MERGE_LANES ? 1 : MERGE_LANES;
 }
 
 /** The shares of groups, and how a thread walks through its own. */
@@ -98,11 +107,12 @@ export function moments(x: DeviceArray, view: NormView, centred: boolean): Devic
     grid: grid(threads),
     cost: { flops: 4 * x.size, bytes: x.bytes + parts.bytes },
   });
+  const lanes = mergeLanes(splits);
   gpu().queue.launch({
-    kernel: momentMergeKernel(),
+    kernel: momentMergeKernel(lanes),
     buffers: [operand(parts).binding, operand(stats).binding],
     params: { G: view.G, splits, length: view.A * view.S / unit, unit },
-    grid: grid(view.G),
+    grid: rowGrid(view.G, { lanes, fours: false }),
     cost: { flops: 6 * view.G * splits, bytes: parts.bytes + stats.bytes },
   });
   return stats;
@@ -304,8 +314,10 @@ export function gradientSums(
     cost: { flops: 5 * x.size, bytes: u.bytes + x.bytes + parts.bytes },
   });
   const { plain, scaled, rows } = sums;
+  const lanes = mergeLanes(splits);
   gpu().queue.launch({
     kernel: gradMergeKernel({
+      lanes,
       weight: w?.dtype,
       bias: gate?.b?.dtype,
       statistics: extra !== undefined,
@@ -326,7 +338,7 @@ export function gradientSums(
       weight_off: weight?.offset ?? 0,
       bias_off: bias?.offset ?? 0,
     },
-    grid: grid(G),
+    grid: rowGrid(G, { lanes, fours: false }),
     cost: {
       flops: 2 * G * splits,
       bytes: parts.bytes + stats.bytes + plain.bytes + scaled.bytes + rows.bytes,

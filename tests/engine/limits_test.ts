@@ -193,7 +193,7 @@ Deno.test("what cannot be cut is refused with the array, the kernel and the limi
         "Cannot bind uniform to sum: it needs 156.3 KiB and this adapter binds at most 64.0 KiB",
       ],
       [
-        () => rand([10, 4000, 1]).matmul(rand([1, 4])),
+        () => rand([10, 4000, 1]).matmul(rand([10, 1, 4])),
         "Cannot matmul a batch of [10, 4000, 1]: it is over the 64.0 KiB this adapter binds at " +
         "once; multiply the batch in parts",
       ],

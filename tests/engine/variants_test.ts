@@ -37,6 +37,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^multibox_prior$/, "tests/nn/vision/boxes_test.ts"],
   [/^transpose_/, "tests/engine/transpose_test.ts"],
   [/^index_copy_/, "tests/engine/indexing_test.ts"],
+  [/^moment_merge\[/, "tests/engine/hardware_test.ts"],
   [/^unpack_bytes$/, "tests/engine/bytes_test.ts"],
   [/^(count_nonzero|chunk_|write_nonzero)/, "tests/engine/indexing_test.ts"],
 ];
