@@ -153,11 +153,11 @@ fn limited(v: f32) -> f32 { return select(select(v, 0.0, v < 0.0), 1.0, v > 1.0)
   hardswish: {
     f: "select(select(x * (x + 3.0) / 6.0, 0.0, x <= -3.0), x, x >= 3.0)",
     dx: "select(select(dy * (x / 3.0 + 0.5), 0.0, x <= -3.0), dy, x >= 3.0)",
-    ref: (x) => x * Math.min(Math.max(x + 3, 0), 6) / 6,
+    ref: (x) => x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6,
     distinct: true,
     low: -4,
     high: 4,
-    extremes: [-1e30, -3, 0, 3, 1e30],
+    extremes: [-Infinity, -1e30, -3, 0, 3, 1e30, Infinity, NaN],
   },
   softshrink: {
     f: "x - select(select(x, lambda, x > lambda), -lambda, x < -lambda)",

@@ -35,10 +35,12 @@ export const UNARY = {
   neg: { f: "-x", integer: "0 - x", dx: "-dy", ref: (x) => -x, type: "same" },
   abs: { f: "abs(x)", dx: "dy * sign(x)", ref: Math.abs, type: "same", distinct: true },
   sign: {
-    f: "sign(x)",
+    // Not sign(x), which may be anything for NaN: 0, as PyTorch has it.
+    f: "f32(x > 0.0) - f32(x < 0.0)",
     integer: "select(x / abs(x), 0, x == 0)",
     dx: STEP,
-    ref: Math.sign,
+    ref: (x) => Number(x > 0) - Number(x < 0),
+    extremes: [NaN, -0.0, 0, 1e-30, -1e-30, Infinity],
     type: "same",
   },
   exp: {
