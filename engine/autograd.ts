@@ -21,6 +21,7 @@ import { putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
+import { copyInto } from "./ops/movement.ts";
 import { sumIn } from "./ops/reduce.ts";
 import { sameShape } from "./shape.ts";
 
@@ -328,6 +329,13 @@ export function addAndRelease(a: DeviceArray, b: DeviceArray): DeviceArray {
   a.release();
   b.release();
   return total;
+}
+
+/** a += b, in place; gives b up. */
+export function addInto(a: DeviceArray, b: DeviceArray): void {
+  inArena(() => (copyInto(run(binary.add, [a, b], {}), a), []));
+  a.storage.version++;
+  b.release();
 }
 
 /** The gradient as a leaf keeps it: contiguous and not shared with anything. */

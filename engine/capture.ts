@@ -6,7 +6,8 @@
 import { type DeviceArray, inArena } from "./array.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
-import { type Graph, GraphRecorder } from "./gpu/graph.ts";
+import { type GradientStart, type Graph, GraphRecorder } from "./gpu/graph.ts";
+import type { Storage } from "./gpu/storage.ts";
 import { copyInto } from "./ops/movement.ts";
 import { noGrad } from "./autograd.ts";
 import { raiseBase } from "./ops/random.ts";
@@ -14,7 +15,7 @@ import { baseRaised, rngState, shiftCalls } from "./rng.ts";
 import { keep, scope } from "./scope.ts";
 import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
-import { addsToEarlier, type TensorBase, wrapTensor } from "./tensor_base.ts";
+import { type TensorBase, wrapTensor } from "./tensor_base.ts";
 
 /** What a captured function may give: tensors, in arrays and objects. */
 export type CapturedResult = void | Tensor | readonly CapturedResult[] | {
@@ -25,7 +26,7 @@ export type CapturedResult = void | Tensor | readonly CapturedResult[] | {
 export interface Captured<A extends readonly Tensor[], R extends CapturedResult> {
   /** Runs or replays the step; the results are new tensors each time. */
   (...inputs: A): R;
-  /** Graphs recorded so far, one for each set of input shapes. */
+  /** Graphs recorded so far: for each set of input shapes, and what gradients there were. */
   readonly graphs: number;
   /** Dispatches of the graph for the inputs last given; 0 before there is one. */
   readonly dispatches: number;
@@ -54,16 +55,22 @@ interface Recording<R> {
 /** The gradient that a step leaves at a leaf. */
 interface Gradient {
   readonly leaf: TensorBase;
-  /** Whether there must be none when the step begins. */
-  readonly added: boolean;
+  readonly start: GradientStart;
+  /** What the step adds to, if it adds. */
+  readonly before: Storage | undefined;
   /** Null where the step drops it. */
   readonly array: DeviceArray | null;
 }
 
+/** Graphs kept for inputs of the same shapes, which differ in the gradients that there are when they begin. */
+const MOST_GRAPHS = 4;
+
 /** Frees graphs of captured functions that nobody can call any more. */
-const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>>>((recordings) => {
-  for (const recording of recordings.values()) drop(recording);
-});
+const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>[]>>(
+  (recordings) => {
+    for (const recording of [...recordings.values()].flat()) drop(recording);
+  },
+);
 
 /**
  * Records `fn` and replays it. It is called for the first two calls with inputs of some shapes: in the first
@@ -82,13 +89,12 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph. Replays use the
  * tensors that were there when it was recorded. Once one of them is freed, as by loading an optimizer's state
  * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
- * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call, until the
- * next one overwrites them.
+ * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
+ * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
  *
  * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
- * @throws {Error} if `fn` seeds the generator, captures inside, or adds to a gradient of an earlier call;
- *   a tensor that it reads back rejects
+ * @throws {Error} if `fn` seeds the generator or captures inside; a tensor that it reads back rejects
  *
  * @example
  * ```ts
@@ -113,7 +119,7 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
   fn: (...inputs: A) => R,
 ): Captured<A, R> {
   const ran = new Set<string>();
-  const recordings = new Map<string, Recording<R>>();
+  const recordings = new Map<string, Recording<R>[]>();
   let last: Recording<R> | undefined;
 
   function call(...inputs: A): R {
@@ -134,14 +140,15 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     const copied = () => noGrad(() => inputs.map((t) => t.clone())) as unknown as A;
     if (debug().check !== "off") return scope(() => fn(...copied()));
     const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
-    const known = recordings.get(key);
-    if (known?.graph.stale) {
-      drop(known);
-      recordings.delete(key);
-      ran.delete(key);
-    } else if (known) {
-      last = known;
-      return replay(known, inputs);
+    const known = recordings.get(key) ?? [];
+    for (const recording of known.filter(({ graph }) => graph.stale)) {
+      drop(recording);
+      known.splice(known.indexOf(recording), 1);
+    }
+    const fitting = known.find(fits);
+    if (fitting) {
+      last = fitting;
+      return replay(fitting, inputs);
     }
     const again = ran.has(key);
     const own = again ? copied().map((t) => keep(t)) : inputs;
@@ -151,27 +158,33 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       const result = scope(() => again ? run(recording) : runApart(recording));
       ran.add(key);
       kept = again && !recording.makesState;
-      if (kept) recordings.set(key, last = recording);
-      else free(recording);
+      if (kept) {
+        if (known.length === MOST_GRAPHS) drop(known.shift()!);
+        recordings.set(key, [...known, last = recording]);
+      } else free(recording);
       return result;
     } finally {
       if (again && !kept) { for (const t of own) t.dispose(); }
     }
   }
 
+  function all(): Recording<R>[] {
+    return [...recordings.values()].flat();
+  }
+
   function dispose(): void {
-    for (const recording of recordings.values()) drop(recording);
+    for (const recording of all()) drop(recording);
     recordings.clear();
     ran.clear();
     last = undefined;
   }
 
   // The registry must not hold the function: nothing in the recordings refers to it.
-  forgotten.register(call, recordings as Map<string, Recording<CapturedResult>>);
+  forgotten.register(call, recordings as Map<string, Recording<CapturedResult>[]>);
   return Object.defineProperties(Object.assign(call, { dispose }), {
-    graphs: { get: () => recordings.size },
+    graphs: { get: () => all().length },
     dispatches: { get: () => last?.graph.commands.length ?? 0 },
-    bytes: { get: () => [...recordings.values()].reduce((n, r) => n + bytesOf(r), 0) },
+    bytes: { get: () => all().reduce((n, r) => n + bytesOf(r), 0) },
   }) as Captured<A, R>;
 }
 
@@ -200,9 +213,11 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       for (const t of tensorsOf(result)) keep(t);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
-      for (const [leaf, { added }] of recorder.leaves as Map<TensorBase, { added: boolean }>) {
+      for (const [leaf, start] of recorder.leaves as Map<TensorBase, GradientStart>) {
         if (leaf.disposed) continue;
-        gradients.push({ leaf, added, array: leaf.grad?.device.alias() ?? null });
+        // What was added to belongs to others: the graph holds it as it does all that was there before.
+        const array = start === "add" ? null : leaf.grad?.device.alias() ?? null;
+        gradients.push({ leaf, start, before: leaf.grad?.device.storage, array });
       }
       return result;
     });
@@ -251,8 +266,6 @@ function free<R extends CapturedResult>({ graph, outputs, gradients }: Recording
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
 function replay<R extends CapturedResult>(recording: Recording<R>, given: readonly Tensor[]): R {
   const arrays = given.map((t) => t.device); // throws for a freed one, before anything is done
-  const gradients = recording.gradients.filter(({ leaf }) => !leaf.disposed);
-  if (gradients.some(({ leaf, added }) => added && leaf.grad)) throw addsToEarlier();
   for (const prepare of recording.before) prepare();
   shiftCalls(recording.firstCall, recording.calls);
   return scope(() => {
@@ -264,9 +277,19 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
     // The tape must notice what changes here as it does where an op changes it.
     for (const storage of recording.graph.writes) storage.version++;
     const result = run(recording);
-    for (const { leaf, array } of gradients) leave(leaf, array);
+    for (const { leaf, start, array } of recording.gradients) {
+      if (start !== "add" && !leaf.disposed) leave(leaf, array);
+    }
     return result;
   });
+}
+
+/** Whether the gradients that there are now are those that a step begins with. */
+function fits<R extends CapturedResult>({ gradients }: Recording<R>): boolean {
+  return gradients.every(({ leaf, start, before }) =>
+    leaf.disposed || start === "set" ||
+    (start === "make" ? leaf.grad === null : leaf.grad?.device.storage === before)
+  );
 }
 
 /** Makes `array` the gradient of `leaf`, where it is not already: plain calls may have set another. */

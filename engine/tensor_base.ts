@@ -3,7 +3,14 @@
  */
 
 import { DeviceArray } from "./array.ts";
-import { addAndRelease, type Edge, type GradientSink, Node, ownGradient } from "./autograd.ts";
+import {
+  addAndRelease,
+  addInto,
+  type Edge,
+  type GradientSink,
+  Node,
+  ownGradient,
+} from "./autograd.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
@@ -60,14 +67,6 @@ export function wrapTensor(array: DeviceArray, options?: TensorOptions): Tensor 
 /** Tensors that the garbage collector had to free because no scope or `using` did. */
 export function collectedTensors(): number {
   return collected;
-}
-
-/** The error of a captured step that would have to add to a gradient from outside. */
-export function addsToEarlier(): Error {
-  return new Error(
-    "Cannot capture a step that adds to a gradient of an earlier call: each replay would have to add to " +
-      "that one again; call optimizer.zeroGrad() inside the captured function first",
-  );
 }
 
 /** Memory, lifetime and gradient of a tensor. */
@@ -143,7 +142,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
           `${show(this.shape)} ${this.dtype}: both must be equal`,
       );
     }
-    openGpu()?.queue.recorder?.touch(this, { added: false });
+    openGpu()?.queue.recorder?.touch(this, "set");
     if (this.#grad !== value) this.#grad?.dispose();
     if (value) keep(value);
     this.#grad = value;
@@ -174,12 +173,12 @@ export abstract class TensorBase implements GradientSink, Disposable {
     }
     const { recorder } = gpu().queue;
     if (!this.#grad) {
-      recorder?.touch(this, { added: true });
+      recorder?.touch(this, "make");
       this.#grad = wrap(ownGradient(grad));
+    } else if (recorder && recorder.touch(this, "add") === "add") {
+      // One from outside: in place, so that each replay adds to the same memory.
+      addInto(this.#grad.device, grad);
     } else {
-      if (recorder && !recorder.owns(this.#grad.device.storage)) {
-        throw addsToEarlier();
-      }
       const total = addAndRelease(this.#grad.device.alias(), grad);
       this.#grad.dispose();
       this.#grad = wrap(total);

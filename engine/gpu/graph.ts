@@ -34,6 +34,12 @@ const LITTLE = 1.25;
 /** Bytes of a tensor from which on one dispatch over it is enough for any GPU. */
 const SMALL = 4 << 20;
 
+/**
+ * What a step does first with a leaf's gradient: it sets it (or drops it), whatever there was; makes it, where there
+ * was none; or adds to the one there was, in place.
+ */
+export type GradientStart = "set" | "make" | "add";
+
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
   readonly #queue: CommandQueue;
@@ -47,8 +53,8 @@ export class GraphRecorder {
   makesState = false;
   /** What must be done before each replay. */
   readonly before = new Set<() => void>();
-  /** Leaves whose gradient the step sets, and whether it first added to one: there was none then. */
-  readonly leaves = new Map<object, { readonly added: boolean }>();
+  /** Leaves whose gradient the step changes, and what it does first. */
+  readonly leaves = new Map<object, GradientStart>();
 
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
@@ -75,9 +81,11 @@ export class GraphRecorder {
     return this.#made.has(storage);
   }
 
-  /** Called for every leaf whose gradient is set, or made by adding to none. */
-  touch(leaf: object, how: { added: boolean }): void {
-    if (!this.leaves.has(leaf)) this.leaves.set(leaf, how);
+  /** Called for every leaf whose gradient is about to change; returns what was done first. */
+  touch(leaf: object, how: GradientStart): GradientStart {
+    const first = this.leaves.get(leaf);
+    if (!first) this.leaves.set(leaf, how);
+    return first ?? how;
   }
 
   /** Called by the queue for every dispatch. */
