@@ -1,12 +1,14 @@
 /** The scale of dynamic loss scaling, which is not read back. */
 
-import { type Kernel, kernel } from "./kernel.ts";
+import { type Kernel, kernel, memoized } from "./kernel.ts";
 
 /**
  * state = [scale, steps without overflow]. After an overflow the scale is multiplied by `backoff`;
  * after `interval` steps in a row without one by `growth`. found is cleared. One thread.
  */
-export function updateScaleKernel(): Kernel {
+export const updateScaleKernel: () => Kernel = memoized(buildUpdateScale);
+
+function buildUpdateScale(): Kernel {
   return kernel({
     name: "amp_update_scale",
     buffers: [

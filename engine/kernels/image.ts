@@ -1,11 +1,13 @@
 /** Kernels for batches of images: bytes to floats, resizing, affine warps. NCHW, a thread an output. */
 
-import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { CALL_PARAMS, PHILOX, RNG_BUFFER } from "./philox.ts";
 import { WHOLE } from "./trig.ts";
 
 /** y[i] = byte i of x, little-endian words, times `scale`; a thread owns a word. */
-export function unpackBytesKernel(): Kernel {
+export const unpackBytesKernel: () => Kernel = memoized(buildUnpackBytes);
+
+function buildUnpackBytes(): Kernel {
   const lines = [0, 1, 2, 3].map((v) =>
     `  if (e + ${v}u < p.count) { y[e + ${v}u] = f32((word >> ${8 * v}u) & 255u) * p.scale; }`
   );

@@ -8,7 +8,7 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { type BufferDecl, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type BufferDecl, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { bitsOf } from "./sort.ts";
 
 const FLAGS: BufferDecl = { name: "flags", access: "write", type: "atomic<u32>" };
@@ -17,7 +17,10 @@ const FLAGS: BufferDecl = { name: "flags", access: "write", type: "atomic<u32>" 
  * y[l, k] = x[l, index[l, k]], or with `rows` y[k, d] = x[index[k], d]. With `checked` an index outside
  * 0..R-1 gives `p.bad` and is reported in word `p.word` of the flags.
  */
-export function gatherKernel(spec: { dtype: DType; rows: boolean; checked: boolean }): Kernel {
+export const gatherKernel: (spec: { dtype: DType; rows: boolean; checked: boolean }) => Kernel =
+  memoized(buildGather);
+
+function buildGather(spec: { dtype: DType; rows: boolean; checked: boolean }): Kernel {
   const bits = bitsOf(spec.dtype);
   const bad = bits === "f16" ? "f16(bitcast<f32>(p.bad))" : "p.bad";
   const place = spec.rows
@@ -59,7 +62,9 @@ ${tail}
  * starts[l, r] = number of sorted keys of line l below r, for r in 0..R: sources of destination r are
  * order[starts[r]] to order[starts[r + 1] - 1]. Thread r = 0 reports indices out of range.
  */
-export function segmentStartsKernel(): Kernel {
+export const segmentStartsKernel: () => Kernel = memoized(buildSegmentStarts);
+
+function buildSegmentStarts(): Kernel {
   return kernel({
     name: "segment_starts",
     buffers: [
@@ -88,7 +93,10 @@ export function segmentStartsKernel(): Kernel {
  * y[l, r] = base[l, r] + the sum of src[l, k] over the sources k of r; with `rows` y[r, d] likewise.
  * Row `p.skip` stays 0. A thread owns an element of y; f32 accumulator for floats.
  */
-export function segmentSumKernel(spec: { dtype: DType; rows: boolean; base: boolean }): Kernel {
+export const segmentSumKernel: (spec: { dtype: DType; rows: boolean; base: boolean }) => Kernel =
+  memoized(buildSegmentSum);
+
+function buildSegmentSum(spec: { dtype: DType; rows: boolean; base: boolean }): Kernel {
   const { storage, compute } = DTYPES[spec.dtype];
   const cast = (text: string) => storage === compute ? text : `${compute}(${text})`;
   const place = spec.rows
@@ -125,7 +133,9 @@ ${place}
 }
 
 /** winner[l, r] = the last source of r, or -1. */
-export function segmentLastKernel(): Kernel {
+export const segmentLastKernel: () => Kernel = memoized(buildSegmentLast);
+
+function buildSegmentLast(): Kernel {
   return kernel({
     name: "segment_last",
     buffers: [

@@ -78,9 +78,11 @@ export type Distribution = "uniform" | "normal" | "bernoulli" | "integer";
  *
  * uniform: [a, b) · normal: mean a, deviation b · bernoulli: 1 with probability a · integer: a + word mod b.
  */
-export function randomKernel(
+export const randomKernel: (
   spec: { distribution: Distribution; dtype: "f32" | "i32" | "u32" },
-): Kernel {
+) => Kernel = memoized(buildRandom);
+
+function buildRandom(spec: { distribution: Distribution; dtype: "f32" | "i32" | "u32" }): Kernel {
   const type = DTYPES[spec.dtype].storage;
   const value: Record<Distribution, (v: number) => string> = {
     uniform: (v) => `p.a + (p.b - p.a) * unit(w[${v}])`,

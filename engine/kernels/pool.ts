@@ -6,7 +6,15 @@
  */
 
 import { IS_NAN } from "./reduce.ts";
-import { asF32, fromF32, type Kernel, kernel, linearThread, type Param } from "./kernel.ts";
+import {
+  asF32,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  type Param,
+} from "./kernel.ts";
 
 /** What varies between the text of pooling kernels: the stored type; sums are f32. */
 export interface PoolSpec {
@@ -79,7 +87,9 @@ fn last_window(i: i32, pad: i32, stride: u32, windows: u32) -> i32 {
 }`;
 
 /** y = largest element of each window, and its position ih·W + iw; ties: the first; NaN wins. */
-export function maxPoolKernel(spec: UnrolledPoolSpec): Kernel {
+export const maxPoolKernel: (spec: UnrolledPoolSpec) => Kernel = memoized(buildMaxPool);
+
+function buildMaxPool(spec: UnrolledPoolSpec): Kernel {
   const { dtype } = spec;
   return kernel({
     name: "max_pool2d",
@@ -117,7 +127,11 @@ export function maxPoolKernel(spec: UnrolledPoolSpec): Kernel {
  * dx: adds dy of the windows whose largest element this is, the last window first. An unrolled kernel
  * has the strides in its text, since divisions by them are most of its work.
  */
-export function maxPoolBackwardKernel(
+export const maxPoolBackwardKernel: (
+  spec: UnrolledPoolSpec & { readonly stride: readonly [number, number] },
+) => Kernel = memoized(buildMaxPoolBackward);
+
+function buildMaxPoolBackward(
   spec: UnrolledPoolSpec & { readonly stride: readonly [number, number] },
 ): Kernel {
   const { dtype } = spec;
@@ -168,7 +182,11 @@ const HALVES: Readonly<Record<string, Param["type"]>> = {
  * window, since no other one covers its elements. Rows and columns that no window covers get zeros from
  * windows beyond the last one; `count` has them too, ⌈H/2⌉ · ⌈W/2⌉ a plane.
  */
-export function maxPool2x2BackwardKernel({ dtype }: PoolSpec): Kernel {
+export const maxPool2x2BackwardKernel: (spec: PoolSpec) => Kernel = memoized(
+  buildMaxPool2x2Backward,
+);
+
+function buildMaxPool2x2Backward({ dtype }: PoolSpec): Kernel {
   const zero = fromF32("0.0", dtype);
   const corner = (place: string, inside: string) =>
     `if (${inside}) { dx[base + ${place}] = select(${zero}, g, place == ${place}); }`;
@@ -210,7 +228,9 @@ fn extent(start: i32, k: i32, size: u32, pad: i32) -> i32 {
 }`;
 
 /** y = mean of each window. */
-export function avgPoolKernel({ dtype }: PoolSpec): Kernel {
+export const avgPoolKernel: (spec: PoolSpec) => Kernel = memoized(buildAvgPool);
+
+function buildAvgPool({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "avg_pool2d",
     buffers: [
@@ -234,7 +254,9 @@ export function avgPoolKernel({ dtype }: PoolSpec): Kernel {
 }
 
 /** dx: each window gives every element it holds its share. */
-export function avgPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
+export const avgPoolBackwardKernel: (spec: PoolSpec) => Kernel = memoized(buildAvgPoolBackward);
+
+function buildAvgPoolBackward({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "avg_pool2d_backward",
     buffers: [
@@ -277,7 +299,9 @@ fn window_end(o: u32, size: u32, windows: u32) -> u32 {
 }`;
 
 /** y = mean over the adaptive window. */
-export function adaptiveAvgPoolKernel({ dtype }: PoolSpec): Kernel {
+export const adaptiveAvgPoolKernel: (spec: PoolSpec) => Kernel = memoized(buildAdaptiveAvgPool);
+
+function buildAdaptiveAvgPool({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "adaptive_avg_pool2d",
     buffers: [
@@ -300,7 +324,11 @@ export function adaptiveAvgPoolKernel({ dtype }: PoolSpec): Kernel {
 }
 
 /** dx: each adaptive window that holds the element gives it its share. */
-export function adaptiveAvgPoolBackwardKernel({ dtype }: PoolSpec): Kernel {
+export const adaptiveAvgPoolBackwardKernel: (spec: PoolSpec) => Kernel = memoized(
+  buildAdaptiveAvgPoolBackward,
+);
+
+function buildAdaptiveAvgPoolBackward({ dtype }: PoolSpec): Kernel {
   return kernel({
     name: "adaptive_avg_pool2d_backward",
     buffers: [

@@ -9,7 +9,7 @@
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 
 /** Elements of a block that the first kernel sorts. */
 export const SORT_BLOCK = 32;
@@ -37,7 +37,11 @@ fn key_of(x: ${bitsOf(dtype)}) -> u32 {
 }
 
 /** Keys and positions of x, sorted within blocks. */
-export function sortBlocksKernel(spec: { dtype: DType; descending: boolean }): Kernel {
+export const sortBlocksKernel: (spec: { dtype: DType; descending: boolean }) => Kernel = memoized(
+  buildSortBlocks,
+);
+
+function buildSortBlocks(spec: { dtype: DType; descending: boolean }): Kernel {
   return kernel({
     name: `sort_blocks_${spec.dtype}${spec.descending ? "_descending" : ""}`,
     buffers: [
@@ -64,7 +68,9 @@ export function sortBlocksKernel(spec: { dtype: DType; descending: boolean }): K
 }
 
 /** Merges runs of 2^shift elements in pairs. */
-export function sortMergeKernel(): Kernel {
+export const sortMergeKernel: () => Kernel = memoized(buildSortMerge);
+
+function buildSortMerge(): Kernel {
   return kernel({
     name: "sort_merge",
     buffers: [

@@ -7,11 +7,13 @@
 
 import { DTYPES } from "../dtype.ts";
 import type { DType } from "../dtype.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { bitsOf, keyModule } from "./sort.ts";
 
 /** Builds the kernel; values and i32 positions are [rows, k]. NaN counts as the largest. */
-export function topkKernel(spec: { dtype: DType; largest: boolean }): Kernel {
+export const topkKernel: (spec: { dtype: DType; largest: boolean }) => Kernel = memoized(buildTopk);
+
+function buildTopk(spec: { dtype: DType; largest: boolean }): Kernel {
   const bits = bitsOf(spec.dtype);
   return kernel({
     name: `topk_${spec.largest ? "largest" : "smallest"}_${spec.dtype}`,
