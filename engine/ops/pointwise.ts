@@ -6,6 +6,7 @@ import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
 import { BINARY } from "./binary_table.ts";
+import { fill } from "./fill.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import type { BinaryRow, Scalars, UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
@@ -197,6 +198,7 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
         if (!ctx.needs[i]) return null;
         const formula = formulas[o]!;
         if (formula === "dy") return dy!;
+        if (formula === "0.0") return fill({ shape: dy!.shape, dtype: dy!.dtype }, 0);
         const inputs: Record<string, PointwiseArgument> = { dy: dy! };
         for (const variable of ["a", "b", "y"]) {
           if (reads(formula, variable)) {

@@ -268,6 +268,10 @@ Deno.test("gradients at kinks are PyTorch's", async () => {
     ["hardshrink", (x) => x.hardshrink(), [-0.5, 0.5, 0.75], [0, 0, 1]],
     ["nanToNum", (x) => x.nanToNum(), [NaN, 2, Infinity], [0, 1, 0]],
     ["copysign", (x) => x.copysign(-2), [3, -3, 0], [-1, 1, 0]],
+    ["copysign of signs", (x) => tensor([3, 3, 3]).copysign(x), [1, -1, 0], [0, 0, 0]],
+    ["xlogy", (x) => x.xlogy(tensor([0, -1, 1, 1])), [0, 0, 0, 5], [0, 0, 0, 0]],
+    ["xlogy in a row", (x) => x.xlogy(tensor([[0], [1]])), [0, 0, 0], [0, 0, 0]],
+    ["xlogy of logs", (x) => tensor([0, 0, 2]).xlogy(x), [0, -1, 4], [0, 0, 0.5]],
   ];
   const leaves = cases.map(([, f, at]) => {
     const x = tensor(at, { requiresGrad: true });

@@ -201,7 +201,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(multibox|box_nms)_/, /^keys .*1\.01/, "keys are only compared, and these keep their order"],
   [/^multibox_match$/, /^best /, "overlaps are only compared with each other there"],
   [
-    /^cross_entropy_sum(_|$)/,
+    /^cross_entropy_(merged_)?sum(_|$)/,
     /\(count\)|count = |counts\[|target_ids/,
     "only the mean divides by the rows that count",
   ],
@@ -210,7 +210,18 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
     /^read one on: x\[\(first\)/,
     "the search for a row's greatest starts at any of its elements",
   ],
-  [/^norm_grad_merge(_bias_f\d+)?(_statistics)?$/, /^scaled_sums /, "no weight asks for them"],
+  [
+    /^norm_grad_merge(_bias_f\d+)?(_statistics)?(_lanes\d+)?$/,
+    /^scaled_sums /,
+    "no weight asks for them",
+  ],
+  [
+    /^cross_entropy_merged_/,
+    /^term dropped: (sum|count) = /,
+    "there are no more shares than lanes",
+  ],
+  [/^moment_shares_f16/, /^term dropped: sum = /, "what a mean is off by is made good"],
+  [/^moment_merge_/, /^read one on: .*\(2u \* first\)/, "means may differ from any number"],
   [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
   [/^(any|all)(_fours)?$/, /stored wrong/, "a bool is stored, and 1.01 of one is 1"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
