@@ -4,6 +4,7 @@
  * that a new op is slow rather than wrong.
  */
 
+import { checkOneOf, checkOptions } from "./arguments.ts";
 import type { DType } from "./dtype.ts";
 import { gpu } from "./gpu/device.ts";
 import { Mode } from "./mode.ts";
@@ -133,6 +134,8 @@ export interface AutocastOptions {
  * ```
  */
 export function autocast<T>(options: AutocastOptions, fn: () => T): T {
+  checkOptions("autocast", options, 'autocast({ dtype: "f16" }, () => …)', ["dtype", "enabled"]);
+  checkOneOf("autocast", { dtype: options.dtype }, ["f16"]);
   const { enabled = true } = options;
   if (enabled && !gpu().info.features.has("shader-f16")) {
     throw new TypeError(

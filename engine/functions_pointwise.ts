@@ -1,5 +1,6 @@
 /** Element-by-element ops as functions. Operands broadcast; either one may be a number. */
 
+import { checkOperand } from "./arguments.ts";
 import { type DType, isFloat, promote } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { fill } from "./ops/fill.ts";
@@ -21,7 +22,9 @@ function one(op: Op<Scalars>): UnaryFunction {
 
 function two(op: Op<BinaryAttrs>): BinaryFunction {
   return (a, b) => {
+    if (typeof a !== "number") checkOperand(op.name, a);
     if (typeof b !== "number") {
+      checkOperand(op.name, b);
       return typeof a === "number" ? apply(op, [b], { a })[0]! : apply(op, [a, b], {})[0]!;
     }
     if (typeof a !== "number") return apply(op, [a], { b })[0]!;

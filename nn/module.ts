@@ -5,6 +5,7 @@
  * paths of the properties: `features.0.weight`. They are PyTorch's names where the properties are.
  */
 
+import { checkOptions } from "../engine/arguments.ts";
 import { type DType, keep, noGrad, Tensor } from "../engine/mod.ts";
 import { type Forward, wrapForward } from "./forward.ts";
 import { describeModule } from "./module_text.ts";
@@ -69,6 +70,11 @@ export abstract class Module implements Disposable {
    * @throws {TypeError} If the name has a dot, or stands for something else already.
    */
   registerBuffer(name: string, value: Tensor, options: { persistent?: boolean } = {}): Tensor {
+    checkOptions(
+      "register a buffer",
+      options,
+      'this.registerBuffer("mean", t, { persistent: false })',
+    );
     const own = this as unknown as Record<string, unknown>;
     const taken = name in this && own[name] !== undefined && !this.#buffers.has(name);
     if (name === "" || name.includes(".") || taken) {
@@ -241,6 +247,7 @@ export abstract class Module implements Disposable {
     dict: Readonly<Record<string, Tensor>>,
     options: LoadStateOptions = {},
   ): LoadReport {
+    checkOptions("load the state", options, "model.loadStateDict(dict, { strict: false })");
     return loadTensors(this.stateDict(), dict, { ...options, name: this.constructor.name });
   }
 
@@ -277,6 +284,7 @@ export abstract class Module implements Disposable {
    * @param inputShape Shape of one sample, without the batch: [C, H, W].
    */
   summary(inputShape: readonly number[], options: { dtype?: DType } = {}): string {
+    checkOptions("summarise", options, "model.summary([3, 32, 32])");
     return summarize(this, inputShape, options);
   }
 

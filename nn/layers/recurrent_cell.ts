@@ -1,6 +1,6 @@
 /** @file Single steps of recurrent nets, for loops of one's own. */
 
-import { checkOneOf } from "../../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import { type RecurrentCell, recurrentLayer, type Tensor, zeros } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
@@ -49,6 +49,11 @@ export abstract class RecurrentCellBase extends Module {
     sizes: { inputSize: number; hiddenSize: number },
     options: RecurrentCellOptions,
   ) {
+    checkOptions(
+      `make ${new.target.name}`,
+      options,
+      `new nn.${new.target.name}(8, 16, { bias: false })`,
+    );
     super();
     const { inputSize, hiddenSize } = sizes;
     checkSizes(this.constructor.name, { inputSize, hiddenSize });

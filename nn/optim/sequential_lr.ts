@@ -1,5 +1,6 @@
 /** @file Schedulers one after the other. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
 import type { Optimizer } from "./optimizer.ts";
 
@@ -42,6 +43,11 @@ export class SequentialLR {
     optimizer: Optimizer,
     options: { schedulers: readonly LRScheduler[]; milestones: readonly number[] },
   ) {
+    checkOptions(
+      "make SequentialLR",
+      options,
+      "new SequentialLR(optimizer, { schedulers: [a, b], milestones: [5] })",
+    );
     const { schedulers, milestones } = options;
     if (schedulers.length === 0 || milestones.length !== schedulers.length - 1) {
       throw new RangeError(

@@ -1,4 +1,6 @@
 /** Signals that ask a run to end. */
+
+import { checkOptions } from "../../engine/arguments.ts";
 export type StopSignal = "SIGINT" | "SIGTERM";
 
 /** Options of {@linkcode Interrupt}. */
@@ -41,6 +43,7 @@ export class Interrupt implements Disposable {
   #polled = 0;
 
   constructor(options: InterruptOptions = {}) {
+    checkOptions("make Interrupt", options, "new Interrupt({ onFirst })");
     const exit = options.exit ?? Deno.exit;
     // Windows has no SIGTERM to listen for.
     const signals: StopSignal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

@@ -1,4 +1,6 @@
 /** One reading of {@linkcode ResourceMonitor.sample}; what cannot be known is undefined. */
+
+import { checkOptions } from "../../engine/arguments.ts";
 export interface ResourceSample {
   /** CPU time of this process since the sample before, in percent of all cores. */
   cpuPercent: number | undefined;
@@ -60,6 +62,7 @@ export class ResourceMonitor {
   #time: number;
 
   constructor(options: ResourceMonitorOptions = {}) {
+    checkOptions("make ResourceMonitor", options, "new ResourceMonitor({ adapter })");
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#cpuMs = cpuMilliseconds();
