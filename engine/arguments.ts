@@ -132,7 +132,8 @@ export function checkOptions<T>(
   }
   for (const name in options) {
     if (names ? names.includes(name) : !name.includes("_")) continue;
-    const camel = name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase());
+    const camel = name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase())
+      .replace(/^[A-Z]/, (letter) => letter.toLowerCase());
     const known = camel !== name && (!names || names.includes(camel));
     throw new TypeError(
       `Cannot ${what} with ${name}: ` +

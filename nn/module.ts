@@ -22,8 +22,8 @@ export type Layer = Module & {
 /**
  * Base of every model and layer: assign parameters and modules to properties and write `forward`.
  *
- * Lists of modules go into `Sequential` or `ModuleList`; a plain array of them is refused, because its
- * parameters would be forgotten. Private `#fields` are not seen: use them for what is not learned.
+ * Lists of modules go into `Sequential` or `ModuleList`, named ones into `ModuleDict`; an array, object, map or
+ * set of them is refused, because its parameters would be forgotten. Private `#fields` are not seen: use them for what is not learned.
  *
  * @example
  * ```ts
@@ -93,10 +93,16 @@ export abstract class Module implements Disposable {
     const children: [string, Module][] = [];
     for (const [name, value] of Object.entries(this)) {
       if (value instanceof Module) children.push([name, value]);
-      else if (Array.isArray(value) && value.some(isRegistered)) {
+      else if (typeof value === "object" && value !== null && holds(value)) {
+        const list = Array.isArray(value) || value instanceof Set;
+        const kind = Array.isArray(value)
+          ? "array"
+          : value instanceof Map || value instanceof Set
+          ? value.constructor.name
+          : "object";
         throw new TypeError(
-          `Cannot register the array ${this.constructor.name}.${name}: put modules into a ` +
-            "ModuleList or Sequential, and parameters into properties",
+          `Cannot register the ${kind} ${this.constructor.name}.${name}: put modules into a ` +
+            `${list ? "ModuleList or Sequential" : "ModuleDict"}, and parameters into properties`,
         );
       }
     }
@@ -296,6 +302,33 @@ export abstract class Module implements Disposable {
 
 function isRegistered(value: unknown): boolean {
   return value instanceof Module || value instanceof Parameter;
+}
+
+/** Entries that are looked at in what is no flat array: only as many as make it cheap. */
+const LOOKED_AT = 32;
+
+/** Whether a list, a map or a plain object has modules or parameters in it, at most two levels deep. */
+function holds(value: object, depth = 2): boolean {
+  if (Array.isArray(value) && value.some(isRegistered)) return true;
+  const items = itemsOf(value);
+  if (!items) return false;
+  let left = LOOKED_AT;
+  for (const item of items) {
+    if (left-- === 0) return false;
+    if (isRegistered(item)) return true;
+    if (depth > 1 && typeof item === "object" && item !== null && holds(item, depth - 1)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** What is in a list, a map or a plain object; null for anything else. */
+function itemsOf(value: object): Iterable<unknown> | null {
+  if (Array.isArray(value) || value instanceof Set) return value;
+  if (value instanceof Map) return value.values();
+  const type = Object.getPrototypeOf(value);
+  return type === Object.prototype || type === null ? Object.values(value) : null;
 }
 
 /** Each tensor under its first name. */

@@ -10,7 +10,7 @@ import { writeFileAtomic } from "./atomic.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
-import { fromEngine, toEngine, toHost } from "./safetensors.ts";
+import { fromEngine, namedTensors, toEngine, toHost } from "./safetensors.ts";
 import { type ByteSource, readSource } from "./source.ts";
 import { gatherElements } from "./strided.ts";
 import { readZip, readZipEntry } from "./zip.ts";
@@ -118,7 +118,7 @@ export async function saveNpz(
   options: { compress?: boolean } = {},
 ): Promise<void> {
   checkOptions("saveNpz", options, "saveNpz(path, { x }, { compress: true })");
-  const arrays = Object.fromEntries(await toHost(Object.entries(tensors)));
+  const arrays = Object.fromEntries(await toHost(namedTensors(tensors)));
   await writeFileAtomic(path, await encodeNpz(arrays, options));
 }
 

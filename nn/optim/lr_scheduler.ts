@@ -123,7 +123,9 @@ export class MultiStepLR extends LRScheduler {
 /** lr · gamma every epoch. */
 export class ExponentialLR extends LRScheduler {
   /** @param options The factor. */
-  constructor(optimizer: Optimizer, { gamma }: { gamma: number }) {
+  constructor(optimizer: Optimizer, options: { gamma: number }) {
+    checkOptions("make ExponentialLR", options, "new ExponentialLR(optimizer, { gamma: 0.9 })");
+    const { gamma } = options;
     super(optimizer, ({ epoch, lr }) => epoch === 0 ? lr : lr * gamma);
   }
 }
