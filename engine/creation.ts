@@ -1,6 +1,14 @@
 /** Making tensors from the host, from constants and from random numbers. */
 
-import { checkDtype, checkOptions, checkShape, checkWhole, given, isTensor } from "./arguments.ts";
+import {
+  checkDtype,
+  checkOptions,
+  checkShape,
+  checkWhole,
+  given,
+  isTensor,
+  notTensor,
+} from "./arguments.ts";
 import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { type DType, isFloat, type TypedArray } from "./dtype.ts";
 import { fill } from "./ops/fill.ts";
@@ -223,12 +231,14 @@ export function randnLike(x: Tensor, options: CreateOptions = {}): Tensor {
 
 /** Tensors one after the other along `dim`. */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
+  if (isTensor(tensors)) throw notTensor("cat", tensors, "a list, as in cat([a, b])");
   const at = normalizeDim("cat", dim, tensors[0]?.ndim ?? 1);
   return apply(catOp, tensors, { dim: at })[0]!;
 }
 
 /** Tensors of one shape along a new dimension. */
 export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
+  if (isTensor(tensors)) throw notTensor("stack", tensors, "a list, as in stack([a, b])");
   return cat(tensors.map((t) => t.unsqueeze(dim)), dim);
 }
 

@@ -250,6 +250,7 @@ export function clamp(x: Tensor, bounds: { min?: number; max?: number }): Tensor
  * ```
  */
 export function where(cond: Tensor, a: Operand, b: Operand): Tensor {
+  for (const v of [a, b]) if (typeof v !== "number") checkOperand("where", v);
   const dtypes = [a, b].flatMap((v) => typeof v === "number" ? [] : [v.dtype]);
   const common = dtypes.length > 0 ? dtypes.reduce(promote) : "f32";
   return apply(whereOp, [cond, lifted(a, common), lifted(b, common)], {})[0]!;

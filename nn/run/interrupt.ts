@@ -1,6 +1,6 @@
-/** Signals that ask a run to end. */
-
 import { checkOptions } from "../../engine/arguments.ts";
+
+/** Signals that ask a run to end. */
 export type StopSignal = "SIGINT" | "SIGTERM";
 
 /** Options of {@linkcode Interrupt}. */

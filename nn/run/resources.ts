@@ -1,6 +1,6 @@
-/** One reading of {@linkcode ResourceMonitor.sample}; what cannot be known is undefined. */
-
 import { checkOptions } from "../../engine/arguments.ts";
+
+/** One reading of {@linkcode ResourceMonitor.sample}; what cannot be known is undefined. */
 export interface ResourceSample {
   /** CPU time of this process since the sample before, in percent of all cores. */
   cpuPercent: number | undefined;
