@@ -11,7 +11,9 @@ function listed(words: readonly unknown[], last = "or"): string {
 
 /** What was given, as it stands in messages. */
 export function given(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  }
   if (typeof value === "function") return "a function";
   if (typeof value !== "object" || value === null) return String(value);
   if (Array.isArray(value)) {
@@ -19,9 +21,10 @@ export function given(value: unknown): string {
   }
   if (isTensor(value)) return `a tensor [${value.shape.join(", ")}]`;
   const type = Object.getPrototypeOf(value)?.constructor ?? Object;
-  return type === Object
-    ? `an object with ${listed(Object.keys(value), "and") || "nothing"}`
-    : `${/^[AEIOU]/.test(type.name) ? "an" : "a"} ${type.name}`;
+  if (type !== Object) return `${/^[AEIOU]/.test(type.name) ? "an" : "a"} ${type.name}`;
+  const names = Object.keys(value);
+  const listing = names.length > 8 ? `${names.length} names` : listed(names, "and");
+  return `an object with ${listing || "nothing"}`;
 }
 
 /** Whether it is a tensor, for files that tensors import. */

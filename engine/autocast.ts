@@ -121,7 +121,7 @@ export interface AutocastOptions {
  * Runs `fn` with matrix products, convolutions and recurrent nets in f16 and everything delicate in f32;
  * parameters stay f32 and get f32 gradients. Combine it with a `GradScaler`, since small gradients vanish in f16.
  *
- * @throws {TypeError} if the adapter has no `shader-f16`
+ * @throws {TypeError} if the adapter has no `shader-f16`, or an option is none of these
  *
  * @example
  * ```ts

@@ -86,7 +86,7 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call, until the
  * next one overwrites them.
  *
- * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
+ * @throws {TypeError} if an input is no tensor or requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
  * @throws {Error} if `fn` seeds the generator, captures inside, or adds to a gradient of an earlier call;
  *   a tensor that it reads back rejects

@@ -40,7 +40,8 @@ export interface TensorInit extends CreateOptions {
  * `Uint32Array` u32, booleans bool. `Float64Array` becomes f32; a `Uint8Array` becomes f32 unless
  * `dtype` says otherwise (images go up as bytes through `nn.vision.fromBytes`).
  *
- * @throws {TypeError} if the nesting is ragged or the shape does not fit the number of elements
+ * @throws {TypeError} if the nesting is ragged, an element is no number, or the shape does not fit the
+ *   number of elements
  *
  * @example
  * ```ts

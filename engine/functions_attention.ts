@@ -35,7 +35,11 @@ export function attention(
   { query, key, value }: AttentionInputs,
   options: AttentionOptions = {},
 ): { output: Tensor; weights: Tensor } {
-  checkOptions("attention", options, "attention({ query, key, value }, { causal: true })");
+  checkOptions(
+    "attend",
+    options,
+    "scaledDotProductAttention({ query, key, value }, { causal: true })",
+  );
   const { mask, causal = false, dropout = 0 } = options;
   const [L, E] = query.shape.slice(-2);
   const [S, keySize] = key.shape.slice(-2);

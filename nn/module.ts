@@ -309,7 +309,7 @@ const LOOKED_AT = 32;
 
 /** Whether a list, a map or a plain object has modules or parameters in it, at most two levels deep. */
 function holds(value: object, depth = 2): boolean {
-  if (Array.isArray(value) && value.some(isRegistered)) return true;
+  if (depth === 2 && Array.isArray(value) && value.some(isRegistered)) return true;
   const items = itemsOf(value);
   if (!items) return false;
   let left = LOOKED_AT;

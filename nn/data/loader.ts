@@ -242,6 +242,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
    *
    * @throws {LoadError} From `next`, if the data set or a worker fails. The position stays, so that another
    * loop tries the batch again.
+   * @throws {RangeError} From `next`, if the sampler names a sample that is not in the data set.
    * @throws {Error} From `next`, if another loop over the same loader began meanwhile.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<B, void, undefined> {

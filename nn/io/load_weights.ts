@@ -64,7 +64,7 @@ export async function loadWeights(
   source: ByteSource,
   options: LoadWeightsOptions = {},
 ): Promise<WeightsReport> {
-  checkOptions("loadWeights", options, 'loadWeights(model, source, { except: ["fc."] })');
+  checkOptions("loadWeights", options, 'loadWeights(model, source, { except: "fc" })');
   const { file, format, arrays } = await readWeights(source, options);
   const state = model.stateDict();
   const given = stripNames(arrays, { state, prefixes: options.stripPrefix ?? WRAPPERS });
