@@ -1,5 +1,6 @@
 /** The way every op on tensors runs: checked, computed, recorded, watched. */
 
+import { notTensor } from "./arguments.ts";
 import { isRecording, Node, runForward } from "./autograd.ts";
 import { autocastDType, isAutocasting } from "./autocast.ts";
 import { afterOp } from "./check.ts";
@@ -7,11 +8,12 @@ import { isFloat } from "./dtype.ts";
 import { backwardOf, type Op } from "./op.ts";
 import { cast } from "./ops/select.ts";
 import type { Tensor } from "./tensor.ts";
-import { type TensorBase, wrapTensor } from "./tensor_base.ts";
+import { TensorBase, wrapTensor } from "./tensor_base.ts";
 import { traceCall } from "./trace.ts";
 
 /** Runs an op on tensors and records it if an input requires a gradient. */
 export function apply<A>(op: Op<A>, given: readonly TensorBase[], attrs: A): Tensor[] {
+  for (const t of given) if (!(t instanceof TensorBase)) throw notTensor(op.name, t);
   const inputs = isAutocasting() ? autocasted(op.name, given) : given;
   const arrays = inputs.map((t) => t.device);
   const specs = op.check(arrays, attrs);

@@ -10,16 +10,25 @@ function listed(words: readonly unknown[], last = "or"): string {
 }
 
 /** What was given, as it stands in messages. */
-function given(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  if (Array.isArray(value)) return `[${value.map(given).join(", ")}]`;
+export function given(value: unknown): string {
+  if (typeof value === "string") {
+    return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  }
+  if (typeof value === "function") return "a function";
+  if (typeof value !== "object" || value === null) return String(value);
+  if (Array.isArray(value)) {
+    return value.length > 8 ? `a list of ${value.length}` : `[${value.map(given).join(", ")}]`;
+  }
   if (isTensor(value)) return `a tensor [${value.shape.join(", ")}]`;
-  return typeof value === "object" && value !== null
-    ? `an object with ${listed(Object.keys(value), "and") || "nothing"}`
-    : String(value);
+  const type = Object.getPrototypeOf(value)?.constructor ?? Object;
+  if (type !== Object) return `${/^[AEIOU]/.test(type.name) ? "an" : "a"} ${type.name}`;
+  const names = Object.keys(value);
+  const listing = names.length > 8 ? `${names.length} names` : listed(names, "and");
+  return `an object with ${listing || "nothing"}`;
 }
 
-function isTensor(value: unknown): value is { shape: readonly number[] } {
+/** Whether it is a tensor, for files that tensors import. */
+export function isTensor(value: unknown): value is { shape: readonly number[] } {
   return typeof value === "object" && value !== null && "backward" in value && "shape" in value;
 }
 
@@ -106,13 +115,94 @@ export function checkDtype(what: string, dtype: DType): void {
 }
 
 /**
- * Checks that options are an object with names, not PyTorch's next argument.
+ * Checks that options are an object with names, not PyTorch's next argument, and written as here.
  *
  * @param right how the call is written
- * @throws {TypeError} if they are a number, a list, a tensor or nothing
+ * @param names the names there are; by default all that are not in snake_case
+ * @returns the options
+ * @throws {TypeError} if they are a number, a list, a tensor or nothing, or one is unknown
  */
-export function checkOptions(what: string, options: unknown, right: string): void {
-  const object = typeof options === "object" && options !== null && !Array.isArray(options);
-  if (object && !isTensor(options)) return;
-  throw new TypeError(`Cannot ${what} with options ${given(options)}: write ${right}`);
+export function checkOptions<T>(
+  what: string,
+  options: T,
+  right: string,
+  names?: readonly string[],
+): T {
+  if (
+    typeof options !== "object" || options === null || Array.isArray(options) || isTensor(options)
+  ) {
+    throw new TypeError(`Cannot ${what} with options ${given(options)}: write ${right}`);
+  }
+  for (const name in options) {
+    if (names ? names.includes(name) : !name.includes("_")) continue;
+    const camel = name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase())
+      .replace(/^[A-Z]/, (letter) => letter.toLowerCase());
+    const known = camel !== name && (!names || names.includes(camel));
+    throw new TypeError(
+      `Cannot ${what} with ${name}: ` +
+        (known ? `it is ${camel}` : `it takes ${listed(names ?? [], "and")}`),
+    );
+  }
+  return options;
+}
+
+/**
+ * Checks options of walks over the graph.
+ *
+ * @throws {TypeError} as {@linkcode checkOptions}, or if gradients are to be on the tape
+ */
+export function checkWalk(
+  what: string,
+  options: unknown,
+  right: string,
+  names: readonly string[],
+): void {
+  if (
+    typeof options === "object" && options !== null &&
+    ("createGraph" in options || "create_graph" in options)
+  ) {
+    throw new TypeError(
+      `Cannot ${what} with createGraph: gradients of gradients are not supported`,
+    );
+  }
+  checkOptions(what, options, right, names);
+}
+
+/**
+ * Checks what a reduction takes: dimensions first, then options.
+ *
+ * @throws {TypeError} if the dimensions are options, or the options are none
+ */
+export function checkReduction(name: string, dim: unknown, options: unknown): void {
+  const right = `x.${name}(0, { keepdim: true })`;
+  if (dim !== undefined && typeof dim !== "number" && !Array.isArray(dim)) {
+    throw new TypeError(`Cannot ${name} along ${given(dim)}: write ${right}`);
+  }
+  if (options !== undefined) checkOptions(name, options, right, ["keepdim"]);
+}
+
+/**
+ * Checks the other operand of an op.
+ *
+ * @throws {TypeError} if it is neither a tensor nor a number
+ */
+export function checkOperand(name: string, value: unknown): void {
+  if (typeof value === "object" && value !== null && "device" in value) return;
+  throw notTensor(name, value, "a tensor or a number");
+}
+
+/** The error of an op that is given something else. */
+export function notTensor(name: string, value: unknown, right = "a tensor"): TypeError {
+  const list = Array.isArray(value) ? ", so write tensor([…])" : "";
+  return new TypeError(`Cannot ${name} with ${given(value)}: it must be ${right}${list}`);
+}
+
+/**
+ * Checks that a shape is a list of sizes.
+ *
+ * @throws {TypeError} if it is a number, as the first of several, or a tensor
+ */
+export function checkShape(what: string, shape: unknown): void {
+  if (typeof shape === "object" && shape !== null && "length" in shape) return;
+  throw new TypeError(`Cannot ${what} of shape ${given(shape)}: it must be a list, as in [2, 3]`);
 }

@@ -4,6 +4,7 @@
  * that a new op is slow rather than wrong.
  */
 
+import { checkOneOf, checkOptions } from "./arguments.ts";
 import type { DType } from "./dtype.ts";
 import { gpu } from "./gpu/device.ts";
 import { Mode } from "./mode.ts";
@@ -120,7 +121,7 @@ export interface AutocastOptions {
  * Runs `fn` with matrix products, convolutions and recurrent nets in f16 and everything delicate in f32;
  * parameters stay f32 and get f32 gradients. Combine it with a `GradScaler`, since small gradients vanish in f16.
  *
- * @throws {TypeError} if the adapter has no `shader-f16`
+ * @throws {TypeError} if the adapter has no `shader-f16`, or an option is none of these
  *
  * @example
  * ```ts
@@ -133,6 +134,8 @@ export interface AutocastOptions {
  * ```
  */
 export function autocast<T>(options: AutocastOptions, fn: () => T): T {
+  checkOptions("autocast", options, 'autocast({ dtype: "f16" }, () => …)', ["dtype", "enabled"]);
+  checkOneOf("autocast", { dtype: options.dtype }, ["f16"]);
   const { enabled = true } = options;
   if (enabled && !gpu().info.features.has("shader-f16")) {
     throw new TypeError(

@@ -3,6 +3,7 @@
  * again in one pass and one submit, and none of the JavaScript between them runs.
  */
 
+import { given } from "./arguments.ts";
 import { type DeviceArray, inArena } from "./array.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
@@ -92,7 +93,7 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
  * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
  *
- * @throws {TypeError} if an input requires a gradient, `fn` is async, or it returns something other than
+ * @throws {TypeError} if an input is no tensor or requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
  * @throws {Error} if `fn` seeds the generator or captures inside; a tensor that it reads back rejects
  *
@@ -127,6 +128,12 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       throw new Error("Cannot capture inside a captured function: call the inner one plainly");
     }
     for (const [i, t] of inputs.entries()) {
+      if (!(t instanceof Tensor)) {
+        throw new TypeError(
+          `Cannot call a captured function with ${given(t)} as input ${i}: it must be a tensor, ` +
+            "which replays can copy in",
+        );
+      }
       if (t.requiresGrad) {
         throw new TypeError(
           `Cannot capture with input ${i} ${
@@ -330,7 +337,15 @@ function copies<R extends CapturedResult>(value: R): R {
 function mapTensors<R extends CapturedResult>(value: R, fn: (t: Tensor) => Tensor): R {
   if (value instanceof Tensor) return noGrad(() => fn(value)) as R;
   if (Array.isArray(value)) return value.map((item) => mapTensors(item, fn)) as unknown as R;
-  if (typeof value !== "object" || value === null) return value;
+  if (value === undefined || value === null) return value;
+  if (typeof value !== "object") {
+    throw new TypeError(
+      `Cannot return ${
+        given(value)
+      } from a captured function: it can give tensors, and arrays and ` +
+        "plain objects of them, as replays compute nothing else",
+    );
+  }
   const type = Object.getPrototypeOf(value);
   if (type !== Object.prototype && type !== null) {
     throw new TypeError(

@@ -1,6 +1,14 @@
 /** Making tensors from the host, from constants and from random numbers. */
 
-import { checkDtype, checkWhole } from "./arguments.ts";
+import {
+  checkDtype,
+  checkOptions,
+  checkShape,
+  checkWhole,
+  given,
+  isTensor,
+  notTensor,
+} from "./arguments.ts";
 import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { type DType, isFloat, type TypedArray } from "./dtype.ts";
 import { fill } from "./ops/fill.ts";
@@ -32,7 +40,8 @@ export interface TensorInit extends CreateOptions {
  * `Uint32Array` u32, booleans bool. `Float64Array` becomes f32; a `Uint8Array` becomes f32 unless
  * `dtype` says otherwise (images go up as bytes through `nn.vision.fromBytes`).
  *
- * @throws {TypeError} if the nesting is ragged or the shape does not fit the number of elements
+ * @throws {TypeError} if the nesting is ragged, an element is no number, or the shape does not fit the
+ *   number of elements
  *
  * @example
  * ```ts
@@ -47,10 +56,12 @@ export function tensor(
   data: Nested | TypedArray | Float64Array,
   options: TensorInit = {},
 ): Tensor {
+  checkOptions("make a tensor", options, 'tensor([1, 2], { dtype: "i32" })');
   const typed = ArrayBuffer.isView(data);
   const nesting = typed ? [data.length] : shapeOf(data as Nested);
   const flat: ArrayLike<number> = typed ? data as TypedArray : flatten(data as Nested, nesting);
   const shape = options.shape ?? nesting;
+  checkShape("make a tensor", shape);
   if (sizeOf(shape) !== flat.length) {
     throw new TypeError(
       `Cannot make a tensor ${show(shape)} from ${flat.length} elements: it needs ${sizeOf(shape)}`,
@@ -76,16 +87,20 @@ export function full(
   value: number,
   options: CreateOptions = {},
 ): Tensor {
+  checkShape("make a tensor", shape);
+  checkOptions("make a tensor", options, 'zeros([2, 3], { dtype: "i32" })');
   return make({ shape, dtype: options.dtype ?? "f32" }, options, (spec) => fill(spec, value));
 }
 
 /** Zeros shaped and typed like `x`. */
 export function zerosLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  checkOptions("zerosLike", options, 'zerosLike(x, { dtype: "i32" })');
   return zeros(x.shape, { dtype: x.dtype, ...options });
 }
 
 /** Ones shaped and typed like `x`. */
 export function onesLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  checkOptions("onesLike", options, 'onesLike(x, { dtype: "i32" })');
   return ones(x.shape, { dtype: x.dtype, ...options });
 }
 
@@ -99,6 +114,7 @@ export function arange(
   end?: number,
   options: CreateOptions & { step?: number } = {},
 ): Tensor {
+  checkOptions("arange", options, "arange(0, 10, { step: 2 })");
   const [from, to] = end === undefined ? [0, start] : [start, end];
   const step = options.step ?? 1;
   if (![from, to, step].every(Number.isFinite)) {
@@ -125,6 +141,7 @@ export function linspace(
   end: number,
   options: CreateOptions & { count: number },
 ): Tensor {
+  checkOptions("linspace", options, "linspace(0, 1, { count: 5 })");
   const { count } = options;
   if (!Number.isInteger(count) || count < 0) {
     throw new RangeError(`Cannot make ${count} equally spaced numbers: it must be a whole number`);
@@ -138,6 +155,7 @@ export function linspace(
 
 /** The identity matrix [n, n]. */
 export function eye(n: number, options: CreateOptions = {}): Tensor {
+  checkOptions("eye", options, 'eye(3, { dtype: "f32" })');
   checkWhole("make an identity matrix", { n }, 0);
   const values = new Float32Array(n * n);
   for (let i = 0; i < n; i++) values[i * n + i] = 1;
@@ -165,6 +183,7 @@ export function randint(
   high: number,
   options: CreateOptions & { shape: readonly number[] },
 ): Tensor {
+  checkOptions("randint", options, "randint(0, 5, { shape: [2, 3] })");
   checkWhole("draw", { low, high });
   if (!(high > low)) {
     throw new RangeError(`Cannot draw from ${low} to ${high}: high must be above low`);
@@ -192,6 +211,7 @@ export function bernoulli(
   p: number,
   options: CreateOptions & { shape: readonly number[] },
 ): Tensor {
+  checkOptions("bernoulli", options, "bernoulli(0.5, { shape: [2, 3] })");
   if (!(p >= 0 && p <= 1)) {
     throw new RangeError(`Cannot draw with probability ${p}: it must be 0 to 1`);
   }
@@ -200,22 +220,26 @@ export function bernoulli(
 
 /** `rand` shaped and typed like `x`. */
 export function randLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  checkOptions("randLike", options, 'randLike(x, { dtype: "f16" })');
   return rand(x.shape, { dtype: x.dtype, ...options });
 }
 
 /** `randn` shaped and typed like `x`. */
 export function randnLike(x: Tensor, options: CreateOptions = {}): Tensor {
+  checkOptions("randnLike", options, 'randnLike(x, { dtype: "f16" })');
   return randn(x.shape, { dtype: x.dtype, ...options });
 }
 
 /** Tensors one after the other along `dim`. */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
+  if (isTensor(tensors)) throw notTensor("cat", tensors, "a list, as in cat([a, b])");
   const at = normalizeDim("cat", dim, tensors[0]?.ndim ?? 1);
   return apply(catOp, tensors, { dim: at })[0]!;
 }
 
 /** Tensors of one shape along a new dimension. */
 export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
+  if (isTensor(tensors)) throw notTensor("stack", tensors, "a list, as in stack([a, b])");
   return cat(tensors.map((t) => t.unsqueeze(dim)), dim);
 }
 
@@ -224,6 +248,8 @@ function drawn(
   options: CreateOptions,
   params: RandomParams,
 ): Tensor {
+  checkShape("draw numbers", shape);
+  checkOptions("draw numbers", options, 'rand([2, 3], { dtype: "f16" })');
   const dtype = options.dtype ?? "f32";
   checkDtype("draw numbers", dtype);
   const { distribution } = params;
@@ -262,7 +288,7 @@ function flatten(data: Nested, shape: readonly number[]): number[] {
   const visit = (value: Nested, depth: number): void => {
     if (Array.isArray(value) !== depth < shape.length) ragged(data, shape);
     if (!Array.isArray(value)) {
-      flat.push(Number(value));
+      flat.push(typeof value === "number" ? value : numberOf(value));
       return;
     }
     if (value.length !== shape[depth]) ragged(data, shape);
@@ -270,6 +296,15 @@ function flatten(data: Nested, shape: readonly number[]): number[] {
   };
   visit(data, 0);
   return flat;
+}
+
+/** An element that is no number: true is 1. */
+function numberOf(value: unknown): number {
+  if (typeof value === "boolean" || typeof value === "bigint") return Number(value);
+  let right = "elements must be numbers or booleans, in arrays or a typed array";
+  if (isTensor(value)) right = "await its item(), stack() several, or clone() it";
+  else if (value instanceof Promise) right = "await it first, as in tensor([await x.item()])";
+  throw new TypeError(`Cannot make a tensor of ${given(value)}: ${right}`);
 }
 
 function ragged(_data: Nested, shape: readonly number[]): never {

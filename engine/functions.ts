@@ -138,6 +138,7 @@ export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
  * @param options `residual`, of the shape and dtype of x, is added in the same pass over memory
  */
 export function dropout(x: Tensor, p = 0.5, options: { residual?: Tensor } = {}): Tensor {
+  checkOptions("dropout", options, "dropout(x, 0.5), while training only");
   const { residual } = options;
   if (p === 1) {
     const none = x.mul(0);
@@ -189,6 +190,7 @@ export interface InterpolateOptions {
  * ```
  */
 export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
+  checkOptions("interpolate", options, "interpolate(x, { scaleFactor: 2 })");
   const { size, scaleFactor, mode = "bilinear", antialias = false, alignCorners = false } = options;
   const common = { mode, antialias, alignCorners };
   if ((size === undefined) === (scaleFactor === undefined)) {
@@ -220,6 +222,7 @@ export function warpAffine(
   maps: Tensor,
   options: { mode?: "nearest" | "bilinear"; fill?: number } = {},
 ): Tensor {
+  checkOptions("warpAffine", options, 'warpAffine(x, maps, { mode: "bilinear" })');
   return apply(warpOp, [x, maps], { mode: options.mode ?? "nearest", fill: options.fill ?? 0 })[0]!;
 }
 
@@ -253,6 +256,7 @@ export function fromBytes(
   bytes: Uint8Array,
   options: { shape: readonly number[]; scale?: number },
 ): Tensor {
+  checkOptions("fromBytes", options, "fromBytes(bytes, { shape: [1, 3, 8, 8] })");
   const { shape, scale = 1 / 255 } = options;
   if (sizeOf(shape) !== bytes.length) {
     throw new TypeError(

@@ -1,5 +1,6 @@
 /** Attention, made of matrix products and a softmax. */
 
+import { checkOptions } from "./arguments.ts";
 import { arange, full } from "./creation.ts";
 import { dropout as dropoutOf } from "./functions.ts";
 import { show } from "./shape.ts";
@@ -34,6 +35,11 @@ export function attention(
   { query, key, value }: AttentionInputs,
   options: AttentionOptions = {},
 ): { output: Tensor; weights: Tensor } {
+  checkOptions(
+    "attend",
+    options,
+    "scaledDotProductAttention({ query, key, value }, { causal: true })",
+  );
   const { mask, causal = false, dropout = 0 } = options;
   const [L, E] = query.shape.slice(-2);
   const [S, keySize] = key.shape.slice(-2);

@@ -1,5 +1,6 @@
 /** Gradients besides `backward`: of chosen tensors, with recomputed activations, checked for NaN. */
 
+import { checkWalk, given } from "./arguments.ts";
 import type { DeviceArray } from "./array.ts";
 import {
   addAndRelease,
@@ -93,9 +94,16 @@ export function grad(
   inputs: Tensor | readonly Tensor[],
   options: GradOptions = {},
 ): (Tensor | null)[] {
+  const right = "grad(y, x, { gradOutputs: [seed] })";
+  checkWalk("take gradients", options, right, ["gradOutputs", "retainGraph", "allowUnused"]);
   const from = outputs instanceof Tensor ? [outputs] : outputs;
   const to = inputs instanceof Tensor ? [inputs] : inputs;
   const { gradOutputs = [], retainGraph = false, allowUnused = false } = options;
+  if (!Array.isArray(gradOutputs)) {
+    throw new TypeError(
+      `Cannot take gradients with gradOutputs ${given(gradOutputs)}: write ${right}`,
+    );
+  }
   if (gradOutputs.length > from.length) {
     throw new TypeError(
       `Cannot take gradients of ${from.length} outputs with ${gradOutputs.length} gradOutputs: ` +

@@ -1,5 +1,6 @@
 /** Boxes of object detection as functions. Boxes are [xmin, ymin, xmax, ymax] in fractions of the image. */
 
+import { checkOptions } from "./arguments.ts";
 import { inArena } from "./array.ts";
 import { noGrad } from "./autograd.ts";
 import {
@@ -37,6 +38,7 @@ export interface MultiboxPriorOptions {
  * @throws {RangeError} if a size or ratio is not positive, or an offset outside [0, 1]
  */
 export function multiboxPrior(x: Tensor, options: MultiboxPriorOptions = {}): Tensor {
+  checkOptions("multiboxPrior", options, "multiboxPrior(x, { sizes: [0.5] })");
   const { sizes = [1], ratios = [1], clip = false, steps = [-1, -1], offsets = [0.5, 0.5] } =
     options;
   if (x.ndim < 2) {
@@ -101,6 +103,7 @@ export function multiboxTarget(
   labels: Tensor,
   options: MultiboxTargetOptions & { clsPred: Tensor },
 ): MultiboxTargets {
+  checkOptions("multiboxTarget", options, "multiboxTarget(anchors, labels, { clsPred })");
   const { clsPred, ...rest } = options;
   const attrs: TargetAttrs = {
     overlapThreshold: 0.5,
@@ -147,6 +150,7 @@ export function multiboxDetection(
   locPred: Tensor,
   options: MultiboxDetectionOptions & { anchors: Tensor },
 ): Tensor {
+  checkOptions("multiboxDetection", options, "multiboxDetection(clsProb, locPred, { anchors })");
   const { anchors, ...rest } = options;
   const attrs: DetectionAttrs = {
     clip: true,
@@ -175,6 +179,7 @@ export type NmsOptions = Partial<NmsAttrs>;
  * @throws {RangeError} if a column is outside the row
  */
 export function nms(x: Tensor, options: NmsOptions = {}): Tensor {
+  checkOptions("nms", options, "nms(x, { overlapThresh: 0.5 })");
   const attrs: NmsAttrs = {
     overlapThresh: 0.5,
     validThresh: 0,

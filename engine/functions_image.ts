@@ -3,6 +3,7 @@
  * keep their dtype.
  */
 
+import { checkOptions } from "./arguments.ts";
 import type { Pair } from "./functions.ts";
 import * as ops from "./ops/image_augment.ts";
 import { apply, type Tensor } from "./tensor.ts";
@@ -15,6 +16,7 @@ import { apply, type Tensor } from "./tensor.ts";
  * @throws {RangeError} if a size is below 1
  */
 export function cropResize(x: Tensor, crops: Tensor, options: { size: Pair }): Tensor {
+  checkOptions("cropResize", options, "cropResize(x, crops, { size: 8 })");
   const { size } = options;
   const pair = typeof size === "number" ? [size, size] as const : size;
   return apply(ops.cropResize, [x, crops], { size: pair })[0]!;
@@ -39,6 +41,7 @@ export function adjustColors(x: Tensor, factors: Tensor): Tensor {
  * @throws {RangeError} if the size is even, or not below twice the image's
  */
 export function blurEach(x: Tensor, sigmas: Tensor, options: { kernelSize: number }): Tensor {
+  checkOptions("blurEach", options, "blurEach(x, sigmas, { kernelSize: 5 })");
   return apply(ops.gaussianBlur, [x, sigmas], options)[0]!;
 }
 
@@ -49,6 +52,7 @@ export function blurEach(x: Tensor, sigmas: Tensor, options: { kernelSize: numbe
  * @throws {TypeError} if shapes or dtypes do not fit
  */
 export function eraseBoxes(x: Tensor, boxes: Tensor, options: { fill?: number } = {}): Tensor {
+  checkOptions("eraseBoxes", options, "eraseBoxes(x, boxes, { fill: 0 })");
   return apply(ops.eraseBoxes, [x, boxes], { fill: options.fill ?? 0 })[0]!;
 }
 

@@ -1,5 +1,6 @@
 /** Indexing functions that are not methods. */
 
+import { checkOptions } from "./arguments.ts";
 import { inArena } from "./array.ts";
 import type { DType } from "./dtype.ts";
 import { indexSelect, oneHot as oneHotOp } from "./ops/index_rows.ts";
@@ -22,6 +23,7 @@ export function embedding(
   weight: Tensor,
   options: { paddingIdx?: number } = {},
 ): Tensor {
+  checkOptions("embedding", options, "embedding(ids, weight, { paddingIdx: 0 })");
   if (weight.ndim !== 2) {
     throw new TypeError(`Cannot embed with a weight ${show(weight.shape)}: it must be [V, D]`);
   }
@@ -49,6 +51,7 @@ export function oneHot(
   numClasses: number,
   options: { dtype?: DType } = {},
 ): Tensor {
+  checkOptions("oneHot", options, 'oneHot(ids, 10, { dtype: "f32" })');
   return apply(oneHotOp, [ids], { classes: numClasses, dtype: options.dtype ?? "i32" })[0]!;
 }
 

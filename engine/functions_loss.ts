@@ -4,7 +4,7 @@ import { biTempered } from "./ops/bi_tempered.ts";
 import { crossEntropy as crossEntropyOp } from "./ops/cross_entropy.ts";
 import { losses } from "./ops/loss.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
-import { checkOneOf } from "./arguments.ts";
+import { checkOneOf, checkOptions } from "./arguments.ts";
 import { isAutocasting } from "./autocast.ts";
 import { full } from "./creation.ts";
 import { isFloat } from "./dtype.ts";
@@ -100,6 +100,7 @@ export function crossEntropy(
   target: Tensor,
   options: CrossEntropyOptions = {},
 ): Tensor {
+  checked("crossEntropy", options);
   const { ignoreIndex = -100, labelSmoothing = 0, reduction = "mean", weight } = options;
   checkOneOf("take cross entropy", { reduction }, REDUCTIONS);
   checkClasses("cross entropy", logits, target);
@@ -170,7 +171,7 @@ function pickedRows(
  * @throws {TypeError} if shapes or dtypes do not fit
  */
 export function nllLoss(logp: Tensor, target: Tensor, options: ClassLossOptions = {}): Tensor {
-  const { ignoreIndex = -100, weight, reduction = "mean" } = options;
+  const { ignoreIndex = -100, weight, reduction = "mean" } = checked("nllLoss", options);
   checkOneOf("take nllLoss", { reduction }, REDUCTIONS);
   checkClasses("nllLoss", logp, target);
   if (isFloat(target.dtype)) {
@@ -181,6 +182,11 @@ export function nllLoss(logp: Tensor, target: Tensor, options: ClassLossOptions 
   const { loss, weights } = pickedRows(rows, target.reshape(-1), { ignoreIndex, weight });
   if (reduction === "none") return loss.reshape(target.shape);
   return reduction === "sum" ? loss.sum() : loss.sum().div(weights.sum());
+}
+
+/** The options of a loss, checked. */
+function checked<T>(name: string, options: T): T {
+  return checkOptions(name, options, `${name}(x, target, { reduction: "sum" })`);
 }
 
 /** A loss of the table, of a prediction and a target of one shape. */
@@ -211,12 +217,12 @@ function byElement(
 
 /** (x - t)². */
 export function mseLoss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
-  return byElement(losses.mseLoss, [x, target], options);
+  return byElement(losses.mseLoss, [x, target], checked("mseLoss", options));
 }
 
 /** |x - t|. */
 export function l1Loss(x: Tensor, target: Tensor, options: LossOptions = {}): Tensor {
-  return byElement(losses.l1Loss, [x, target], options);
+  return byElement(losses.l1Loss, [x, target], checked("l1Loss", options));
 }
 
 /**
@@ -229,7 +235,7 @@ export function smoothL1Loss(
   target: Tensor,
   options: LossOptions & { /** Default 1. */ beta?: number } = {},
 ): Tensor {
-  const { beta = 1, reduction } = options;
+  const { beta = 1, reduction } = checked("smoothL1Loss", options);
   if (!(beta >= 0)) {
     throw new RangeError(`Cannot take smoothL1Loss with beta ${beta}: it must be at least 0`);
   }
@@ -246,7 +252,7 @@ export function huberLoss(
   target: Tensor,
   options: LossOptions & { /** Default 1. */ delta?: number } = {},
 ): Tensor {
-  const { delta = 1, reduction } = options;
+  const { delta = 1, reduction } = checked("huberLoss", options);
   if (!(delta > 0)) {
     throw new RangeError(`Cannot take huberLoss with delta ${delta}: it must be above 0`);
   }
@@ -261,7 +267,7 @@ export interface BceOptions extends LossOptions {
 
 /** -(t·log x + (1 - t)·log(1 - x)) for probabilities x; logarithms are at least -100. */
 export function bceLoss(x: Tensor, target: Tensor, options: BceOptions = {}): Tensor {
-  const { weight: by, reduction } = options;
+  const { weight: by, reduction } = checked("bceLoss", options);
   return byElement(losses.bceLoss, [x, target], { by, reduction });
 }
 
@@ -287,7 +293,7 @@ export function bceWithLogitsLoss(
   target: Tensor,
   options: BceWithLogitsOptions = {},
 ): Tensor {
-  const { weight: by, posWeight, reduction } = options;
+  const { weight: by, posWeight, reduction } = checked("bceWithLogitsLoss", options);
   return posWeight
     ? byElement(losses.bceWithLogitsWeighted, [x, target, posWeight], { by, reduction })
     : byElement(losses.bceWithLogitsLoss, [x, target], { by, reduction });
@@ -303,7 +309,7 @@ export interface KlDivOptions {
 
 /** t·(log t - x) for log probabilities x and probabilities t. */
 export function klDiv(x: Tensor, target: Tensor, options: KlDivOptions = {}): Tensor {
-  const { reduction = "mean", logTarget = false } = options;
+  const { reduction = "mean", logTarget = false } = checked("klDiv", options);
   checkOneOf("take klDiv", { reduction }, [...REDUCTIONS, "batchmean"]);
   const op = logTarget ? losses.klDivLog : losses.klDiv;
   if (reduction !== "batchmean") return byElement(op, [x, target], { reduction });
@@ -336,6 +342,7 @@ export interface FocalOptions extends LossOptions {
  * @throws {TypeError} if shapes differ or are no floats
  */
 export function focalLoss(x: Tensor, target: Tensor, options: FocalOptions = {}): Tensor {
+  checked("focalLoss", options);
   const { gamma = 2, alpha = 0.25, reducedThreshold, normalized = false, eps = 1e-6 } = options;
   const { ignoreIndex, reduction } = options;
   const ce = bceWithLogitsLoss(x, target, { reduction: "none" });
@@ -380,7 +387,7 @@ export function focalCosineLoss(
   target: Tensor,
   options: FocalCosineOptions = {},
 ): Tensor {
-  const { alpha = 1, gamma = 2, xent = 0.1, reduction } = options;
+  const { alpha = 1, gamma = 2, xent = 0.1, reduction } = checked("focalCosineLoss", options);
   if (logits.ndim !== 2) {
     throw new TypeError(
       `Cannot take focalCosineLoss of ${show(logits.shape)}: logits must be [N, C]`,
@@ -416,7 +423,7 @@ export function softCrossEntropyLoss(
   target: Tensor,
   options: SoftCrossEntropyOptions = {},
 ): Tensor {
-  const { smoothFactor = 0, ignoreIndex, reduction } = options;
+  const { smoothFactor = 0, ignoreIndex, reduction } = checked("softCrossEntropyLoss", options);
   const loss = crossEntropy(logits, target, {
     labelSmoothing: smoothFactor,
     ignoreIndex,
@@ -463,6 +470,7 @@ export function biTemperedLogisticLoss(
   target: Tensor,
   options: BiTemperedOptions,
 ): Tensor {
+  checked("biTemperedLogisticLoss", options);
   const { t1, t2, labelSmoothing = 0, ignoreIndex, iterations = 5, reduction } = options;
   if (activations.ndim !== 2) {
     throw new TypeError(

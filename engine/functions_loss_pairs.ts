@@ -1,6 +1,6 @@
 /** How alike rows are, and losses of pairs, triplets and likelihoods; as PyTorch's `torch.nn.functional`. */
 
-import { checkOneOf } from "./arguments.ts";
+import { checkOneOf, checkOptions } from "./arguments.ts";
 import { noGrad } from "./autograd.ts";
 import type { LossOptions, Reduction } from "./functions_loss.ts";
 import { normalize } from "./functions_norm.ts";
@@ -42,6 +42,7 @@ export function cosineSimilarity(
   b: Tensor,
   options: { dim?: number; eps?: number } = {},
 ): Tensor {
+  checkOptions("cosineSimilarity", options, "cosineSimilarity(a, b, { dim: 1 })");
   const { dim = 1, eps = 1e-8 } = options;
   // Lengths are those of the common shape: a number repeated along dim counts as often as it stands there.
   const shape = broadcastShapes("cosineSimilarity", a.shape, b.shape);
@@ -65,6 +66,7 @@ export function pairwiseDistance(
   b: Tensor,
   options: PairwiseDistanceOptions = {},
 ): Tensor {
+  checkOptions("pairwiseDistance", options, "pairwiseDistance(a, b, { p: 2 })");
   const { p = 2, eps = 1e-6, keepdim = false } = options;
   return a.sub(b).add(eps).norm(p, -1, { keepdim });
 }
@@ -89,6 +91,11 @@ export function cosineEmbeddingLoss(
   target: Tensor,
   options: MarginOptions = {},
 ): Tensor {
+  checkOptions(
+    "cosineEmbeddingLoss",
+    options,
+    "cosineEmbeddingLoss(a, b, target, { margin: 0.5 })",
+  );
   const { margin = 0, reduction } = options;
   checkSame("cosineEmbeddingLoss", [a, b]);
   if (a.ndim < 1 || a.ndim > 2 || !sameShape(target.shape, a.shape.slice(0, -1))) {
@@ -129,6 +136,11 @@ export function tripletMarginLoss(
   rows: { positive: Tensor; negative: Tensor },
   options: TripletMarginOptions = {},
 ): Tensor {
+  checkOptions(
+    "tripletMarginLoss",
+    options,
+    "tripletMarginLoss(anchor, { positive, negative }, { margin: 1 })",
+  );
   const { margin = 1, p, eps, swap = false, reduction } = options;
   const { positive, negative } = rows;
   checkSame("tripletMarginLoss", [anchor, positive, negative]);
@@ -150,6 +162,7 @@ export function marginRankingLoss(
   target: Tensor,
   options: MarginOptions = {},
 ): Tensor {
+  checkOptions("marginRankingLoss", options, "marginRankingLoss(a, b, target, { margin: 1 })");
   const { margin = 0, reduction } = options;
   checkSame("marginRankingLoss", [a, b, target]);
   return reduced(b.sub(a).mul(target).add(margin).relu(), reduction);
@@ -175,6 +188,7 @@ export function gaussianNllLoss(
   variance: Tensor,
   options: GaussianNllOptions = {},
 ): Tensor {
+  checkOptions("gaussianNllLoss", options, "gaussianNllLoss(x, target, variance, { full: true })");
   const { full = false, eps = 1e-6, reduction } = options;
   const rows = x.ndim > 0 && sameShape(variance.shape, x.shape.slice(0, -1));
   const given = rows ? variance.unsqueeze(-1) : variance;
@@ -204,6 +218,7 @@ export function poissonNllLoss(
   target: Tensor,
   options: PoissonNllOptions = {},
 ): Tensor {
+  checkOptions("poissonNllLoss", options, "poissonNllLoss(x, target, { full: true })");
   const { logInput = true, full = false, eps = 1e-8, reduction } = options;
   let loss = logInput ? x.exp().sub(target.mul(x)) : x.sub(target.mul(x.add(eps).log()));
   if (full) {

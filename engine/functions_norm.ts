@@ -1,5 +1,6 @@
 /** Normalisations, as PyTorch's `torch.nn.functional` names them. */
 
+import { checkOptions } from "./arguments.ts";
 import { inArena } from "./array.ts";
 import { batchNorm as batchNormOp, batchNormEval as batchNormEvalOp } from "./ops/batch_norm.ts";
 import * as ops from "./ops/norm.ts";
@@ -65,6 +66,7 @@ function withAffine(x: Tensor, { weight, bias, eps = 1e-5 }: NormOptions) {
  * ```
  */
 export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
+  checkOptions("batchNorm", options, "batchNorm(x, { weight, bias, training: true })");
   const { runningMean, runningVar, training = false, numBatchesTracked } = options;
   const { momentum = 0.1 } = options;
   if ((runningMean === undefined) !== (runningVar === undefined)) {
@@ -120,6 +122,7 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
  * @throws {TypeError} if shapes or dtypes do not fit
  */
 export function layerNorm(x: Tensor, options: NormOptions & { dims?: number } = {}): Tensor {
+  checkOptions("layerNorm", options, "layerNorm(x, { weight, bias, dims: 1 })");
   const { inputs, attrs } = withAffine(x, options);
   return apply(ops.layerNorm, inputs, { ...attrs, dims: options.dims ?? 1 })[0]!;
 }
@@ -131,12 +134,14 @@ export function layerNorm(x: Tensor, options: NormOptions & { dims?: number } = 
  * @throws {TypeError} if shapes or dtypes do not fit, or the groups do not divide C
  */
 export function groupNorm(x: Tensor, groups: number, options: NormOptions = {}): Tensor {
+  checkOptions("groupNorm", options, "groupNorm(x, 4, { weight, bias })");
   const { inputs, attrs } = withAffine(x, options);
   return apply(ops.groupNorm, inputs, { ...attrs, groups })[0]!;
 }
 
 /** {@linkcode groupNorm} with a group for each channel. x is [N, C, …] with positions. */
 export function instanceNorm(x: Tensor, options: NormOptions = {}): Tensor {
+  checkOptions("instanceNorm", options, "instanceNorm(x, { weight, bias })");
   if (x.ndim < 3) {
     throw new TypeError(
       `Cannot instanceNorm ${show(x.shape)}: it must be [N, C, …] with positions`,
@@ -157,6 +162,7 @@ export function rmsNorm(
   x: Tensor,
   options: Omit<NormOptions, "bias"> & { dims?: number } = {},
 ): Tensor {
+  checkOptions("rmsNorm", options, "rmsNorm(x, { weight, dims: 1 })");
   const { dims = 1, weight, eps = 2 ** -23 } = options;
   const { inputs, attrs } = withAffine(x, { weight, eps });
   return apply(ops.rmsNorm, inputs, { ...attrs, dims })[0]!;
@@ -174,6 +180,7 @@ export interface NormalizeOptions {
 
 /** x / max(‖x‖ₚ, eps) along a dimension. Zeros stay zeros, and their gradient is finite. */
 export function normalize(x: Tensor, options: NormalizeOptions = {}): Tensor {
+  checkOptions("normalize", options, "normalize(x, { dim: 1 })");
   const { p = 2, dim = 1, eps = 1e-12 } = options;
   if (!(p > 0)) throw new RangeError(`Cannot normalize by the ${p}-norm: p must be above 0`);
   const keepdim = { keepdim: true };

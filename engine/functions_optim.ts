@@ -1,5 +1,6 @@
 /** What optimizers do to parameters and gradients, in place and without reading anything back. */
 
+import { checkOptions } from "./arguments.ts";
 import { DeviceArray, inArena } from "./array.ts";
 import { isFloat } from "./dtype.ts";
 import type { AdaptiveRule } from "./kernels/adaptive.ts";
@@ -94,6 +95,7 @@ export interface ClipGradNormOptions {
  * ```
  */
 export function clipGradNorm(params: Iterable<Tensor>, options: ClipGradNormOptions): Tensor {
+  checkOptions("clipGradNorm", options, "clipGradNorm(params, { maxNorm: 1 })");
   const { maxNorm, normType = 2 } = options;
   if (!(maxNorm >= 0)) {
     throw new RangeError(`Cannot clip the gradients' norm to ${maxNorm}: it must be at least 0`);

@@ -1,5 +1,6 @@
 /** Element-by-element ops as functions. Operands broadcast; either one may be a number. */
 
+import { checkOperand } from "./arguments.ts";
 import { type DType, isFloat, promote } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { fill } from "./ops/fill.ts";
@@ -21,7 +22,9 @@ function one(op: Op<Scalars>): UnaryFunction {
 
 function two(op: Op<BinaryAttrs>): BinaryFunction {
   return (a, b) => {
+    if (typeof a !== "number") checkOperand(op.name, a);
     if (typeof b !== "number") {
+      checkOperand(op.name, b);
       return typeof a === "number" ? apply(op, [b], { a })[0]! : apply(op, [a, b], {})[0]!;
     }
     if (typeof a !== "number") return apply(op, [a], { b })[0]!;
@@ -247,6 +250,7 @@ export function clamp(x: Tensor, bounds: { min?: number; max?: number }): Tensor
  * ```
  */
 export function where(cond: Tensor, a: Operand, b: Operand): Tensor {
+  for (const v of [a, b]) if (typeof v !== "number") checkOperand("where", v);
   const dtypes = [a, b].flatMap((v) => typeof v === "number" ? [] : [v.dtype]);
   const common = dtypes.length > 0 ? dtypes.reduce(promote) : "f32";
   return apply(whereOp, [cond, lifted(a, common), lifted(b, common)], {})[0]!;

@@ -1,5 +1,6 @@
 /** Reductions and scans as functions. Without `dim` all dimensions are reduced. */
 
+import { checkOptions, checkReduction } from "./arguments.ts";
 import { argmax as argmaxOp, argmin as argminOp } from "./ops/arg_reduce.ts";
 import type { Op } from "./op.ts";
 import { all as allOp, any as anyOp, prod as prodOp } from "./ops/prod.ts";
@@ -17,7 +18,10 @@ export type ReduceFunction = (
 export type ArgFunction = (x: Tensor, dim?: number, options?: ReduceOptions) => Tensor;
 
 function reduction(op: Op<reductions.ReduceAttrs>): ReduceFunction {
-  return (x, dim, options) => apply(op, [x], { dim, keepdim: options?.keepdim })[0]!;
+  return (x, dim, options) => {
+    checkReduction(op.name, dim, options);
+    return apply(op, [x], { dim, keepdim: options?.keepdim })[0]!;
+  };
 }
 
 /** Sum over dimensions; bool counts as i32. */
@@ -72,6 +76,7 @@ export function norm(
   p = 2,
   options: ReduceOptions & { dim?: number | readonly number[] } = {},
 ): Tensor {
+  checkOptions("norm", options, "norm(x, 2, { dim: 1 })");
   const { dim, keepdim } = options;
   return x.norm(p, dim, { keepdim });
 }

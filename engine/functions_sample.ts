@@ -1,5 +1,6 @@
 /** Reading images at positions, and pooling to a size. */
 
+import { checkOptions } from "./arguments.ts";
 import { autocast, isAutocasting } from "./autocast.ts";
 import { tensor } from "./creation.ts";
 import { type Pair, pair } from "./functions.ts";
@@ -48,6 +49,7 @@ export interface GridSampleOptions {
  * ```
  */
 export function gridSample(x: Tensor, grid: Tensor, options: GridSampleOptions = {}): Tensor {
+  checkOptions("gridSample", options, 'gridSample(x, grid, { mode: "nearest" })');
   const { mode = "bilinear", padding = "zeros", alignCorners = false } = options;
   return apply(gridSampleOp, [x, grid], { mode, padding, alignCorners })[0]!;
 }
@@ -73,6 +75,7 @@ export function affineGrid(
   size: readonly number[],
   options: { alignCorners?: boolean } = {},
 ): Tensor {
+  checkOptions("affineGrid", options, "affineGrid(theta, size, { alignCorners: true })");
   const [N, , H, W] = size;
   const [rows, columns] = theta.shape.slice(1);
   if (

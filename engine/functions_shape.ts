@@ -1,5 +1,6 @@
 /** Ops that move elements, as functions. */
 
+import { checkOptions } from "./arguments.ts";
 import type { Tensor } from "./tensor.ts";
 import type { PadOptions } from "./tensor_shape.ts";
 
@@ -15,6 +16,7 @@ export function view(x: Tensor, shape: readonly number[]): Tensor {
 
 /** Dimensions start to end (inclusive; all by default) as one. */
 export function flatten(x: Tensor, options: { start?: number; end?: number } = {}): Tensor {
+  checkOptions("flatten", options, "flatten(x, { start: 1 })");
   return x.flatten(options.start, options.end);
 }
 
@@ -54,6 +56,7 @@ export function slice(
   dim: number,
   options: { start?: number; end?: number; step?: number } = {},
 ): Tensor {
+  checkOptions("slice", options, "slice(x, 0, { start: 1, end: 3 })");
   return x.slice(dim, options.start, options.end, options.step);
 }
 
@@ -63,6 +66,7 @@ export function narrow(
   dim: number,
   options: { start: number; length: number },
 ): Tensor {
+  checkOptions("narrow", options, "narrow(x, 0, { start: 1, length: 2 })");
   return x.narrow(dim, options.start, options.length);
 }
 

@@ -6,6 +6,7 @@
  * and `backward` is the rounding of the GPU, or a wrong rule.
  */
 
+import { checkOptions } from "./arguments.ts";
 import type { DeviceArray } from "./array.ts";
 import { addAndRelease, type GradientSink, type Root, walkBack } from "./autograd.ts";
 import { CheckError } from "./errors.ts";
@@ -62,6 +63,7 @@ export async function gradcheck(
   inputs: readonly Tensor[],
   options: GradcheckOptions = {},
 ): Promise<void> {
+  checkOptions("gradcheck", options, "gradcheck(fn, [x], { eps: 1e-2 })");
   const { eps = 1e-5, tolerance = 1e-4 } = options;
   if (!inputs.some((x) => x.requiresGrad)) {
     throw new TypeError("Cannot gradcheck: no input requires a gradient");

@@ -1,5 +1,6 @@
 /** @file Where the time of a stretch of work goes: by kernel, by module, on a time line. */
 
+import { checkOptions } from "./arguments.ts";
 import { trackModules } from "./check.ts";
 import { gpu } from "./gpu/device.ts";
 import { type DispatchTime, Profiler } from "./gpu/profiler.ts";
@@ -63,6 +64,7 @@ export class Profile {
 
   /** The heaviest kernels and the modules, as lines of text. */
   table(options: TableOptions = {}): string {
+    checkOptions("make a table", options, "profile.table({ kernels: 10 })");
     return profileTable(this, options);
   }
 
@@ -108,6 +110,7 @@ export async function profile(
   fn: () => void | Promise<void>,
   options: ProfileOptions = {},
 ): Promise<Profile> {
+  checkOptions("profile", options, "profile(fn, { roofline })");
   const roofline = options.roofline ?? await measureRoofline();
   return new Profile(await timeDispatches(fn), roofline);
 }

@@ -4,6 +4,8 @@
  * A shape is a list of sizes, outermost first; strides count elements.
  */
 
+import { given } from "./arguments.ts";
+
 /** Number of elements of `shape`; 1 for a scalar (rank 0). */
 export function sizeOf(shape: readonly number[]): number {
   let n = 1;
@@ -104,7 +106,7 @@ export function normalizeDim(op: string, dim: number, rank: number): number {
   const limit = Math.max(rank, 1);
   if (!Number.isInteger(dim) || dim < -limit || dim >= limit) {
     throw new RangeError(
-      `Cannot ${op} along dimension ${dim}: a tensor of rank ${rank} has dimensions ` +
+      `Cannot ${op} along dimension ${given(dim)}: a tensor of rank ${rank} has dimensions ` +
         `${-limit} to ${limit - 1}`,
     );
   }

@@ -4,6 +4,7 @@
  * lifetime are in `tensor_base.ts`.
  */
 
+import { checkOperand, checkOptions, checkWalk, given } from "./arguments.ts";
 import { type DeviceArray, inArena } from "./array.ts";
 import { isRecording, noGrad, walkBack } from "./autograd.ts";
 import { isFloat, type TypedArray } from "./dtype.ts";
@@ -74,6 +75,14 @@ export class Tensor extends TensorIndex {
    * @throws {TypeError} if nothing requires a gradient, or a seed is missing or mis-shaped
    */
   backward(seed?: Tensor | null, options: { retainGraph?: boolean } = {}): void {
+    const right = "y.backward(null, { retainGraph: true })";
+    checkWalk("run backward", options, right, ["retainGraph"]);
+    if (seed !== undefined && seed !== null && !(seed instanceof Tensor)) {
+      throw new TypeError(
+        `Cannot run backward from ${given(seed)}: the seed must be a tensor, and options come ` +
+          `after it, as in ${right}`,
+      );
+    }
     const root = { edge: this.edge(), grad: startOf(this, seed ?? undefined) };
     walkBack([root], { retainGraph: options.retainGraph ?? false });
   }
@@ -119,8 +128,10 @@ export class Tensor extends TensorIndex {
   }
   /** this += alpha · other; returns the tensor. */
   add_(other: Operand, options: { alpha?: number } = {}): this {
+    checkOptions("add_", options, "x.add_(y, { alpha: 2 })");
     const alpha = options.alpha ?? 1;
     if (typeof other === "number") return this.#assign("add_", binary.add, other * alpha);
+    checkOperand("add_", other);
     if (alpha === 1) return this.#assign("add_", binary.add, other);
     this.#checkInPlace("add_", other);
     using term = noGrad(() => other.mul(alpha));
@@ -128,6 +139,7 @@ export class Tensor extends TensorIndex {
   }
   /** this *= other; returns the tensor. */
   mul_(other: Operand): this {
+    if (typeof other !== "number") checkOperand("mul_", other);
     return this.#assign("mul_", binary.mul, other);
   }
   #assign(name: string, op: typeof binary.add, other: Operand): this {

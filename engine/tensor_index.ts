@@ -1,5 +1,6 @@
 /** Picking, placing and ordering elements, as methods. */
 
+import { checkOptions } from "./arguments.ts";
 import { apply } from "./apply.ts";
 import { inArena } from "./array.ts";
 import { fill } from "./ops/fill.ts";
@@ -75,6 +76,7 @@ export abstract class TensorIndex extends TensorReduce {
    * @throws {TypeError} if shapes or dtypes do not fit
    */
   indexAdd(dim: number, index: Tensor, source: Tensor, options: { alpha?: number } = {}): Tensor {
+    checkOptions("indexAdd", options, "x.indexAdd(0, index, source, { alpha: 2 })");
     const { alpha = 1 } = options;
     const d = normalizeDim("indexAdd", dim, this.ndim);
     const scaled = alpha === 1 ? source : source.mul(alpha);
@@ -116,6 +118,7 @@ export abstract class TensorIndex extends TensorReduce {
    * as in PyTorch. Gradient: back to where they came from.
    */
   sort(options: SortOptions = {}): { values: Tensor; indices: Tensor } {
+    checkOptions("sort", options, "x.sort({ dim: 0, descending: true })");
     const { dim = -1, descending = false } = options;
     const d = this.ndim === 0 ? 0 : normalizeDim("sort", dim, this.ndim);
     const last = d >= this.ndim - 1;

@@ -1,5 +1,6 @@
 /** Element-by-element methods: one line each into the records of `ops/pointwise_table.ts`. */
 
+import { checkOperand, checkOptions, given } from "./arguments.ts";
 import { apply } from "./apply.ts";
 import { isFloat } from "./dtype.ts";
 import type { Op } from "./op.ts";
@@ -213,6 +214,7 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** this · Φ(this), Φ the normal distribution function; `tanh` for the approximation by tanh. */
   gelu(options: { approximate?: "none" | "tanh" } = {}): Tensor {
+    checkOptions("gelu", options, 'x.gelu({ approximate: "tanh" })');
     const { approximate = "none" } = options;
     if (approximate !== "none" && approximate !== "tanh") {
       throw new RangeError(`Cannot approximate gelu by "${approximate}": it must be none or tanh`);
@@ -227,6 +229,7 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** log(1 + exp(beta · this)) / beta without overflow; this where beta · this > threshold. */
   softplus(options: { beta?: number; threshold?: number } = {}): Tensor {
+    checkOptions("softplus", options, "x.softplus({ beta: 2 })");
     return map(unary.softplus, this, {
       beta: options.beta ?? 1,
       threshold: options.threshold ?? 20,
@@ -243,6 +246,7 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /** this limited to [min, max]; no gradient on the bounds, unlike `clamp`. */
   hardtanh(options: { min?: number; max?: number } = {}): Tensor {
+    checkOptions("hardtanh", options, "x.hardtanh({ min: 0, max: 6 })");
     return map(unary.hardtanh, this, { lo: options.min ?? -1, hi: options.max ?? 1 });
   }
   /** this drawn towards 0 by lambda; 0 where it is no further than that. */
@@ -283,13 +287,21 @@ export abstract class TensorPointwise extends TensorShape {
    *   largest and the smallest number of the dtype).
    */
   nanToNum(options: { nan?: number; posinf?: number; neginf?: number } = {}): Tensor {
+    checkOptions("nanToNum", options, "x.nanToNum({ nan: 0 })");
     const largest = this.dtype === "f16" ? 65504 : 3.4028234663852886e38;
     const { nan = 0, posinf = largest, neginf = -largest } = options;
     return map(unary.replaceNonFinite, this, { nan, positive: posinf, negative: neginf });
   }
   /** this limited to [min, max]; either may be left out. Integers stay so if the bounds are. */
   clamp(bounds: { min?: number; max?: number }): Tensor {
+    checkOptions("clamp", bounds, "x.clamp({ min: 0, max: 1 })", ["min", "max"]);
     const { min = -Infinity, max = Infinity } = bounds;
+    if (typeof min !== "number" || typeof max !== "number") {
+      throw new TypeError(
+        `Cannot clamp from ${given(min)} to ${given(max)}: bounds must be numbers; ` +
+          "maximum() and minimum() take tensors",
+      );
+    }
     if (!isFloat(this.dtype)) {
       const low = min === -Infinity ? this as unknown as Tensor : this.maximum(min);
       return max === Infinity ? low : low.minimum(max);
@@ -304,7 +316,9 @@ export abstract class TensorPointwise extends TensorShape {
 
 /** a op b, where b may be a number. */
 export function combine(op: Op<BinaryAttrs>, a: TensorBase, b: Operand): Tensor {
-  return typeof b === "number" ? apply(op, [a], { b })[0]! : apply(op, [a, b], {})[0]!;
+  if (typeof b === "number") return apply(op, [a], { b })[0]!;
+  checkOperand(op.name, b);
+  return apply(op, [a, b], {})[0]!;
 }
 
 function map(op: Op<Scalars>, x: TensorBase, scalars: Scalars = {}): Tensor {

@@ -1,5 +1,6 @@
 /** Reductions, softmax and matrix products as methods. */
 
+import { checkOptions, checkReduction, given } from "./arguments.ts";
 import { apply } from "./apply.ts";
 import type { Op } from "./op.ts";
 import { linear, matmul } from "./ops/matmul.ts";
@@ -29,6 +30,8 @@ const SCAN = { k: 64, steps: 2 ** 20 };
 
 /** Largest finite f32. */
 const LARGEST = 3.4028234663852886e38;
+
+const SPREAD_OPTIONS = ["correction", "keepdim"];
 
 /** Options of a reduction. */
 export interface ReduceOptions {
@@ -76,18 +79,21 @@ export abstract class TensorReduce extends TensorPointwise {
     options: VarianceOptions = {},
   ): Tensor {
     if (isOptions(dim)) return this.variance(undefined, dim);
+    checkOptions("variance", options, "x.variance(0, { correction: 0 })", SPREAD_OPTIONS);
     const { correction = 1, keepdim } = options;
     return spread("variance", this, { dim, correction, keepdim }).to(this.dtype);
   }
   /** Square root of the variance; the gradient is 0 where it is 0. Parameters as `variance`. */
   std(dim?: number | readonly number[] | VarianceOptions, options: VarianceOptions = {}): Tensor {
     if (isOptions(dim)) return this.std(undefined, dim);
+    checkOptions("std", options, "x.std(0, { correction: 0 })", SPREAD_OPTIONS);
     const { correction = 1, keepdim } = options;
     const variance = spread("std", this, { dim, correction, keepdim });
     return apply(unary.rootOrZero, [variance], { p: 2 })[0]!.to(this.dtype);
   }
   /** log Σ exp(this), without overflow. */
   logsumexp(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    checkReduction("logsumexp", dim, options);
     const x = wide("logsumexp", this);
     const dims = normalizeDims("logsumexp", dim, this.ndim);
     const top = x.detach().max(dims, { keepdim: true });
@@ -105,6 +111,9 @@ export abstract class TensorReduce extends TensorPointwise {
    * @throws {TypeError} if the tensor is not a float
    */
   norm(p = 2, dim?: number | readonly number[], options?: ReduceOptions): Tensor {
+    if (typeof p !== "number") {
+      throw new TypeError(`Cannot take the norm with p ${given(p)}: write x.norm(2, 0)`);
+    }
     const x = wide("norm", this);
     const root = (power: Tensor) =>
       apply(unary.rootOrZero, [power.sum(dim, options)], { p })[0]!.to(this.dtype);
@@ -143,6 +152,7 @@ export abstract class TensorReduce extends TensorPointwise {
     k: number,
     options: { dim?: number; largest?: boolean } = {},
   ): { values: Tensor; indices: Tensor } {
+    checkOptions("topk", options, "x.topk(5, { dim: 1 })");
     const { dim = -1, largest = true } = options;
     const at = normalizeDim("topk", dim, this.ndim);
     if (this.ndim === 0) {
@@ -185,6 +195,7 @@ export abstract class TensorReduce extends TensorPointwise {
   }
   /** beta · this + alpha · a · b for a [M, K], b [K, N] and this broadcast to [M, N]. */
   addmm(a: Tensor, b: Tensor, options: { beta?: number; alpha?: number } = {}): Tensor {
+    checkOptions("addmm", options, "x.addmm(a, b, { beta: 1, alpha: 2 })");
     const { beta = 1, alpha = 1 } = options;
     if (a.ndim !== 2 || b.ndim !== 2) {
       throw new TypeError(
@@ -232,6 +243,7 @@ export abstract class TensorReduce extends TensorPointwise {
    * relu, sigmoid or tanh.
    */
   linear(w: Tensor, bias?: Tensor, options: { activation?: OutputActivation } = {}): Tensor {
+    checkOptions("linear", options, 'x.linear(w, bias, { activation: "relu" })');
     const { activation } = options;
     return apply(linear, bias ? [this, w, bias] : [this, w], activation ? { activation } : {})[0]!;
   }
@@ -243,6 +255,7 @@ function shrink(
   dim?: number | readonly number[],
   options?: ReduceOptions,
 ): Tensor {
+  checkReduction(op.name, dim, options);
   return apply(op, [x], { dim, keepdim: options?.keepdim })[0]!;
 }
 
@@ -265,6 +278,7 @@ function spread(
   options: { dim?: number | readonly number[]; correction: number; keepdim?: boolean },
 ): Tensor {
   const { dim, correction, keepdim } = options;
+  checkReduction(name, dim, undefined);
   const x = wide(name, tensor);
   const dims = normalizeDims(name, dim, tensor.ndim);
   const count = dims.reduce((n, d) => n * tensor.shape[d]!, 1);

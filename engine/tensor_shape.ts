@@ -1,7 +1,7 @@
 /** Methods that move elements: views where the layout allows, copies elsewhere. */
 
 import { apply } from "./apply.ts";
-import { checkWhole } from "./arguments.ts";
+import { checkOptions, checkWhole } from "./arguments.ts";
 import type { DType } from "./dtype.ts";
 import * as move from "./ops/movement.ts";
 import * as arrange from "./ops/rearrange.ts";
@@ -162,6 +162,7 @@ export abstract class TensorShape extends TensorBase {
    * @throws {RangeError} if `reflect` pads by the size or more, or `circular` by more than the size
    */
   pad(pads: readonly number[], options: PadOptions = {}): Tensor {
+    checkOptions("pad", options, 'x.pad([1, 1], { mode: "reflect" })');
     const { mode = "constant", value = 0 } = options;
     if (pads.length % 2 !== 0 || pads.length > 2 * this.ndim || !pads.every(Number.isInteger)) {
       throw new TypeError(
@@ -227,6 +228,7 @@ export abstract class TensorShape extends TensorBase {
   }
   /** Elements with equal indices along two dimensions (or `offset` apart), as the last one; a view. */
   diagonal(options: { offset?: number; dim1?: number; dim2?: number } = {}): Tensor {
+    checkOptions("take the diagonal", options, "x.diagonal({ offset: 1 })");
     const { offset = 0, dim1 = 0, dim2 = 1 } = options;
     return apply(arrange.diagonal, [this], { offset, dim1, dim2 })[0]!;
   }

@@ -4,7 +4,7 @@
  * Formulas and fans: https://docs.pytorch.org/docs/stable/nn.init.html
  */
 
-import { checkOneOf } from "../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../engine/arguments.ts";
 import { noGrad, type Tensor, tensor } from "../engine/mod.ts";
 import { fillNormal, fillUniform, hostNormals } from "../engine/random_fill.ts";
 
@@ -86,11 +86,13 @@ export function calculateGain(nonlinearity: Nonlinearity, slope = 0.01): number 
 
 /** Uniform numbers in [low, high). */
 export function uniform(t: Tensor, options: { low?: number; high?: number } = {}): Tensor {
+  checkOptions("uniform", options, "init.uniform(t, { low: -1, high: 1 })");
   return fillUniform(t, { low: options.low ?? 0, high: options.high ?? 1 });
 }
 
 /** Normal numbers. */
 export function normal(t: Tensor, options: { mean?: number; std?: number } = {}): Tensor {
+  checkOptions("normal", options, "init.normal(t, { mean: 0, std: 0.02 })");
   return fillNormal(t, { mean: options.mean ?? 0, std: options.std ?? 1 });
 }
 
@@ -106,11 +108,13 @@ export function constant(t: Tensor, value: number): Tensor {
  * networks", AISTATS 2010.
  */
 export function xavierUniform(t: Tensor, options: { gain?: number } = {}): Tensor {
+  checkOptions("xavierUniform", options, "init.xavierUniform(t, { gain: 2 })");
   return symmetric(t, Math.sqrt(3) * xavierStd(t, options.gain));
 }
 
 /** Normal with deviation gain · √(2 / (fanIn + fanOut)); source as {@linkcode xavierUniform}. */
 export function xavierNormal(t: Tensor, options: { gain?: number } = {}): Tensor {
+  checkOptions("xavierNormal", options, "init.xavierNormal(t, { gain: 2 })");
   return normal(t, { std: xavierStd(t, options.gain) });
 }
 
@@ -120,11 +124,13 @@ export function xavierNormal(t: Tensor, options: { gain?: number } = {}): Tensor
  * Source: He et al., "Delving deep into rectifiers", ICCV 2015, https://arxiv.org/abs/1502.01852
  */
 export function kaimingUniform(t: Tensor, options: KaimingOptions = {}): Tensor {
+  checkOptions("kaimingUniform", options, 'init.kaimingUniform(t, { nonlinearity: "relu" })');
   return symmetric(t, Math.sqrt(3) * kaimingStd(t, options));
 }
 
 /** Normal with deviation gain / √fan; source as {@linkcode kaimingUniform}. */
 export function kaimingNormal(t: Tensor, options: KaimingOptions = {}): Tensor {
+  checkOptions("kaimingNormal", options, 'init.kaimingNormal(t, { nonlinearity: "relu" })');
   return normal(t, { std: kaimingStd(t, options) });
 }
 
@@ -139,6 +145,7 @@ export function kaimingNormal(t: Tensor, options: KaimingOptions = {}): Tensor {
  * @throws {TypeError} If the tensor has fewer than 2 dimensions.
  */
 export function orthogonal(t: Tensor, options: { gain?: number } = {}): Tensor {
+  checkOptions("orthogonal", options, "init.orthogonal(t, { gain: 2 })");
   const { gain = 1 } = options;
   if (t.ndim < 2) {
     throw new TypeError(
@@ -195,6 +202,7 @@ export interface MxnetXavierOptions {
  * Source: https://mxnet.apache.org/versions/1.9.1/api/python/docs/api/initializer/index.html
  */
 export function mxnetXavier(t: Tensor, options: MxnetXavierOptions = {}): Tensor {
+  checkOptions("mxnetXavier", options, "init.mxnetXavier(t, { magnitude: 3 })");
   const { magnitude = 3, distribution = "uniform", factor = "avg" } = options;
   checkOneOf("initialise", { distribution }, ["uniform", "normal"]);
   checkOneOf("initialise", { factor }, ["avg", "in", "out"]);

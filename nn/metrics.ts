@@ -1,6 +1,6 @@
 /** @file Metrics that stay on the GPU: add them up over batches and read them once. */
 
-import { checkOneOf } from "../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../engine/arguments.ts";
 import { noGrad, type Tensor, zeros } from "../engine/mod.ts";
 
 export { averagePrecision, bleu, type BleuOptions, paddedCmap } from "./metrics_host.ts";
@@ -26,6 +26,7 @@ export interface AccuracyOptions {
  * @throws {TypeError} If the shapes do not fit.
  */
 export function accuracy(logits: Tensor, target: Tensor, options: AccuracyOptions = {}): Tensor {
+  checkOptions("accuracy", options, 'accuracy(logits, target, { reduction: "sum" })');
   check("accuracy", logits, target);
   return noGrad(() => reduced(logits.argmax(1).eq(target), options));
 }
@@ -42,6 +43,7 @@ export function topkAccuracy(
   target: Tensor,
   options: AccuracyOptions & { k: number },
 ): Tensor {
+  checkOptions("topkAccuracy", options, "topkAccuracy(logits, target, { k: 5 })");
   check("topkAccuracy", logits, target);
   return noGrad(() => {
     const hits = logits.topk(options.k, { dim: 1 }).indices.eq(target.unsqueeze(1));
@@ -81,6 +83,7 @@ export function meanAbsoluteError(
   target: Tensor,
   options: { mask?: Tensor } = {},
 ): Tensor {
+  checkOptions("meanAbsoluteError", options, "meanAbsoluteError(prediction, target, { mask })");
   return noGrad(() => {
     const off = prediction.sub(target).abs();
     return (options.mask ? off.mul(options.mask) : off).mean();

@@ -1,5 +1,7 @@
 /** @file Metrics of object detection, on the host in float64. Boxes are [xmin, ymin, xmax, ymax]. */
 
+import { checkOptions } from "../engine/arguments.ts";
+
 /** Options of {@linkcode precisionRecall}. */
 export interface PrecisionRecallOptions {
   /** Class to look at. Default 0. */
@@ -39,6 +41,11 @@ export function precisionRecall(
   objects: readonly Rows[],
   options: PrecisionRecallOptions = {},
 ): PrecisionRecall {
+  checkOptions(
+    "precisionRecall",
+    options,
+    "precisionRecall(detections, objects, { iouThreshold: 0.5 })",
+  );
   const { classId = 0, iouThreshold = 0.5, maxDetections = 100 } = options;
   if (detections.length !== objects.length) {
     throw new TypeError(
@@ -128,6 +135,11 @@ export function meanAveragePrecision(
   objects: readonly Rows[],
   options: { iouThresholds?: readonly number[]; maxDetections?: number } = {},
 ): DetectionScores {
+  checkOptions(
+    "meanAveragePrecision",
+    options,
+    "meanAveragePrecision(detections, objects, { maxDetections: 100 })",
+  );
   const { iouThresholds = COCO_IOUS, maxDetections } = options;
   const classes = new Set(objects.flatMap((rows) => listed(rows).map((row) => row[0]!)));
   const mean = (values: readonly number[]) =>

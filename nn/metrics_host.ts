@@ -1,5 +1,7 @@
 /** @file Metrics that need everything at once, on the host in float64: rankings and texts. */
 
+import { checkOptions } from "../engine/arguments.ts";
+
 /**
  * Average precision of scores against relevance 0 or 1: the sum over distinct scores, from the highest
  * down, of (R_n - R_{n-1}) · P_n, with recall R_n and precision P_n of all scores down to the n-th. Equal
@@ -53,6 +55,7 @@ export function paddedCmap(
   labels: ArrayLike<number> | readonly ArrayLike<number>[],
   options: { paddingFactor?: number } = {},
 ): number {
+  checkOptions("paddedCmap", options, "paddedCmap(scores, labels, { paddingFactor: 5 })");
   const { paddingFactor = 5 } = options;
   const [N, C] = [scores.length, scores[0]?.length ?? 0];
   if (N === 0 || C === 0 || labels.length !== N) {
@@ -112,6 +115,7 @@ export function bleu<T extends string | number>(
   references: readonly (readonly ArrayLike<T>[])[],
   options: BleuOptions = {},
 ): number {
+  checkOptions("bleu", options, "bleu(candidates, references, { maxN: 4 })");
   const { maxN = 4 } = options;
   if (!Number.isInteger(maxN) || maxN < 1) {
     throw new RangeError(`Cannot take bleu with maxN ${maxN}: it must be a whole number above 0`);

@@ -5,6 +5,7 @@
  * paths of the properties: `features.0.weight`. They are PyTorch's names where the properties are.
  */
 
+import { checkOptions } from "../engine/arguments.ts";
 import { type DType, keep, noGrad, Tensor } from "../engine/mod.ts";
 import { type Forward, wrapForward } from "./forward.ts";
 import { describeModule } from "./module_text.ts";
@@ -21,8 +22,8 @@ export type Layer = Module & {
 /**
  * Base of every model and layer: assign parameters and modules to properties and write `forward`.
  *
- * Lists of modules go into `Sequential` or `ModuleList`; a plain array of them is refused, because its
- * parameters would be forgotten. Private `#fields` are not seen: use them for what is not learned.
+ * Lists of modules go into `Sequential` or `ModuleList`, named ones into `ModuleDict`; an array, object, map or
+ * set of them is refused, because its parameters would be forgotten. Private `#fields` are not seen: use them for what is not learned.
  *
  * @example
  * ```ts
@@ -69,6 +70,11 @@ export abstract class Module implements Disposable {
    * @throws {TypeError} If the name has a dot, or stands for something else already.
    */
   registerBuffer(name: string, value: Tensor, options: { persistent?: boolean } = {}): Tensor {
+    checkOptions(
+      "register a buffer",
+      options,
+      'this.registerBuffer("mean", t, { persistent: false })',
+    );
     const own = this as unknown as Record<string, unknown>;
     const taken = name in this && own[name] !== undefined && !this.#buffers.has(name);
     if (name === "" || name.includes(".") || taken) {
@@ -87,10 +93,16 @@ export abstract class Module implements Disposable {
     const children: [string, Module][] = [];
     for (const [name, value] of Object.entries(this)) {
       if (value instanceof Module) children.push([name, value]);
-      else if (Array.isArray(value) && value.some(isRegistered)) {
+      else if (typeof value === "object" && value !== null && holds(value)) {
+        const list = Array.isArray(value) || value instanceof Set;
+        const kind = Array.isArray(value)
+          ? "array"
+          : value instanceof Map || value instanceof Set
+          ? value.constructor.name
+          : "object";
         throw new TypeError(
-          `Cannot register the array ${this.constructor.name}.${name}: put modules into a ` +
-            "ModuleList or Sequential, and parameters into properties",
+          `Cannot register the ${kind} ${this.constructor.name}.${name}: put modules into a ` +
+            `${list ? "ModuleList or Sequential" : "ModuleDict"}, and parameters into properties`,
         );
       }
     }
@@ -241,6 +253,7 @@ export abstract class Module implements Disposable {
     dict: Readonly<Record<string, Tensor>>,
     options: LoadStateOptions = {},
   ): LoadReport {
+    checkOptions("load the state", options, "model.loadStateDict(dict, { strict: false })");
     return loadTensors(this.stateDict(), dict, { ...options, name: this.constructor.name });
   }
 
@@ -277,6 +290,7 @@ export abstract class Module implements Disposable {
    * @param inputShape Shape of one sample, without the batch: [C, H, W].
    */
   summary(inputShape: readonly number[], options: { dtype?: DType } = {}): string {
+    checkOptions("summarise", options, "model.summary([3, 32, 32])");
     return summarize(this, inputShape, options);
   }
 
@@ -288,6 +302,33 @@ export abstract class Module implements Disposable {
 
 function isRegistered(value: unknown): boolean {
   return value instanceof Module || value instanceof Parameter;
+}
+
+/** Entries that are looked at in what is no flat array: only as many as make it cheap. */
+const LOOKED_AT = 32;
+
+/** Whether a list, a map or a plain object has modules or parameters in it, at most two levels deep. */
+function holds(value: object, depth = 2): boolean {
+  if (depth === 2 && Array.isArray(value) && value.some(isRegistered)) return true;
+  const items = itemsOf(value);
+  if (!items) return false;
+  let left = LOOKED_AT;
+  for (const item of items) {
+    if (left-- === 0) return false;
+    if (isRegistered(item)) return true;
+    if (depth > 1 && typeof item === "object" && item !== null && holds(item, depth - 1)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** What is in a list, a map or a plain object; null for anything else. */
+function itemsOf(value: object): Iterable<unknown> | null {
+  if (Array.isArray(value) || value instanceof Set) return value;
+  if (value instanceof Map) return value.values();
+  const type = Object.getPrototypeOf(value);
+  return type === Object.prototype || type === null ? Object.values(value) : null;
 }
 
 /** Each tensor under its first name. */

@@ -1,5 +1,6 @@
 /** @file The tensors a module learns. */
 
+import { checkOptions } from "../engine/arguments.ts";
 import { keep, noGrad, Tensor } from "../engine/mod.ts";
 
 /** Options of {@linkcode Parameter}. */
@@ -27,6 +28,7 @@ export class Parameter extends Tensor {
    * @throws {TypeError} If `data` is no float tensor, or is a parameter: share that one instead.
    */
   constructor(data: Tensor, options: ParameterOptions = {}) {
+    checkOptions("make a parameter", options, "new nn.Parameter(t, { requiresGrad: false })");
     super(takeOver(data), { requiresGrad: options.requiresGrad ?? true });
     keep(this);
   }

@@ -1,6 +1,7 @@
 /** @file Copies tensors into others of the same names, or says all that does not fit. */
 
-import { noGrad, type Tensor } from "../engine/mod.ts";
+import { given } from "../engine/arguments.ts";
+import { noGrad, Tensor } from "../engine/mod.ts";
 
 /** Options of `Module.loadStateDict`. */
 export interface LoadStateOptions {
@@ -60,6 +61,15 @@ export function loadTensors(
   source: Readonly<Record<string, Tensor>>,
   options: LoadStateOptions & { name: string },
 ): LoadReport {
+  const named = typeof source === "object" && source !== null && !(source instanceof Map);
+  if (!named || source instanceof Promise || "stateDict" in source) {
+    throw new TypeError(
+      `Cannot load the state of ${options.name} from ${
+        given(source)
+      }: it must be tensors by name, ` +
+        "as stateDict() gives them",
+    );
+  }
   // Checkpoints of PyTorch before 0.4.1 have no counts of batches, as torchvision's older weights show.
   const counted = Object.keys(source).some(isBatchCount);
   const missing = Object.keys(target).filter((name) =>
@@ -67,6 +77,14 @@ export function loadTensors(
   );
   const unexpected = Object.keys(source).filter((name) => !Object.hasOwn(target, name));
   const shared = Object.keys(target).filter((name) => Object.hasOwn(source, name));
+  for (const name of Object.keys(source)) {
+    if (source[name] instanceof Tensor) continue;
+    throw new TypeError(
+      `Cannot load the state of ${options.name} with ${name} ${
+        given(source[name])
+      }: it must be a tensor`,
+    );
+  }
   const mismatched = shared.flatMap((name) => {
     const [expected, found] = [target[name]!.shape, source[name]!.shape];
     const same = expected.length === found.length && expected.every((n, d) => n === found[d]);

@@ -1,5 +1,6 @@
 /** @file Archives unpacked into a folder: tar, tar.gz and zip. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { FileRange } from "../io/byte_range.ts";
 import { quote } from "../io/json_scan.ts";
@@ -54,6 +55,7 @@ export async function extractArchive(
   dir: string | URL,
   options: ExtractOptions = {},
 ): Promise<string[]> {
+  checkOptions("extractArchive", options, "extractArchive(source, dir, { maxBytes: 1e9 })");
   const { maxBytes = 2 ** 33, file = "bytes" } = options;
   const root = dir instanceof URL ? decodeURIComponent(dir.pathname).replace(/\/$/, "") : dir;
   const name = source instanceof Uint8Array ? file : fileName(source);

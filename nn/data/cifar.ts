@@ -1,5 +1,6 @@
 /** @file CIFAR-10 in its binary form: 32 by 32 colour images of ten classes. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "../io/byte_range.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
@@ -62,6 +63,7 @@ export async function readCifar10(
   source: ByteSource,
   options: { file?: string } = {},
 ): Promise<Cifar10Images> {
+  checkOptions("readCifar10", options, 'readCifar10(source, { file: "a.bin" })');
   const { bytes, file } = await readSource(source, options.file);
   const count = countRecords(bytes.length, file);
   const images = new Uint8Array(count * PIXELS), labels = new Uint8Array(count);

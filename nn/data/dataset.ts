@@ -1,5 +1,6 @@
 /** @file What a data set is, and how to take a part of one. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { HostRandom, libraryStream } from "./rng.ts";
 
 /**
@@ -116,6 +117,7 @@ export function randomSplit<S>(
   lengths: readonly number[],
   options: RandomSplitOptions,
 ): Subset<S>[] {
+  checkOptions("randomSplit", options, "randomSplit(dataset, [80, 20], { seed: 1 })");
   const sizes = partSizes(dataset.length, lengths);
   const order = Array.from({ length: dataset.length }, (_, index) => index);
   new HostRandom(options.seed, libraryStream(2, 0)).shuffle(order);

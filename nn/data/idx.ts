@@ -5,6 +5,7 @@
  * http://yann.lecun.com/exdb/mnist/ (section "file formats")
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { gunzip, gzip, isGzip, MAX_DEFLATE_RATIO } from "../io/gzip.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
@@ -68,6 +69,7 @@ export interface ReadIdxOptions {
  * ```
  */
 export async function readIdx(source: ByteSource, options: ReadIdxOptions = {}): Promise<IdxArray> {
+  checkOptions("readIdx", options, "readIdx(source, { rank: 3 })");
   const { bytes, file } = await readSource(source, options.file);
   if (!isGzip(bytes)) {
     const parser = new IdxParser(file, options, { bytes: bytes.length });
@@ -100,6 +102,7 @@ export async function writeIdx(
   array: { shape: readonly number[]; data: IdxData },
   options: { gzip?: boolean } = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
+  checkOptions("writeIdx", options, "writeIdx({ shape, data }, { gzip: true })");
   const { shape, data } = array;
   const type = typeOf(data);
   const valid = shape.every((size) => Number.isInteger(size) && size >= 0 && size < 2 ** 32);

@@ -1,5 +1,6 @@
 /** @file idx files that may be larger than memory, read by record. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "../io/byte_range.ts";
 import { isGzip } from "../io/gzip.ts";
@@ -80,6 +81,7 @@ export async function openIdx(
   source: ByteSource,
   options: ReadIdxOptions = {},
 ): Promise<IdxFile> {
+  checkOptions("openIdx", options, "openIdx(source, { rank: 3 })");
   const range = source instanceof Uint8Array ? source : new FileRange(source);
   const path = source instanceof Uint8Array ? undefined : source;
   const file = range instanceof FileRange ? range.path : options.file ?? "bytes";

@@ -1,5 +1,6 @@
 /** @file Pictures of any known format, told by their first bytes. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
 import { isJpeg, readJpeg } from "./jpeg.ts";
@@ -25,6 +26,7 @@ export async function readImage(
   source: ByteSource,
   options: ReadPictureOptions = {},
 ): Promise<Picture> {
+  checkOptions("readImage", options, "readImage(source, { channels: 3 })");
   const { bytes, file } = await readSource(source, options.file);
   if (isJpeg(bytes)) return await readJpeg(bytes, { ...options, file });
   if (isPng(bytes)) return await readPng(bytes, { ...options, file });

@@ -1,5 +1,6 @@
 /** @file Pictures in a folder for each class: `train/cat/1.png`, `train/dog/2.jpg`. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
 import { readImage } from "./image.ts";
 import type { Channels, Picture } from "./picture.ts";
@@ -96,6 +97,7 @@ export async function openImageFolder(
   dir: string | URL,
   options: ImageFolderOptions = {},
 ): Promise<ImageFolder> {
+  checkOptions("openImageFolder", options, "openImageFolder(dir, { channels: 3 })");
   const root = (dir instanceof URL ? decodeURIComponent(dir.pathname) : dir).replace(
     /(.)\/+$/,
     "$1",

@@ -10,6 +10,7 @@
  * and browsers.
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { ByteReader } from "../io/byte_reader.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
@@ -93,6 +94,7 @@ export async function readJpeg(
   source: ByteSource,
   options: ReadPictureOptions = {},
 ): Promise<Picture> {
+  checkOptions("readJpeg", options, "readJpeg(source, { channels: 3 })");
   const { bytes, file } = await readSource(source, options.file);
   const frame = checkJpeg(bytes, { file, maxPixels: options.maxPixels ?? MAX_PIXELS });
   const { width, height } = frame;

@@ -1,5 +1,6 @@
 /** @file Batches from a data set, in an order that seed and epoch fix. */
 
+import { checkOptions, given } from "../../engine/arguments.ts";
 import type { Dataset } from "./dataset.ts";
 import { LoadError } from "./load_error.ts";
 import { loadHere, resolve, startWorkers } from "./loading.ts";
@@ -15,6 +16,18 @@ export interface Sampler {
    */
   indices(epoch: number): ArrayLike<number>;
 }
+
+const OPTIONS = [
+  "batchSize",
+  "shuffle",
+  "dropLast",
+  "seed",
+  "collate",
+  "sampler",
+  "workers",
+  "prefetch",
+  "persistentWorkers",
+];
 
 /** Where a loader stands. */
 export interface LoaderState {
@@ -134,6 +147,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
    * @throws {RangeError} If a number is out of range.
    */
   constructor(dataset: Dataset<S>, options: DataLoaderOptions<S, B> = {}) {
+    checkOptions("make DataLoader", options, "new DataLoader(dataset, { batchSize: 32 })", OPTIONS);
     const { batchSize = 1, shuffle = false, dropLast = false, seed = 0, collate, sampler } =
       options;
     const { workers = 0, prefetch = Math.max(1, 2 * workers), persistentWorkers = false } = options;
@@ -148,6 +162,17 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     }
     if (sampler && shuffle) {
       throw new TypeError("Cannot use shuffle with a sampler: the sampler decides the order");
+    }
+    if (sampler && typeof sampler.indices !== "function") {
+      throw new TypeError(
+        `Cannot load with the sampler ${given(sampler)}: it must have length and indices(epoch); ` +
+          "chosen samples are new Subset(dataset, [0, 1])",
+      );
+    }
+    if (workers === 0 && typeof dataset?.get !== "function") {
+      throw new TypeError(
+        `Cannot load from ${given(dataset)}: a data set must have length and get(index)`,
+      );
     }
     this.dataset = dataset;
     this.batchSize = batchSize;
@@ -217,6 +242,7 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
    *
    * @throws {LoadError} From `next`, if the data set or a worker fails. The position stays, so that another
    * loop tries the batch again.
+   * @throws {RangeError} From `next`, if the sampler names a sample that is not in the data set.
    * @throws {Error} From `next`, if another loop over the same loader began meanwhile.
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<B, void, undefined> {
@@ -292,6 +318,17 @@ export class DataLoader<S, B = S[]> implements AsyncIterable<B>, Disposable {
     const start = batch * this.batchSize;
     const end = Math.min(start + this.batchSize, this.#sampler.length);
     const indices = Array.from({ length: end - start }, (_, i) => order[start + i]!);
+    const wrong = indices.findIndex((i) =>
+      !Number.isInteger(i) || i < 0 || i >= this.dataset.length
+    );
+    if (wrong >= 0) {
+      throw new RangeError(
+        `Cannot load sample ${
+          indices[wrong]
+        }, which the sampler names for epoch ${epoch}: the data set ` +
+          `has 0 to ${this.dataset.length - 1}`,
+      );
+    }
     return this.#collate([...await this.#samples(indices)]);
   }
 

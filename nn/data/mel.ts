@@ -1,5 +1,7 @@
 /** @file Mel spectrograms on the host, in float64: what sound is trained on as a picture. */
 
+import { checkOptions } from "../../engine/arguments.ts";
+
 /** Which curve turns Hz into mel. */
 export type MelScale = "htk" | "slaney";
 
@@ -64,6 +66,7 @@ export function melSpectrogram(
   samples: Float32Array | Float64Array,
   options: MelOptions,
 ): MelSpectrogram {
+  checkOptions("melSpectrogram", options, "melSpectrogram(samples, { sampleRate: 16000 })");
   const { nFft = 2048, power = 2, center = true, mels = 128 } = options;
   const { hop = Math.max(1, nFft >> 2) } = options;
   checkCounts({ nFft, hop, mels });
@@ -110,6 +113,7 @@ export function powerToDb(
   power: Float64Array,
   options: { ref?: number | "max"; amin?: number; topDb?: number } = {},
 ): Float64Array<ArrayBuffer> {
+  checkOptions("powerToDb", options, "powerToDb(power, { topDb: 80 })");
   const { ref = 1, amin = 1e-10, topDb = 80 } = options;
   const highest = power.reduce((most, value) => Math.max(most, value), 0);
   const zero = 10 * Math.log10(Math.max(amin, ref === "max" ? highest : ref));

@@ -1,5 +1,6 @@
 /** @file PNG pictures as bytes. pngjs decodes; sizes, checksums and chunks are checked before it. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { ByteReader } from "../io/byte_reader.ts";
 import { crc32, MAX_DEFLATE_RATIO } from "../io/gzip.ts";
@@ -40,6 +41,7 @@ export async function readPng(
   source: ByteSource,
   options: ReadPictureOptions = {},
 ): Promise<Picture> {
+  checkOptions("readPng", options, "readPng(source, { channels: 3 })");
   const { bytes, file } = await readSource(source, options.file);
   const { channels: wanted, maxPixels = MAX_PIXELS } = options;
   const header = checkPng(bytes, { file, maxPixels });

@@ -1,5 +1,6 @@
 /** @file RecordIO files that may be larger than memory, read by record. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "../io/byte_range.ts";
 import { ByteReader } from "../io/byte_reader.ts";
@@ -103,6 +104,7 @@ export async function openRecordIo(
   source: ByteSource,
   options: OpenRecordIoOptions = {},
 ): Promise<RecordIoFile> {
+  checkOptions("openRecordIo", options, "openRecordIo(source, { index })");
   const { index } = options;
   const inMemory = source instanceof Uint8Array;
   const range = inMemory ? source : new FileRange(source);
@@ -190,6 +192,7 @@ export async function openRecordPictures(
   source: ByteSource,
   options: OpenRecordIoOptions & { channels?: Channels } = {},
 ): Promise<RecordPictures> {
+  checkOptions("openRecordPictures", options, "openRecordPictures(source, { channels: 3 })");
   return new RecordPictures(await openRecordIo(source, options), options);
 }
 

@@ -1,5 +1,6 @@
 /** @file RecordIO files written record by record. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { encodeRecord } from "./recordio.ts";
 
 /** Writes a RecordIO file record by record. The index is written by `close`. */
@@ -28,6 +29,7 @@ export class RecordIoWriter implements Disposable {
    * ```
    */
   constructor(path: string | URL, options: { index?: string | URL } = {}) {
+    checkOptions("make RecordIoWriter", options, "new RecordIoWriter(path, { index })");
     this.#index = options.index;
     this.#file = Deno.openSync(path, { write: true, create: true, truncate: true });
   }

@@ -7,6 +7,7 @@
  * Source: dmlc-core include/dmlc/recordio.h, mxnet python/mxnet/recordio.py
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { ByteReader } from "../io/byte_reader.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
 
@@ -54,6 +55,7 @@ export async function readRecordIo(
   source: ByteSource,
   options: ReadRecordIoOptions = {},
 ): Promise<RecordFile> {
+  checkOptions("readRecordIo", options, "readRecordIo(source, { index })");
   const { bytes, file } = await readSource(source, options.file);
   const reader = new ByteReader(bytes, { file });
   const starts = new Map<number, number>();
@@ -161,6 +163,7 @@ export function writeRecordIo(
   records: readonly Uint8Array[],
   options: { keys?: readonly number[] } = {},
 ): { rec: Uint8Array<ArrayBuffer>; idx: Uint8Array<ArrayBuffer> } {
+  checkOptions("writeRecordIo", options, "writeRecordIo(records, { keys })");
   const { keys = records.map((_, i) => i) } = options;
   const valid = keys.every((key) => Number.isSafeInteger(key) && key >= 0 && key < 1e15);
   if (keys.length !== records.length || !valid || new Set(keys).size !== keys.length) {

@@ -1,5 +1,6 @@
 /** @file Samplers for a loader: by weight, and by class with a cap and a floor. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Sampler } from "./loader.ts";
 import { HostRandom, libraryStream } from "./rng.ts";
 
@@ -73,6 +74,11 @@ export class WeightedSampler implements Sampler {
    * fewer weights above 0 than samples to draw.
    */
   constructor(weights: ArrayLike<number>, options: WeightedSamplerOptions = {}) {
+    checkOptions(
+      "make WeightedSampler",
+      options,
+      "new WeightedSampler(weights, { numSamples: 100 })",
+    );
     const { numSamples = weights.length, replacement = true, seed = 0 } = options;
     new HostRandom(seed); // checks the seed at once
     const values = Float64Array.from(weights);
@@ -155,6 +161,7 @@ export interface ClassLimits {
  * ```
  */
 export function resampleClasses<L>(labels: ArrayLike<L>, limits: ClassLimits = {}): number[] {
+  checkOptions("resampleClasses", limits, "resampleClasses(labels, { cap: 100 })");
   return draw(classesOf(labels), limits, 0);
 }
 
@@ -184,6 +191,7 @@ export class ClassSampler implements Sampler {
    * @throws {RangeError} If a limit is no whole number of at least 1 or the cap is below the floor.
    */
   constructor(labels: ArrayLike<unknown>, limits: ClassLimits = {}) {
+    checkOptions("make ClassSampler", limits, "new ClassSampler(labels, { cap: 100 })");
     this.#classes = classesOf(labels);
     this.#limits = { ...limits };
     this.length = draw(this.#classes, limits, 0).length;

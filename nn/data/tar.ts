@@ -5,6 +5,7 @@
  * https://www.gnu.org/software/tar/manual/html_node/Standard.html
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { quote } from "../io/json_scan.ts";
 import type { ByteSource } from "../io/source.ts";
@@ -63,6 +64,7 @@ export async function* readTar(
   source: ByteSource | ReadableStream<Uint8Array>,
   options: ReadTarOptions = {},
 ): AsyncGenerator<TarEntry, void, undefined> {
+  checkOptions("readTar", options, 'readTar(source, { file: "a.tar" })');
   await using stream = await openStream(source, options.file);
   yield* readEntries(stream);
 }

@@ -1,5 +1,6 @@
 /** @file Sound as WAV files. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Sound } from "./wav.ts";
 
 const PCM = 1, FLOAT = 3, HEADER = 44;
@@ -26,6 +27,7 @@ export function writeWav(
   sound: Omit<Sound, "frames">,
   options: { bits?: 16 | 32 } = {},
 ): Uint8Array<ArrayBuffer> {
+  checkOptions("writeWav", options, "writeWav(sound, { bits: 16 })");
   const { samples, sampleRate, channels } = sound, { bits = 16 } = options;
   const frames = samples.length / channels, width = bits / 8, size = samples.length * width;
   const valid = Number.isInteger(frames) && isWithin(channels, 0xffff / width) &&

@@ -1,5 +1,6 @@
 /** @file The weights in a file of any format, told by its content. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { joinState, StateFault } from "./checkpoint_state.ts";
 import type { HostArray } from "./host_array.ts";
@@ -64,6 +65,7 @@ export async function readWeights(
   source: ByteSource,
   options: ReadWeightsOptions = {},
 ): Promise<HostWeights> {
+  checkOptions("readWeights", options, 'readWeights(source, { key: "model" })');
   const path = source instanceof Uint8Array ? source : await weightPath(source);
   const { bytes, file } = await readSource(path, options.file);
   if (isSafetensors(bytes)) return readSafetensors(bytes, file);

@@ -1,5 +1,6 @@
 /** @file Loads the weights of a file into a model and says what does not fit. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import type { Module } from "../module.ts";
 import { describeMisfits, type Misfits } from "../state_dict.ts";
@@ -63,6 +64,7 @@ export async function loadWeights(
   source: ByteSource,
   options: LoadWeightsOptions = {},
 ): Promise<WeightsReport> {
+  checkOptions("loadWeights", options, 'loadWeights(model, source, { except: "fc" })');
   const { file, format, arrays } = await readWeights(source, options);
   const state = model.stateDict();
   const given = stripNames(arrays, { state, prefixes: options.stripPrefix ?? WRAPPERS });

@@ -4,6 +4,7 @@
  * Source: mxnet src/ndarray/ndarray.cc (NDArray::Load, LegacyLoad), src/c_api/c_api.cc
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { byteSize, type HostArray, type HostDtype, hostView } from "./host_array.ts";
@@ -68,6 +69,7 @@ export async function loadMxnetParams(
   source: ByteSource,
   options: LoadMxnetOptions = {},
 ): Promise<Record<string, Tensor>> {
+  checkOptions("loadMxnetParams", options, 'loadMxnetParams(source, { stripPrefix: "net." })');
   const { bytes, file } = await readSource(source, options.file);
   const arrays = decodeMxnetParams(bytes, { ...options, file });
   const converted = Object.entries(arrays).map(([name, array]): [string, EngineArray] => {

@@ -4,12 +4,13 @@
  * Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { writeFileAtomic } from "./atomic.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
-import { fromEngine, toEngine, toHost } from "./safetensors.ts";
+import { fromEngine, namedTensors, toEngine, toHost } from "./safetensors.ts";
 import { type ByteSource, readSource } from "./source.ts";
 import { gatherElements } from "./strided.ts";
 import { readZip, readZipEntry } from "./zip.ts";
@@ -61,6 +62,7 @@ export interface LoadNpyOptions {
  * ```
  */
 export async function loadNpy(source: ByteSource, options: LoadNpyOptions = {}): Promise<Tensor> {
+  checkOptions("loadNpy", options, 'loadNpy(source, { file: "a.npy" })');
   const { bytes, file } = await readSource(source, options.file);
   return fromEngine(toEngine(decodeNpy(bytes, { file }), { name: "array", file }));
 }
@@ -84,6 +86,7 @@ export async function loadNpz(
   source: ByteSource,
   options: LoadNpyOptions = {},
 ): Promise<Record<string, Tensor>> {
+  checkOptions("loadNpz", options, 'loadNpz(source, { file: "a.npz" })');
   const { bytes, file } = await readSource(source, options.file);
   const converted = Object.entries(await decodeNpz(bytes, { file })).map(([name, array]) => {
     return [name, toEngine(array, { name, file })] as const;
@@ -114,7 +117,8 @@ export async function saveNpz(
   tensors: Record<string, Tensor>,
   options: { compress?: boolean } = {},
 ): Promise<void> {
-  const arrays = Object.fromEntries(await toHost(Object.entries(tensors)));
+  checkOptions("saveNpz", options, "saveNpz(path, { x }, { compress: true })");
+  const arrays = Object.fromEntries(await toHost(namedTensors(tensors)));
   await writeFileAtomic(path, await encodeNpz(arrays, options));
 }
 

@@ -1,6 +1,7 @@
 /** @file Tensors in safetensors files. */
 
-import { readAll, type Tensor, tensor } from "../../engine/mod.ts";
+import { given } from "../../engine/arguments.ts";
+import { readAll, Tensor, tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
 import { writeFileAtomic } from "./atomic.ts";
 import type { HostArray } from "./host_array.ts";
@@ -35,7 +36,7 @@ export async function saveSafetensors(
   tensors: Record<string, Tensor>,
   metadata?: Record<string, string>,
 ): Promise<void> {
-  const arrays = await toHost(Object.entries(tensors));
+  const arrays = await toHost(namedTensors(tensors));
   await writeFileAtomic(path, safetensorsParts(Object.fromEntries(arrays), metadata));
 }
 
@@ -67,6 +68,16 @@ export async function loadSafetensors(source: ByteSource): Promise<Record<string
   return Object.fromEntries(converted.map(([name, array]) => [name, fromEngine(array)]));
 }
 
+/** The entries of what is to be saved: a map or a list has none. */
+export function namedTensors(tensors: Readonly<Record<string, Tensor>>): [string, Tensor][] {
+  if (tensors && !(tensors instanceof Map) && !(Symbol.iterator in Object(tensors))) {
+    return Object.entries(tensors);
+  }
+  throw new TypeError(
+    `Cannot save ${given(tensors)}: write tensors by name, as model.stateDict() gives them`,
+  );
+}
+
 /** Elements read back in one wait, about: a wait takes 10 ms, and its copy this much GPU memory. */
 const READ_ELEMENTS = 2 ** 26;
 
@@ -87,6 +98,14 @@ export async function toHost(
   }
 
   for (const entry of tensors) {
+    if (!(entry[1] instanceof Tensor)) {
+      throw new TypeError(
+        `Cannot save ${entry[0]}, ${
+          given(entry[1])
+        }: it must be a tensor; a file has tensors by name, ` +
+          "as model.stateDict() gives them",
+      );
+    }
     group.push(entry);
     elements += entry[1].size;
     if (elements >= READ_ELEMENTS) await readGroup();

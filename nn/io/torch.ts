@@ -5,6 +5,7 @@
  * read by a machine that can run nothing, see pickle.ts.
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, PartRange } from "./byte_range.ts";
@@ -76,6 +77,7 @@ export async function loadTorch(
   source: ByteSource,
   options: LoadTorchOptions = {},
 ): Promise<Record<string, Tensor>> {
+  checkOptions("loadTorch", options, 'loadTorch(source, { key: "model" })');
   const { bytes, file } = await readSource(source, options.file);
   const { key = [], stripPrefix = "" } = options;
   const root = await decodeTorch(bytes, { ...options, file });

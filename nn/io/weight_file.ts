@@ -1,5 +1,6 @@
 /** @file Files of weights that are read tensor by tensor, and row by row: they may exceed memory. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
 import { findKey } from "./any_weights.ts";
@@ -190,6 +191,7 @@ export async function openTorch(
   path: string | URL,
   options: Pick<LoadTorchOptions, "key" | "stripPrefix"> = {},
 ): Promise<WeightFile> {
+  checkOptions("openTorch", options, 'openTorch(path, { key: "model" })');
   const { stripPrefix = "" } = options;
   const range = new FileRange(path), file = range.path;
   try {

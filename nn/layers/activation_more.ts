@@ -1,5 +1,6 @@
 /** @file Layers of the smooth and the piecewise linear activations; settings and text as PyTorch's. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonFloat } from "../module_text.ts";
@@ -61,6 +62,7 @@ export class GELU extends Module {
 
   /** @param options `approximate: "tanh"` for the approximation by tanh; default "none". */
   constructor(options: { approximate?: "none" | "tanh" } = {}) {
+    checkOptions("make GELU", options, 'new nn.GELU({ approximate: "tanh" })');
     super();
     this.approximate = options.approximate ?? "none";
   }
@@ -98,6 +100,7 @@ export class Softplus extends Module {
 
   /** @param options `beta` (default 1) and `threshold` (default 20). */
   constructor(options: { beta?: number; threshold?: number } = {}) {
+    checkOptions("make Softplus", options, "new nn.Softplus({ beta: 2 })");
     super();
     this.beta = options.beta ?? 1;
     this.threshold = options.threshold ?? 20;
@@ -155,6 +158,7 @@ export class Hardtanh extends Module {
    * @throws {RangeError} If max is not above min.
    */
   constructor(options: { min?: number; max?: number } = {}) {
+    checkOptions("make Hardtanh", options, "new nn.Hardtanh({ min: 0, max: 6 })");
     super();
     const { min = -1, max = 1 } = options;
     if (!(max > min)) {

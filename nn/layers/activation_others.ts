@@ -1,5 +1,6 @@
 /** @file Activations that learn, gate, shrink or cut off; settings and text as PyTorch's. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { full, glu, prelu, type Tensor, where } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { Parameter } from "../parameter.ts";
@@ -22,6 +23,7 @@ export class PReLU extends Module {
    * @throws {RangeError} If numParameters is not a whole number of at least 1.
    */
   constructor(numParameters = 1, options: { init?: number } = {}) {
+    checkOptions("make PReLU", options, "new nn.PReLU(1, { init: 0.25 })");
     super();
     checkSizes("PReLU", { numParameters });
     this.numParameters = numParameters;

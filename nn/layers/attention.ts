@@ -1,5 +1,6 @@
 /** @file Multi-head attention, and dropping whole branches. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { attention, dropout, noGrad, ones, type Tensor, zeros } from "../../engine/mod.ts";
 import { xavierUniform } from "../init.ts";
 import { Module } from "../module.ts";
@@ -77,6 +78,11 @@ export class MultiheadAttention extends Module {
 
   /** @throws {RangeError} If a size is out of range, or the heads do not divide it. */
   constructor(embedDim: number, numHeads: number, options: MultiheadAttentionOptions = {}) {
+    checkOptions(
+      "make MultiheadAttention",
+      options,
+      "new nn.MultiheadAttention(64, 8, { batchFirst: true })",
+    );
     super();
     const { dropout = 0, bias = true, batchFirst = false, kdim = embedDim, vdim = embedDim } =
       options;
@@ -121,6 +127,7 @@ export class MultiheadAttention extends Module {
     query: Tensor,
     options: MultiheadAttentionCall = {},
   ): { output: Tensor; weights: Tensor } {
+    checkOptions("attend", options, "attention.forward(query, { key, value })");
     const { key = query, attnMask, keyPaddingMask, isCausal } = options;
     const value = options.value ?? key;
     if (keyPaddingMask && keyPaddingMask.dtype !== "bool") {

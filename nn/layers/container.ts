@@ -1,10 +1,17 @@
 /** @file Modules that hold modules. */
 
+import { checkOptions, given } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { type Layer, Module } from "../module.ts";
 import { describeList } from "../module_text.ts";
 import { freesOnTheWay } from "../forward.ts";
 import { fusible, then } from "./_epilogue.ts";
+
+/** Checks that what is put into a container is a module. */
+function checkModule(what: string, value: unknown, right: string): void {
+  if (value instanceof Module) return;
+  throw new TypeError(`Cannot ${what} with ${given(value)}: it takes modules, as in ${right}`);
+}
 
 /**
  * Layers one after the other, named "0", "1", …
@@ -23,6 +30,9 @@ export class Sequential extends Module implements Iterable<Layer> {
   /** @param layers The layers, first to last. */
   constructor(...layers: Layer[]) {
     super();
+    for (const layer of layers) {
+      checkModule("make Sequential", layer, "new nn.Sequential(...layers)");
+    }
     Object.assign(this, layers);
   }
 
@@ -73,7 +83,13 @@ export class ModuleList<M extends Module = Layer> extends Module implements Iter
   /** @param modules The modules in order. */
   constructor(modules: Iterable<M> = []) {
     super();
-    Object.assign(this, [...modules]);
+    const right = "new nn.ModuleList([a, b])";
+    if (typeof modules?.[Symbol.iterator] !== "function") {
+      throw new TypeError(`Cannot make ModuleList with ${given(modules)}: write ${right}`);
+    }
+    const list = [...modules];
+    for (const module of list) checkModule("make ModuleList", module, right);
+    Object.assign(this, list);
   }
 
   /** Number of modules. */
@@ -86,6 +102,7 @@ export class ModuleList<M extends Module = Layer> extends Module implements Iter
   }
   /** Adds a module at the end; returns the list. */
   append(module: M): this {
+    checkModule("add to a ModuleList", module, "new nn.ModuleList([a, b])");
     Object.assign(this, { [this.length]: module });
     return this;
   }
@@ -126,6 +143,11 @@ export class ModuleDict<M extends Module = Layer> extends Module implements Iter
    */
   constructor(modules: Readonly<Record<string, M>> = {}) {
     super();
+    const right = "new nn.ModuleDict({ a: layer })";
+    if (modules instanceof Module || modules instanceof Map) {
+      throw new TypeError(`Cannot make ModuleDict with ${given(modules)}: write ${right}`);
+    }
+    checkOptions("make ModuleDict", modules, right, Object.keys(modules ?? {}));
     for (const [name, module] of Object.entries(modules)) this.set(name, module);
   }
 
@@ -155,6 +177,7 @@ export class ModuleDict<M extends Module = Layer> extends Module implements Iter
             : "a name must not be empty or have a dot"),
       );
     }
+    checkModule("put into a ModuleDict", module, "new nn.ModuleDict({ a: layer })");
     Object.assign(this, { [name]: module });
     return this;
   }

@@ -1,5 +1,6 @@
 /** @file Vectors by id. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { embedding, noGrad, randn, type Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { Parameter } from "../parameter.ts";
@@ -36,6 +37,7 @@ export class Embedding extends Module {
 
   /** @throws {RangeError} If a size is not a whole number of at least 1, or paddingIdx is no id. */
   constructor(count: number, dim: number, options: EmbeddingOptions = {}) {
+    checkOptions("make Embedding", options, "new nn.Embedding(100, 8, { paddingIdx: 0 })");
     super();
     checkSizes("Embedding", { count, dim });
     this.count = count;

@@ -1,6 +1,6 @@
 /** @file A layer for each loss. */
 
-import { checkOneOf } from "../../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import * as engine from "../../engine/mod.ts";
 import type { Reduction, Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
@@ -62,6 +62,7 @@ export class CrossEntropyLoss extends ClassLoss {
 
   /** @param options As of `crossEntropy`; the layer takes `weight` over. */
   constructor(options: engine.CrossEntropyOptions = {}) {
+    checkOptions("make CrossEntropyLoss", options, "new nn.CrossEntropyLoss({ weight })");
     super(options);
     this.labelSmoothing = options.labelSmoothing ?? 0;
   }
@@ -76,6 +77,7 @@ export class CrossEntropyLoss extends ClassLoss {
 export class NLLLoss extends ClassLoss {
   /** @param options As of `nllLoss`; the layer takes `weight` over. */
   constructor(options: engine.ClassLossOptions = {}) {
+    checkOptions("make NLLLoss", options, "new nn.NLLLoss({ weight })");
     super(options);
   }
   /** Log probabilities [N, C, …], class ids [N, …]. */
@@ -88,6 +90,7 @@ export class NLLLoss extends ClassLoss {
 export class MSELoss extends Loss {
   /** @param options How to reduce. */
   constructor(options: engine.LossOptions = {}) {
+    checkOptions("make MSELoss", options, 'new nn.MSELoss({ reduction: "sum" })');
     super(options.reduction);
   }
   /** Prediction and target of one shape. */
@@ -100,6 +103,7 @@ export class MSELoss extends Loss {
 export class L1Loss extends Loss {
   /** @param options How to reduce. */
   constructor(options: engine.LossOptions = {}) {
+    checkOptions("make L1Loss", options, 'new nn.L1Loss({ reduction: "sum" })');
     super(options.reduction);
   }
   /** Prediction and target of one shape. */
@@ -115,6 +119,7 @@ export class SmoothL1Loss extends Loss {
 
   /** @param options How to reduce, and where the square ends (default 1). */
   constructor(options: engine.LossOptions & { beta?: number } = {}) {
+    checkOptions("make SmoothL1Loss", options, "new nn.SmoothL1Loss({ beta: 2 })");
     super(options.reduction);
     this.beta = options.beta ?? 1;
   }
@@ -131,6 +136,7 @@ export class HuberLoss extends Loss {
 
   /** @param options How to reduce, and where the square ends (default 1). */
   constructor(options: engine.LossOptions & { delta?: number } = {}) {
+    checkOptions("make HuberLoss", options, "new nn.HuberLoss({ delta: 2 })");
     super(options.reduction);
     this.delta = options.delta ?? 1;
   }
@@ -147,6 +153,7 @@ export class BCELoss extends Loss {
 
   /** @param options How to reduce, and weights; the layer takes them over. */
   constructor(options: engine.BceOptions = {}) {
+    checkOptions("make BCELoss", options, "new nn.BCELoss({ weight })");
     super(options.reduction);
     if (options.weight) this.registerBuffer("weight", options.weight);
     else this.weight = null;
@@ -167,6 +174,7 @@ export class BCEWithLogitsLoss extends Loss {
 
   /** @param options How to reduce, and weights; the layer takes them over. */
   constructor(options: engine.BceWithLogitsOptions = {}) {
+    checkOptions("make BCEWithLogitsLoss", options, "new nn.BCEWithLogitsLoss({ posWeight })");
     super(options.reduction);
     if (options.weight) this.registerBuffer("weight", options.weight);
     else this.weight = null;
@@ -190,6 +198,7 @@ export class KLDivLoss extends Module {
 
   /** @param options As of `klDiv`. */
   constructor(options: engine.KlDivOptions = {}) {
+    checkOptions("make KLDivLoss", options, 'new nn.KLDivLoss({ reduction: "batchmean" })');
     super();
     const { reduction } = options;
     checkOneOf("make KLDivLoss", { reduction }, ["mean", "sum", "none", "batchmean"]);
@@ -207,6 +216,7 @@ export class FocalLoss extends Loss {
 
   /** @param options As of `focalLoss`. */
   constructor(options: engine.FocalOptions = {}) {
+    checkOptions("make FocalLoss", options, "new nn.FocalLoss({ gamma: 2 })");
     super(options.reduction);
     this.#options = { ...options };
   }
@@ -222,6 +232,7 @@ export class FocalCosineLoss extends Loss {
 
   /** @param options As of `focalCosineLoss`. */
   constructor(options: engine.FocalCosineOptions = {}) {
+    checkOptions("make FocalCosineLoss", options, "new nn.FocalCosineLoss({ gamma: 2 })");
     super(options.reduction);
     this.#options = { ...options };
   }
@@ -237,6 +248,11 @@ export class SoftCrossEntropyLoss extends Loss {
 
   /** @param options As of `softCrossEntropyLoss`. */
   constructor(options: engine.SoftCrossEntropyOptions = {}) {
+    checkOptions(
+      "make SoftCrossEntropyLoss",
+      options,
+      "new nn.SoftCrossEntropyLoss({ smoothFactor: 0.1 })",
+    );
     super(options.reduction);
     this.#options = { ...options };
   }
@@ -252,6 +268,11 @@ export class BiTemperedLogisticLoss extends Loss {
 
   /** @param options As of `biTemperedLogisticLoss`. */
   constructor(options: engine.BiTemperedOptions) {
+    checkOptions(
+      "make BiTemperedLogisticLoss",
+      options,
+      "new nn.BiTemperedLogisticLoss({ t1: 0.8, t2: 1.2 })",
+    );
     super(options.reduction);
     this.#options = { ...options };
   }

@@ -1,5 +1,6 @@
 /** @file Layers for how alike rows are, and for losses of pairs, triplets and likelihoods. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import * as engine from "../../engine/mod.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
@@ -14,6 +15,7 @@ export class CosineSimilarity extends Module {
 
   /** @param options `dim` (default 1) and `eps` (default 1e-8). */
   constructor(options: { dim?: number; eps?: number } = {}) {
+    checkOptions("make CosineSimilarity", options, "new nn.CosineSimilarity({ dim: 1 })");
     super();
     this.dim = options.dim ?? 1;
     this.eps = options.eps ?? 1e-8;
@@ -30,6 +32,7 @@ export class PairwiseDistance extends Module {
 
   /** @param options As of `pairwiseDistance`. */
   constructor(options: engine.PairwiseDistanceOptions = {}) {
+    checkOptions("make PairwiseDistance", options, "new nn.PairwiseDistance({ p: 2 })");
     super();
     this.#options = { ...options };
   }
@@ -45,6 +48,11 @@ export class CosineEmbeddingLoss extends Module {
 
   /** @param options As of `cosineEmbeddingLoss`. */
   constructor(options: engine.MarginOptions = {}) {
+    checkOptions(
+      "make CosineEmbeddingLoss",
+      options,
+      "new nn.CosineEmbeddingLoss({ margin: 0.5 })",
+    );
     super();
     this.#options = { ...options };
   }
@@ -60,6 +68,7 @@ export class TripletMarginLoss extends Module {
 
   /** @param options As of `tripletMarginLoss`. */
   constructor(options: engine.TripletMarginOptions = {}) {
+    checkOptions("make TripletMarginLoss", options, "new nn.TripletMarginLoss({ margin: 1 })");
     super();
     this.#options = { ...options };
   }
@@ -75,6 +84,7 @@ export class MarginRankingLoss extends Module {
 
   /** @param options As of `marginRankingLoss`. */
   constructor(options: engine.MarginOptions = {}) {
+    checkOptions("make MarginRankingLoss", options, "new nn.MarginRankingLoss({ margin: 1 })");
     super();
     this.#options = { ...options };
   }
@@ -90,6 +100,7 @@ export class GaussianNLLLoss extends Module {
 
   /** @param options As of `gaussianNllLoss`. */
   constructor(options: engine.GaussianNllOptions = {}) {
+    checkOptions("make GaussianNLLLoss", options, "new nn.GaussianNLLLoss({ full: true })");
     super();
     this.#options = { ...options };
   }
@@ -105,6 +116,7 @@ export class PoissonNLLLoss extends Loss {
 
   /** @param options As of `poissonNllLoss`. */
   constructor(options: engine.PoissonNllOptions = {}) {
+    checkOptions("make PoissonNLLLoss", options, "new nn.PoissonNLLLoss({ full: true })");
     super(options.reduction);
     this.#options = { ...options };
   }

@@ -1,5 +1,6 @@
 /** @file Normalisation layers. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   type Activation,
   batchNorm,
@@ -60,6 +61,11 @@ abstract class BatchNorm extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(numFeatures: number, options: BatchNormOptions = {}) {
+    checkOptions(
+      `make ${new.target.name}`,
+      options,
+      `new nn.${new.target.name}(8, { momentum: 0.1 })`,
+    );
     super();
     const { eps = 1e-5, momentum = 0.1, affine = true, trackRunningStats = true } = options;
     checkSizes(this.constructor.name, { numFeatures });
@@ -173,6 +179,7 @@ export class SplitBatchNorm2d extends BatchNorm2d {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(numFeatures: number, options: SplitBatchNormOptions) {
+    checkOptions("make SplitBatchNorm2d", options, "new nn.SplitBatchNorm2d(8, { numSplits: 2 })");
     super(numFeatures, options);
     checkSizes("SplitBatchNorm2d", { numSplits: options.numSplits });
     this.numSplits = options.numSplits;
@@ -239,6 +246,7 @@ export class LayerNorm extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(normalizedShape: number | readonly number[], options: LayerNormOptions = {}) {
+    checkOptions("make LayerNorm", options, "new nn.LayerNorm(8, { eps: 1e-5 })");
     super();
     const { eps = 1e-5, elementwiseAffine = true, bias = true } = options;
     this.normalizedShape = shapeList("LayerNorm", normalizedShape);
@@ -291,6 +299,7 @@ export class GroupNorm extends Module {
 
   /** @throws {RangeError} If an option is out of range, or the groups do not divide the channels. */
   constructor(numGroups: number, numChannels: number, options: GroupNormOptions = {}) {
+    checkOptions("make GroupNorm", options, "new nn.GroupNorm(4, 8, { eps: 1e-5 })");
     super();
     const { eps = 1e-5, affine = true } = options;
     checkSizes("GroupNorm", { numGroups, numChannels });
@@ -340,6 +349,7 @@ export class InstanceNorm2d extends Module {
    * @throws {RangeError} If an option is out of range.
    */
   constructor(numFeatures: number, options: GroupNormOptions = {}) {
+    checkOptions("make InstanceNorm2d", options, "new nn.InstanceNorm2d(8, { eps: 1e-5 })");
     super();
     const { eps = 1e-5, affine = false } = options;
     checkSizes("InstanceNorm2d", { numFeatures });
@@ -385,6 +395,7 @@ export class RMSNorm extends Module {
     normalizedShape: number | readonly number[],
     options: { eps?: number; elementwiseAffine?: boolean } = {},
   ) {
+    checkOptions("make RMSNorm", options, "new nn.RMSNorm(8, { eps: 1e-5 })");
     super();
     this.normalizedShape = shapeList("RMSNorm", normalizedShape);
     if (options.eps !== undefined) checkEps("RMSNorm", options.eps);

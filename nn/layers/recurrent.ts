@@ -144,6 +144,9 @@ export abstract class RecurrentBase extends Module {
   /** All layers and directions over x. */
   protected run(x: Tensor, input: LSTMInput): { output: Tensor; hn: Tensor; cn?: Tensor } {
     const name = this.constructor.name;
+    const states = this.#cell === "lstm" ? ["h0", "c0"] : ["h0"];
+    const right = `${name.toLowerCase()}.forward(x, { ${states.join(", ")} })`;
+    checkOptions(`apply ${name}`, input, right, [...states, "lengths"]);
     if (x.ndim !== 3 || x.shape[2] !== this.inputSize) {
       throw new TypeError(
         `Cannot apply ${name} to [${x.shape.join(", ")}]: it must be [${

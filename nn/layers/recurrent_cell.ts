@@ -1,7 +1,7 @@
 /** @file Single steps of recurrent nets, for loops of one's own. */
 
-import { checkOneOf } from "../../engine/arguments.ts";
-import { type RecurrentCell, recurrentLayer, type Tensor, zeros } from "../../engine/mod.ts";
+import { checkOneOf, checkOptions, notTensor } from "../../engine/arguments.ts";
+import { type RecurrentCell, recurrentLayer, Tensor, zeros } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSizes } from "./_check.ts";
@@ -49,6 +49,11 @@ export abstract class RecurrentCellBase extends Module {
     sizes: { inputSize: number; hiddenSize: number },
     options: RecurrentCellOptions,
   ) {
+    checkOptions(
+      `make ${new.target.name}`,
+      options,
+      `new nn.${new.target.name}(8, 16, { bias: false })`,
+    );
     super();
     const { inputSize, hiddenSize } = sizes;
     checkSizes(this.constructor.name, { inputSize, hiddenSize });
@@ -66,6 +71,9 @@ export abstract class RecurrentCellBase extends Module {
 
   /** One step on x [N, inputSize]. */
   protected run(x: Tensor, h: Tensor | undefined, c?: Tensor): { h: Tensor; c?: Tensor } {
+    if (h !== undefined && !(h instanceof Tensor)) {
+      throw notTensor(`apply ${this.constructor.name}`, h);
+    }
     if (x.ndim !== 2 || x.shape[1] !== this.inputSize) {
       throw new TypeError(
         `Cannot apply ${this.constructor.name} to [${x.shape.join(", ")}]: it must be [N, ` +
@@ -113,6 +121,7 @@ export class LSTMCell extends RecurrentCellBase {
 
   /** x [N, inputSize] → the next state. The state starts as zeros. */
   override forward(x: Tensor, state: Partial<LSTMState> = {}): LSTMState {
+    checkOptions("apply LSTMCell", state, "cell.forward(x, { h, c })", ["h", "c"]);
     const { h, c } = this.run(x, state.h, state.c);
     return { h, c: c! };
   }

@@ -1,5 +1,6 @@
 /** @file Layers without numbers of their own: shape, identity, dropout. */
 
+import { checkOptions, given } from "../../engine/arguments.ts";
 import { dropout, ones, type Tensor } from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
@@ -21,6 +22,7 @@ export class Flatten extends Module {
 
   /** @param options Dimensions to join. */
   constructor(options: FlattenOptions = {}) {
+    checkOptions("make Flatten", options, "new nn.Flatten({ startDim: 1 })");
     super();
     this.startDim = options.startDim ?? 1;
     this.endDim = options.endDim ?? -1;
@@ -95,7 +97,9 @@ export class Dropout extends Module {
   constructor(p = 0.5) {
     super();
     if (!(p >= 0 && p <= 1)) {
-      throw new RangeError(`Cannot make ${this.constructor.name} with p ${p}: it must be 0 to 1`);
+      throw new RangeError(
+        `Cannot make ${this.constructor.name} with p ${given(p)}: it must be 0 to 1`,
+      );
     }
     this.p = p;
   }

@@ -46,6 +46,9 @@ export interface DecoderMasks extends EncoderMasks {
   memoryKeyPaddingMask?: Tensor;
 }
 
+const ENCODER_MASKS = ["mask", "keyPaddingMask", "isCausal"];
+const DECODER_MASKS = [...ENCODER_MASKS, "memoryMask", "memoryKeyPaddingMask"];
+
 type Settings = Readonly<Required<TransformerLayerOptions>>;
 
 /** What layers of encoder and decoder share. */
@@ -165,6 +168,7 @@ export class TransformerEncoderLayer extends TransformerLayer {
 
   /** x [L, N, E], or [N, L, E] with batchFirst → the same shape. */
   override forward(x: Tensor, masks: EncoderMasks = {}): Tensor {
+    checkOptions("encode", masks, "layer.forward(x, { mask })", ENCODER_MASKS);
     const { mask: attnMask, keyPaddingMask, isCausal } = masks;
     const y = this.around(
       x,
@@ -234,6 +238,7 @@ export class TransformerDecoderLayer extends TransformerLayer {
 
   /** x [L, N, E] and memory [S, N, E], or [N, …, E] with batchFirst → the shape of x. */
   override forward(x: Tensor, memory: Tensor, masks: DecoderMasks = {}): Tensor {
+    checkOptions("decode", masks, "layer.forward(x, memory, { mask })", DECODER_MASKS);
     const { mask: attnMask, keyPaddingMask, isCausal } = masks;
     const seen = { attnMask: masks.memoryMask, keyPaddingMask: masks.memoryKeyPaddingMask };
     const own = this.around(

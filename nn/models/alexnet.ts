@@ -1,5 +1,6 @@
 /** @file AlexNet, layer by layer as in torchvision. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import {
   AdaptiveAvgPool2d,
@@ -43,6 +44,7 @@ export class AlexNet extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: AlexNetOptions = {}) {
+    checkOptions("make AlexNet", options, "alexnet({ numClasses: 10 })");
     super();
     const { numClasses = 1000, inChannels = 3, width = 1, dropout = 0.5, poolSize = 6 } = options;
     if (!(width > 0 && width < Infinity)) {

@@ -1,5 +1,6 @@
 /** @file Captions for images: a residual net and an LSTM. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { cat, noGrad, type Tensor } from "../../engine/mod.ts";
 import {
   BatchNorm1d,
@@ -174,6 +175,7 @@ export class Captioner extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: CaptionerOptions) {
+    checkOptions("make Captioner", options, "captioner({ vocabSize: 100 })");
     super();
     this.encoder = new CaptionEncoder(options);
     this.decoder = new CaptionDecoder(options);

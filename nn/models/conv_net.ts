@@ -1,5 +1,6 @@
 /** @file The small convolutional net of the MoCo experiment. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import {
   BatchNorm2d,
@@ -47,6 +48,7 @@ export class ConvNet extends Module {
 
   /** @throws {RangeError} If the images are too small for the blocks. */
   constructor(options: ConvNetOptions = {}) {
+    checkOptions("make ConvNet", options, "convNet({ outFeatures: 10 })");
     super();
     const { inChannels = 3, channels = [32, 64, 128], dropout = 0.3, imageSize = 32 } = options;
     const norm = options.norm ?? ((c: number) => new BatchNorm2d(c));

@@ -1,5 +1,6 @@
 /** @file EfficientNet-B0 with TensorFlow's padding, layer by layer as in timm. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { checkpoint, type Tensor } from "../../engine/mod.ts";
 import { constant, normal, uniform } from "../init.ts";
 import {
@@ -229,6 +230,7 @@ export class EfficientNet extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: EfficientNetOptions = {}) {
+    checkOptions("make EfficientNet", options, "efficientnetB0({ numClasses: 10 })");
     super();
     this.#gradCheckpoint = options.gradCheckpoint ?? false;
     const { numClasses = 1000, inChannels = 3, dropRate = 0, dropPathRate = 0 } = options;

@@ -1,5 +1,6 @@
 /** @file Momentum contrast: two encoders and a queue of keys. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   arange,
   cat,
@@ -61,6 +62,7 @@ export class MoCo extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: MoCoOptions) {
+    checkOptions("make MoCo", options, "moco({ encoder, dim: 128 })");
     super();
     const { dim = 512, queueSize = 4096, momentum = 0.99, temperature = 0.07, symmetric = true } =
       options;

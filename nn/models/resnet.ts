@@ -1,5 +1,6 @@
 /** @file Residual networks, layer by layer as in torchvision. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { noGrad, type Tensor } from "../../engine/mod.ts";
 import { kaimingNormal } from "../init.ts";
 import {
@@ -175,6 +176,7 @@ export class ResNet extends Module {
     counts: readonly [number, number, number, number],
     options: ResNetOptions = {},
   ) {
+    checkOptions("make ResNet", options, "resnet18({ numClasses: 10 })");
     super();
     const { numClasses = 1000, inChannels = 3, zeroInitResidual = false } = options;
     const norm = options.norm ?? ((channels) => new BatchNorm2d(channels));

@@ -1,5 +1,6 @@
 /** @file A small single-shot detector. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { cat, maxPool2d, type Tensor } from "../../engine/mod.ts";
 import { BatchNorm2d, Conv2d, MaxPool2d, ModuleList, ReLU, Sequential } from "../layers/mod.ts";
 import { Module } from "../module.ts";
@@ -61,6 +62,7 @@ export class ToySsd extends Module {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: ToySsdOptions = {}) {
+    checkOptions("make ToySsd", options, "toySsd({ numClasses: 2 })");
     super();
     const { numClasses = 1, inChannels = 3, body = [16, 32, 64], channels = 128 } = options;
     const { sizes = SIZES } = options;

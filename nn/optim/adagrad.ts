@@ -38,7 +38,7 @@ export class Adagrad extends AdaptiveOptimizer<AdagradOptions> {
     checkOptions("make Adagrad", options, "new Adagrad(params, { lr: 0.01 })");
     const { lr = 1e-2, lrDecay = 0, weightDecay = 0, initialAccumulatorValue = 0, eps = 1e-10 } =
       options;
-    super(params, { lr, lrDecay, weightDecay, initialAccumulatorValue, eps });
+    super(params, { lr, lrDecay, weightDecay, initialAccumulatorValue, eps }, options);
   }
 
   protected override check(options: AdagradOptions): void {

@@ -91,7 +91,7 @@ export class Adam extends AdamBase {
    */
   constructor(params: ParamInput<AdamOptions>, options: Partial<AdamOptions> = {}) {
     checkOptions("make Adam", options, "new Adam(params, { lr: 1e-3 })");
-    super(params, withDefaults(options, 0));
+    super(params, withDefaults(options, 0), options);
   }
 }
 
@@ -111,6 +111,6 @@ export class AdamW extends AdamBase {
    */
   constructor(params: ParamInput<AdamOptions>, options: Partial<AdamOptions> = {}) {
     checkOptions("make AdamW", options, "new AdamW(params, { lr: 1e-3 })");
-    super(params, withDefaults(options, 1e-2));
+    super(params, withDefaults(options, 1e-2), options);
   }
 }

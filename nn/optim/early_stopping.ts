@@ -1,6 +1,6 @@
 /** @file When to stop. */
 
-import { checkOneOf, checkWhole } from "../../engine/arguments.ts";
+import { checkOneOf, checkOptions, checkWhole } from "../../engine/arguments.ts";
 
 /** Options of {@linkcode EarlyStopping}. */
 export interface EarlyStoppingOptions {
@@ -42,6 +42,7 @@ export class EarlyStopping {
 
   /** @throws {RangeError} If patience is not a whole number of at least 1, or minDelta is below 0. */
   constructor(options: EarlyStoppingOptions) {
+    checkOptions("stop early", options, "new EarlyStopping({ patience: 5 })");
     const { patience, mode = "min", minDelta = 0 } = options;
     checkOneOf("stop early", { mode }, ["min", "max"]);
     checkWhole("stop early", { patience }, 1);

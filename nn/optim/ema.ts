@@ -1,5 +1,6 @@
 /** @file Tensors that follow others. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { inModule, noGrad, sgdStep, type Tensor } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 
@@ -35,7 +36,9 @@ export class EMA implements Disposable {
   readonly #hyper = new HyperTensor();
 
   /** @throws {RangeError} If `decay` is not from 0 to 1. */
-  constructor({ decay = 0.999 }: Partial<EMAOptions> = {}) {
+  constructor(options: Partial<EMAOptions> = {}) {
+    checkOptions("make EMA", options, "new EMA({ decay: 0.99 })", ["decay"]);
+    const { decay = 0.999 } = options;
     if (!(decay >= 0 && decay <= 1)) {
       throw new RangeError(`Cannot average with decay ${decay}: it must be from 0 to 1`);
     }

@@ -1,5 +1,6 @@
 /** @file Dynamic loss scaling for training in f16. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   keep,
   noGrad,
@@ -74,6 +75,7 @@ export class GradScaler implements Disposable {
 
   /** @throws {RangeError} If an option is out of range. */
   constructor(options: GradScalerOptions = {}) {
+    checkOptions("make GradScaler", options, "new GradScaler({ initScale: 1024 })");
     const {
       initScale = 65536,
       growthFactor = 2,

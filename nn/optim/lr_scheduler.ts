@@ -5,7 +5,7 @@
  * https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate
  */
 
-import { checkWhole } from "../../engine/arguments.ts";
+import { checkOptions, checkWhole } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** What a rule knows of a group. */
@@ -92,6 +92,7 @@ export abstract class LRScheduler {
 export class StepLR extends LRScheduler {
   /** @throws {RangeError} If stepSize is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { stepSize: number; gamma?: number }) {
+    checkOptions("make StepLR", options, "new StepLR(optimizer, { stepSize: 30 })");
     const { stepSize, gamma = 0.1 } = options;
     checkWhole("use StepLR", { stepSize }, 1);
     super(optimizer, ({ epoch, lr }) => epoch > 0 && epoch % stepSize === 0 ? lr * gamma : lr);
@@ -105,6 +106,11 @@ export class MultiStepLR extends LRScheduler {
     optimizer: Optimizer,
     options: { milestones: readonly number[]; gamma?: number },
   ) {
+    checkOptions(
+      "make MultiStepLR",
+      options,
+      "new MultiStepLR(optimizer, { milestones: [30, 80] })",
+    );
     const { gamma = 0.1 } = options;
     const milestones = [...options.milestones];
     super(optimizer, ({ epoch, lr }) => {
@@ -117,7 +123,9 @@ export class MultiStepLR extends LRScheduler {
 /** lr · gamma every epoch. */
 export class ExponentialLR extends LRScheduler {
   /** @param options The factor. */
-  constructor(optimizer: Optimizer, { gamma }: { gamma: number }) {
+  constructor(optimizer: Optimizer, options: { gamma: number }) {
+    checkOptions("make ExponentialLR", options, "new ExponentialLR(optimizer, { gamma: 0.9 })");
+    const { gamma } = options;
     super(optimizer, ({ epoch, lr }) => epoch === 0 ? lr : lr * gamma);
   }
 }
@@ -131,6 +139,11 @@ export class ExponentialLR extends LRScheduler {
 export class CosineAnnealingLR extends LRScheduler {
   /** @throws {RangeError} If tMax is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { tMax: number; etaMin?: number }) {
+    checkOptions(
+      "make CosineAnnealingLR",
+      options,
+      "new CosineAnnealingLR(optimizer, { tMax: 50 })",
+    );
     const { tMax, etaMin = 0 } = options;
     checkWhole("use CosineAnnealingLR", { tMax }, 1);
     const cosine = (epoch: number) => 1 + Math.cos(Math.PI * epoch / tMax);
@@ -152,6 +165,7 @@ export class LinearLR extends LRScheduler {
     optimizer: Optimizer,
     options: { startFactor?: number; endFactor?: number; totalIters?: number } = {},
   ) {
+    checkOptions("make LinearLR", options, "new LinearLR(optimizer, { totalIters: 5 })");
     const { startFactor = 1 / 3, endFactor = 1, totalIters = 5 } = options;
     if (!(startFactor > 0 && startFactor <= 1 && endFactor >= 0 && endFactor <= 1)) {
       throw new RangeError(
@@ -172,6 +186,7 @@ export class LinearLR extends LRScheduler {
 export class ConstantLR extends LRScheduler {
   /** @throws {RangeError} If the factor is not above 0 and at most 1, or totalIters not a whole number from 1. */
   constructor(optimizer: Optimizer, options: { factor?: number; totalIters?: number } = {}) {
+    checkOptions("make ConstantLR", options, "new ConstantLR(optimizer, { totalIters: 5 })");
     const { factor = 1 / 3, totalIters = 5 } = options;
     if (!(factor > 0 && factor <= 1)) {
       throw new RangeError(
@@ -190,6 +205,7 @@ export class ConstantLR extends LRScheduler {
 export class PolynomialLR extends LRScheduler {
   /** @throws {RangeError} If totalIters is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { totalIters?: number; power?: number } = {}) {
+    checkOptions("make PolynomialLR", options, "new PolynomialLR(optimizer, { totalIters: 5 })");
     const { totalIters = 5, power = 1 } = options;
     checkWhole("use PolynomialLR", { totalIters }, 1);
     super(optimizer, ({ epoch, lr }) => {
@@ -208,6 +224,11 @@ export class PolynomialLR extends LRScheduler {
 export class CosineAnnealingWarmRestarts extends LRScheduler {
   /** @throws {RangeError} If t0 or tMult is not a whole number of at least 1. */
   constructor(optimizer: Optimizer, options: { t0: number; tMult?: number; etaMin?: number }) {
+    checkOptions(
+      "make CosineAnnealingWarmRestarts",
+      options,
+      "new CosineAnnealingWarmRestarts(optimizer, { t0: 10 })",
+    );
     const { t0, tMult = 1, etaMin = 0 } = options;
     checkWhole("use CosineAnnealingWarmRestarts", { t0 }, 1);
     checkWhole("use CosineAnnealingWarmRestarts", { tMult }, 1);
@@ -227,6 +248,11 @@ export class LambdaLR extends LRScheduler {
     optimizer: Optimizer,
     options: { lrLambda: ((epoch: number) => number) | readonly ((epoch: number) => number)[] },
   ) {
+    checkOptions(
+      "make LambdaLR",
+      options,
+      "new LambdaLR(optimizer, { lrLambda: (epoch) => 0.9 ** epoch })",
+    );
     const { lrLambda } = options;
     const count = optimizer.paramGroups.length;
     if (typeof lrLambda !== "function" && lrLambda.length !== count) {

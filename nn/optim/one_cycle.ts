@@ -1,6 +1,6 @@
 /** @file One rise and fall of the learning rate over a whole training. */
 
-import { checkOneOf } from "../../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import { LRScheduler } from "./lr_scheduler.ts";
 import type { BaseOptions, Optimizer, ParamGroup } from "./optimizer.ts";
 
@@ -50,6 +50,11 @@ export class OneCycleLR extends LRScheduler {
    *   optimizer has none.
    */
   constructor(optimizer: Optimizer, options: OneCycleOptions) {
+    checkOptions(
+      "make OneCycleLR",
+      options,
+      "new OneCycleLR(optimizer, { maxLr: 0.1, totalSteps: 100 })",
+    );
     const { totalSteps, pctStart = 0.3, annealStrategy = "cos", cycleMomentum = true } = options;
     checkOneOf("use OneCycleLR", { annealStrategy }, ["cos", "linear"]);
     const groups = optimizer.paramGroups;

@@ -1,6 +1,7 @@
 /** @file What every optimizer has: groups of parameters with options, and state by parameter. */
 
-import { keep, noGrad, type Tensor } from "../../engine/mod.ts";
+import { checkOptions, given as describe } from "../../engine/arguments.ts";
+import { keep, noGrad, Tensor } from "../../engine/mod.ts";
 
 /** Options every optimizer has. */
 export interface BaseOptions {
@@ -63,16 +64,22 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
   /**
    * @param params Parameters, or groups of them.
    * @param defaults Options of the groups that do not name their own.
-   * @throws {TypeError} If there are no parameters, or one occurs twice or is not a leaf.
+   * @param given The options as they were given.
+   * @throws {TypeError} If there are no parameters, one occurs twice or is not a leaf, or an option is given
+   * that has no default.
    * @throws {RangeError} If an option is out of range.
    */
-  constructor(params: ParamInput<O>, defaults: O) {
+  constructor(params: ParamInput<O>, defaults: O, given: object = {}) {
     this.#defaults = defaults;
+    const name = this.constructor.name;
+    const right = `new ${name}(model.parameters(), { lr: 0.1 })`;
+    checkOptions(`make ${name}`, given, right, Object.keys(defaults));
+    checkList(`make ${name}`, params, right);
     const list = [...params as Iterable<Tensor | Partial<O> & { params: Iterable<Tensor> }>];
     if (list.length === 0) {
       throw new TypeError(`Cannot make ${this.constructor.name} without parameters`);
     }
-    const groups = list.filter((entry) => "params" in entry);
+    const groups = list.filter((entry) => Object(entry) === entry && "params" in entry);
     if (groups.length !== 0 && groups.length !== list.length) {
       throw new TypeError(
         `Cannot make ${this.constructor.name} from parameters and groups: give one kind`,
@@ -89,9 +96,21 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
    * @throws {RangeError} If an option is out of range.
    */
   addParamGroup(group: Partial<O> & { params: Iterable<Tensor> }): void {
+    const names = ["params", "initialLr", ...Object.keys(this.#defaults)];
+    const what = `add parameters to ${this.constructor.name}`;
+    const right = "optimizer.addParamGroup({ params: model.parameters() })";
+    checkOptions(what, group, right, names);
+    checkList(what, group.params, right);
     const params = [...group.params];
     const known = new Set<Tensor>(this.paramGroups.flatMap((other) => other.params));
     for (const param of params) {
+      if (!(param instanceof Tensor)) {
+        throw new TypeError(
+          `Cannot optimize ${
+            describe(param)
+          }: it must be a tensor, as model.parameters() gives them`,
+        );
+      }
       const shape = `[${param.shape.join(", ")}]`;
       if (known.has(param)) {
         throw new TypeError(`Cannot optimize the parameter ${shape} twice: it is in two places`);
@@ -253,6 +272,12 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Checks that parameters are some, and not a model. */
+function checkList(what: string, params: unknown, right: string): void {
+  if (typeof (params as Iterable<unknown> | null)?.[Symbol.iterator] === "function") return;
+  throw new TypeError(`Cannot ${what} from ${describe(params)}: write ${right}`);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** @file Learning rates that fall when a number stops getting better. */
 
-import { checkOneOf } from "../../engine/arguments.ts";
+import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** Options of {@linkcode ReduceLROnPlateau}. */
@@ -52,6 +52,11 @@ export class ReduceLROnPlateau {
    * @throws {TypeError} If there are not as many least learning rates as groups.
    */
   constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
+    checkOptions(
+      "make ReduceLROnPlateau",
+      options,
+      "new ReduceLROnPlateau(optimizer, { patience: 5 })",
+    );
     const { mode = "min", factor = 0.1, patience = 10, threshold = 1e-4 } = options;
     const { thresholdMode = "rel", cooldown = 0, minLr = 0, eps = 1e-8 } = options;
     checkOneOf("use ReduceLROnPlateau", { mode }, ["min", "max"]);

@@ -45,7 +45,7 @@ export class RMSprop extends AdaptiveOptimizer<RMSpropOptions> {
     checkOptions("make RMSprop", options, "new RMSprop(params, { lr: 0.01 })");
     const { lr = 1e-2, alpha = 0.99, eps = 1e-8, weightDecay = 0, momentum = 0, centered = false } =
       options;
-    super(params, { lr, alpha, eps, weightDecay, momentum, centered });
+    super(params, { lr, alpha, eps, weightDecay, momentum, centered }, options);
   }
 
   protected override check(options: RMSpropOptions): void {

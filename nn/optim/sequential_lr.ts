@@ -1,6 +1,7 @@
 /** @file Schedulers one after the other. */
 
-import type { LRScheduler, LRSchedulerState } from "./lr_scheduler.ts";
+import { checkOptions, given } from "../../engine/arguments.ts";
+import { LRScheduler, type LRSchedulerState } from "./lr_scheduler.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** What {@linkcode SequentialLR.stateDict} gives. */
@@ -42,6 +43,11 @@ export class SequentialLR {
     optimizer: Optimizer,
     options: { schedulers: readonly LRScheduler[]; milestones: readonly number[] },
   ) {
+    checkOptions(
+      "make SequentialLR",
+      options,
+      "new SequentialLR(optimizer, { schedulers: [a, b], milestones: [5] })",
+    );
     const { schedulers, milestones } = options;
     if (schedulers.length === 0 || milestones.length !== schedulers.length - 1) {
       throw new RangeError(
@@ -55,6 +61,15 @@ export class SequentialLR {
           milestones.join(", ")
         }]: milestones must be whole numbers ` +
           "that rise from 1",
+      );
+    }
+    const other = schedulers.find((scheduler) => !(scheduler instanceof LRScheduler));
+    if (other !== undefined) {
+      throw new TypeError(
+        `Cannot run ${
+          given(other)
+        } in a sequence: it takes schedulers by epoch; those of another ` +
+          "SequentialLR can be listed themselves",
       );
     }
     if (schedulers.some((scheduler) => scheduler.optimizer !== optimizer)) {

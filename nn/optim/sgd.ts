@@ -61,7 +61,7 @@ export class SGD extends Optimizer<SGDOptions> {
   constructor(params: ParamInput<SGDOptions>, options: Partial<SGDOptions> = {}) {
     checkOptions("make SGD", options, "new SGD(params, { lr: 0.1 })");
     const { lr = 1e-3, momentum = 0, dampening = 0, weightDecay = 0, nesterov = false } = options;
-    super(params, { lr, momentum, dampening, weightDecay, nesterov });
+    super(params, { lr, momentum, dampening, weightDecay, nesterov }, options);
   }
 
   protected override check(options: SGDOptions): void {

@@ -1,5 +1,6 @@
 /** @file The board: a page on localhost that shows all runs side by side. It reads, and only the runs. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { BOARD_CLIENT } from "./board_client.ts";
 import { BOARD_PAGE, BOARD_STYLE } from "./board_page.ts";
@@ -143,6 +144,7 @@ async function loadUplot(): Promise<{ js: string; css: string }> {
  * @throws {Deno.errors.AddrInUse} If the port is taken.
  */
 export async function serveBoard(options: ServeBoardOptions = {}): Promise<void> {
+  checkOptions("serveBoard", options, 'serveBoard({ runs: "runs", port: 8000 })');
   const { runs = "runs", port = 8265, onListen, signal } = options;
   let handle: ((request: Request) => Promise<Response>) | undefined;
   const server = Deno.serve({

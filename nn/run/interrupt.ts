@@ -1,3 +1,5 @@
+import { checkOptions } from "../../engine/arguments.ts";
+
 /** Signals that ask a run to end. */
 export type StopSignal = "SIGINT" | "SIGTERM";
 
@@ -41,6 +43,7 @@ export class Interrupt implements Disposable {
   #polled = 0;
 
   constructor(options: InterruptOptions = {}) {
+    checkOptions("make Interrupt", options, "new Interrupt({ onFirst })");
     const exit = options.exit ?? Deno.exit;
     // Windows has no SIGTERM to listen for.
     const signals: StopSignal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

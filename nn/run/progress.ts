@@ -1,3 +1,4 @@
+import { checkOptions } from "../../engine/arguments.ts";
 import { stdoutTerminal, type Terminal } from "./terminal.ts";
 
 /** Options of {@linkcode ProgressBar}. */
@@ -87,6 +88,7 @@ export class ProgressBar {
    * @throws {RangeError} `total` is not a positive integer.
    */
   constructor(total: number, options: ProgressOptions = {}) {
+    checkOptions("make ProgressBar", options, 'new ProgressBar(100, { label: "epoch 1" })');
     if (!Number.isInteger(total) || total < 1) {
       throw new RangeError(`Cannot show progress of ${total} steps: total must be an integer >= 1`);
     }

@@ -1,3 +1,5 @@
+import { checkOptions } from "../../engine/arguments.ts";
+
 /** One reading of {@linkcode ResourceMonitor.sample}; what cannot be known is undefined. */
 export interface ResourceSample {
   /** CPU time of this process since the sample before, in percent of all cores. */
@@ -60,6 +62,7 @@ export class ResourceMonitor {
   #time: number;
 
   constructor(options: ResourceMonitorOptions = {}) {
+    checkOptions("make ResourceMonitor", options, "new ResourceMonitor({ adapter })");
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#cpuMs = cpuMilliseconds();

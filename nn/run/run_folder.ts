@@ -1,3 +1,4 @@
+import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { JsonFault, parseStrictJson } from "../io/json_scan.ts";
 import { ioError, writeAllSync, writeFileAtomicSync } from "./_files.ts";
@@ -116,6 +117,7 @@ export class RunFolder implements Disposable {
    * @throws {RunError} The folder cannot be made or written, or `out` already holds a run.
    */
   static async create(config: RunConfig, options: CreateRunOptions): Promise<RunFolder> {
+    checkOptions("create a run", options, 'RunFolder.create(config, { columns, root: "runs" })');
     const now = options.now ?? new Date();
     const dir = options.out ?? newFolder(options.root ?? "runs", config.experiment, now);
     if (options.out !== undefined) takeFolder(dir);
@@ -137,6 +139,7 @@ export class RunFolder implements Disposable {
    * @throws {RunError} `dir` is not a run folder, or its columns are others than `columns`.
    */
   static async open(dir: string, options: RunFolderOptions): Promise<RunFolder> {
+    checkOptions("open a run", options, "RunFolder.open(dir, { columns })");
     const config = readConfig(dir);
     const metrics = await MetricsCsv.open(`${dir}/${METRICS}`, options.columns);
     return new RunFolder(dir, { config, metrics, terminal: options.terminal });

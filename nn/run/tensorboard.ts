@@ -1,3 +1,4 @@
+import { checkOptions } from "../../engine/arguments.ts";
 import { ioError, writeAllSync } from "./_files.ts";
 
 /** Options of {@linkcode EventWriter}. */
@@ -31,6 +32,7 @@ export class EventWriter implements Disposable {
 
   /** @throws {RunError} The file cannot be made. */
   constructor(dir: string, options: EventWriterOptions = {}) {
+    checkOptions("make EventWriter", options, "new EventWriter(dir, { resumeAt: 5 })");
     this.#now = options.now ?? (() => Date.now() / 1000);
     const time = this.#now();
     [this.path, this.#file] = openNew(`${dir}/events.out.tfevents.${Math.floor(time)}.lathe`);

@@ -6,6 +6,7 @@
  * probability that a sample is changed.
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   adjustColors,
   blurEach,
@@ -68,6 +69,7 @@ export interface RandomResizedCropOptions {
  * @throws {RangeError} if a range is not positive and in order
  */
 export function randomResizedCrop(x: Tensor, options: RandomResizedCropOptions): Tensor {
+  checkOptions("randomResizedCrop", options, "randomResizedCrop(x, { size: 32 })");
   const { size, scale = [0.08, 1], ratio = [3 / 4, 4 / 3] } = options;
   checkRange("randomResizedCrop scale", scale, Number.MIN_VALUE);
   checkRange("randomResizedCrop ratio", ratio, Number.MIN_VALUE);
@@ -127,6 +129,7 @@ export interface ColorJitterOptions {
  * @throws {RangeError} if a range is out of order or out of bounds
  */
 export function colorJitter(x: Tensor, options: ColorJitterOptions = {}): Tensor {
+  checkOptions("colorJitter", options, "colorJitter(x, { brightness: 0.2 })");
   const { p = 1 } = options;
   checkProbability("colorJitter", p);
   const ranges = (["brightness", "contrast", "saturation"] as const).map((name) => {
@@ -170,6 +173,7 @@ export interface GaussianBlurOptions {
  * @throws {RangeError} if a range is not positive and in order, or the size even or too large
  */
 export function gaussianBlur(x: Tensor, options: GaussianBlurOptions): Tensor {
+  checkOptions("gaussianBlur", options, "gaussianBlur(x, { kernelSize: 5 })");
   const { kernelSize, sigma = [0.1, 2], p = 1 } = options;
   checkRange("gaussianBlur sigma", sigma, Number.MIN_VALUE);
   checkProbability("gaussianBlur", p);
@@ -199,6 +203,7 @@ export interface GaussNoiseOptions {
  * @throws {RangeError} if the range is negative or out of order
  */
 export function gaussNoise(x: Tensor, options: GaussNoiseOptions = {}): Tensor {
+  checkOptions("gaussNoise", options, "gaussNoise(x, { p: 0.5 })");
   const { varLimit = [10, 50], mean = 0, p = 0.5 } = options;
   const range: Range = typeof varLimit === "number" ? [0, varLimit] : varLimit;
   checkRange("gaussNoise varLimit", range, 0);
@@ -229,6 +234,7 @@ export interface BrightnessContrastOptions {
  * @throws {RangeError} if a limit is negative
  */
 export function brightnessContrast(x: Tensor, options: BrightnessContrastOptions = {}): Tensor {
+  checkOptions("brightnessContrast", options, "brightnessContrast(x, { brightnessLimit: 0.2 })");
   const { brightnessLimit = 0.2, contrastLimit = 0.2, p = 0.5 } = options;
   checkRange("brightnessContrast limits", [
     Math.min(brightnessLimit, contrastLimit),
@@ -264,6 +270,7 @@ export interface ShiftScaleRotateOptions {
  * @throws {RangeError} if a limit is negative, or the scale's not below 1
  */
 export function shiftScaleRotate(x: Tensor, options: ShiftScaleRotateOptions = {}): Tensor {
+  checkOptions("shiftScaleRotate", options, "shiftScaleRotate(x, { shiftLimit: 0.1 })");
   const { shiftLimit = 0.0625, scaleLimit = 0.1, rotateLimit = 45, p = 0.5 } = options;
   checkRange("shiftScaleRotate shiftLimit", [0, shiftLimit], 0);
   checkRange("shiftScaleRotate scaleLimit", [0, scaleLimit], 0);

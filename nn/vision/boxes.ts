@@ -1,5 +1,6 @@
 /** @file Boxes on pictures. The ops on boxes are the engine's; see engine/functions_boxes.ts. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { forInk, textSize } from "./_font.ts";
 
 export {
@@ -60,6 +61,7 @@ export function drawBoxes(
   boxes: readonly ArrayLike<number>[],
   options: DrawBoxesOptions = {},
 ): ByteImage {
+  checkOptions("drawBoxes", options, "drawBoxes(image, boxes, { colors })");
   const { width, height, data } = image;
   const { colors = COLORS, thickness = 2, labels = [] } = options;
   const channels = data.length / (width * height);

@@ -1,5 +1,6 @@
 /** @file Augmentations that cut holes into images. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { eraseBoxes, full, noGrad, scope, stack, type Tensor } from "../../engine/mod.ts";
 import { checkImages, chosen, type Range, uniform, upTo } from "./_draw.ts";
 
@@ -32,6 +33,7 @@ export interface CoarseDropoutOptions {
  * @throws {RangeError} if a hole may be larger than the image, or a range is out of order
  */
 export function coarseDropout(x: Tensor, options: CoarseDropoutOptions = {}): Tensor {
+  checkOptions("coarseDropout", options, "coarseDropout(x, { p: 0.5 })");
   const { maxHoles = 8, maxHeight = 8, maxWidth = 8, fill = 0, p = 0.5 } = options;
   const { minHoles = maxHoles, minHeight = maxHeight, minWidth = maxWidth } = options;
   const [N, H, W] = batch("coarseDropout", x);
@@ -74,6 +76,7 @@ export interface CutoutOptions {
  * @throws {RangeError} if a number is negative or not whole
  */
 export function cutout(x: Tensor, options: CutoutOptions = {}): Tensor {
+  checkOptions("cutout", options, "cutout(x, { p: 0.5 })");
   const { numHoles = 8, maxHSize = 8, maxWSize = 8, fill = 0, p = 0.5 } = options;
   const [N, H, W] = batch("cutout", x);
   checkNumbers("cutout", { p, least: numHoles, most: numHoles });

@@ -1,5 +1,6 @@
 /** @file Mixing samples of a batch with each other. */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import { noGrad, rand, randn, randperm, scope, type Tensor } from "../../engine/mod.ts";
 import { beta } from "./_draw.ts";
 
@@ -39,6 +40,7 @@ export interface MixupResult {
  * @throws {RangeError} if alpha is not above 0
  */
 export function mixup(x: Tensor, target: Tensor, options: MixupOptions = {}): MixupResult {
+  checkOptions("mixup", options, "mixup(x, target, { alpha: 0.2 })");
   const { alpha = 0.2, perSample = false, differentClasses = false } = options;
   if (!(alpha > 0 && Number.isFinite(alpha))) {
     throw new RangeError(`Cannot mixup with alpha ${alpha}: it must be above 0`);

@@ -5,6 +5,7 @@
  * Draws come from the engine's generator, so a seed and a checkpoint reproduce them.
  */
 
+import { checkOptions } from "../../engine/arguments.ts";
 import {
   type AffineRanges,
   cat,
@@ -60,6 +61,7 @@ export function imagesToTensor(
   images: Omit<PictureBatch, "labels"> | readonly Picture[],
   options: { size?: [number, number] } = {},
 ): Tensor {
+  checkOptions("imagesToTensor", options, "imagesToTensor(images, { size: [32, 32] })");
   const { size } = options;
   return noGrad(() => {
     if ("images" in images) return sized(images, size);
@@ -97,6 +99,7 @@ export function normalize(
   x: Tensor,
   options: { mean: readonly number[]; std: readonly number[] },
 ): Tensor {
+  checkOptions("normalize", options, "normalize(x, { mean: [0.5], std: [0.5] })");
   const { mean, std } = options;
   const C = x.shape[1]!;
   if (mean.length !== C || std.length !== C) {
@@ -113,6 +116,7 @@ export function normalize(
 
 /** Mirrors each image with probability p (0.5). */
 export function randomHorizontalFlip(x: Tensor, options: { p?: number } = {}): Tensor {
+  checkOptions("randomHorizontalFlip", options, "randomHorizontalFlip(x, { p: 0.5 })");
   const { p = 0.5 } = options;
   checkRange("randomHorizontalFlip p", p, 0, 1);
   return warp(x, { flip: p });
@@ -128,6 +132,7 @@ export function randomRotation(
   x: Tensor,
   options: { degrees: number | readonly [number, number] } & WarpOptions,
 ): Tensor {
+  checkOptions("randomRotation", options, "randomRotation(x, { degrees: 10 })");
   const { degrees } = options;
   if (typeof degrees === "number") {
     checkRange("randomRotation degrees", degrees, 0, 180);
@@ -165,6 +170,7 @@ export interface RandomAffineOptions extends WarpOptions {
  * with r the rotation, s the shear: M = [cos r - sin r·tan s, cos r·tan s + sin r; -sin r, cos r] / scale.
  */
 export function randomAffine(x: Tensor, options: RandomAffineOptions): Tensor {
+  checkOptions("randomAffine", options, "randomAffine(x, { degrees: 10 })");
   const { degrees = 0, translate = [0, 0], scale = [1, 1], shear = 0 } = options;
   checkRange("randomAffine degrees", degrees, 0, 180);
   checkRange("randomAffine shear", shear, 0, 89);
