@@ -104,7 +104,8 @@ async function results(one: Case): Promise<{ values: Float32Array[]; kernels: Se
   try {
     const leaves = one.leaves().map((t) => t.requiresGrad_());
     const y = one.run(leaves);
-    scope(() => y.mul(y.ndim === 0 ? tensor(1) : drawn("seed", y.shape)).sum().backward());
+    // Squares, so that gradients go along with the values.
+    scope(() => (y.ndim === 0 ? y : y.mul(y.add(drawn("seed", y.shape))).sum()).backward());
     const values = await readAll([y, ...leaves.map((t) => t.grad!)]);
     return { values: values as Float32Array[], kernels };
   } finally {

@@ -269,8 +269,26 @@ Deno.test("gradients at kinks are PyTorch's", async () => {
     ["nanToNum", (x) => x.nanToNum(), [NaN, 2, Infinity], [0, 1, 0]],
     ["copysign", (x) => x.copysign(-2), [3, -3, 0], [-1, 1, 0]],
     ["copysign of signs", (x) => tensor([3, 3, 3]).copysign(x), [1, -1, 0], [0, 0, 0]],
-    ["xlogy", (x) => x.xlogy(tensor([0, -1, 1, 1])), [0, 0, 0, 5], [0, 0, 0, 0]],
-    ["xlogy in a row", (x) => x.xlogy(tensor([[0], [1]])), [0, 0, 0], [0, 0, 0]],
+    // Zeros beside numbers, at logarithms that the one has and the other would not bear.
+    ["xlogy", (x) => x.xlogy(tensor([-1, 1, 0, 1, -1])), [0, 5, 0, 7, 0], [0, 0, 0, 0, 0]],
+    [
+      "xlogy in fours",
+      (x) => x.xlogy(tensor([-1, -1, 0, 0, 1, 1, 1, 1])),
+      [0, 0, 0, 0, 5, 5, 5, 5],
+      [0, 0, 0, 0, 0, 0, 0, 0],
+    ],
+    [
+      "xlogy of rows",
+      (x) => x.reshape(2, 1).xlogy(tensor([[-1, -1, 0], [1, 1, 1]])),
+      [0, 5],
+      [0, 0],
+    ],
+    [
+      "xlogy of rows in fours",
+      (x) => x.reshape(2, 1).xlogy(tensor([[-1, -1, 0, 0], [1, 1, 1, 1]])),
+      [0, 5],
+      [0, 0],
+    ],
     ["xlogy of logs", (x) => tensor([0, 0, 2]).xlogy(x), [0, -1, 4], [0, 0, 0.5]],
   ];
   const leaves = cases.map(([, f, at]) => {

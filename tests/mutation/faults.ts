@@ -222,6 +222,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   ],
   [/^moment_shares_f16/, /^term dropped: sum = /, "what a mean is off by is made good"],
   [/^moment_merge_/, /^read one on: .*\(2u \* first\)/, "means may differ from any number"],
+  [/^norm_grad_merge_statistics_lanes\d+$/, /^sums /, "neither weight nor bias asks for them"],
   [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
   [/^(any|all)(_fours)?$/, /stored wrong/, "a bool is stored, and 1.01 of one is 1"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
