@@ -13,7 +13,7 @@
 
 import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
 import { gemmKernel, type GemmProblem, type Tile } from "./gemm.ts";
-import { type Kernel, memoized, type Param } from "./kernel.ts";
+import { asF32, type Kernel, memoized, type Param } from "./kernel.ts";
 
 /** Params of all three kernels, per group where it says so. */
 const PARAMS: Readonly<Record<string, Param["type"]>> = {
@@ -115,11 +115,6 @@ function shareParams({ shares }: ConvSpec): Readonly<Record<string, Param["type"
   return shares ? { share: "u32" } : {};
 }
 
-/** WGSL of an element as f32. */
-function asF32(value: string, { dtype }: ConvSpec): string {
-  return dtype === "f32" ? value : `f32(${value})`;
-}
-
 /** WGSL that reads X for column j at base row/column plus the walk's offsets. */
 function readInput(j: number, spec: ConvSpec): string {
   if (!spec.padded) return `x[u32(x_base${j} + k_off)]`;
@@ -184,7 +179,7 @@ function buildForward(spec: ConvSpec, tile: Tile): Kernel {
     prepareStore: (j) =>
       `    let y_base${j} = (b_${j} * p.groups + batch) * p.O * p.OH * p.OW + q_${j};`,
     store: ({ j, m, value }) => {
-      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec)}` : "";
+      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.O + ${m}]`, spec.dtype)}` : "";
       const at = `y_base${j} + ${m} * p.OH * p.OW${spec.shares ? " + split * p.share" : ""}`;
       return storeAt("y", at, activated(value + bias, spec), { ...spec, dtype: storedAs(spec) });
     },
@@ -302,7 +297,7 @@ fn read_dy(h: i32, w: i32, at: i32) -> ${spec.dtype} {
       `    let x_base${j} = ((b_${j} * p.groups + batch) * p.C * p.H + p.h0 + i_${j} * p.stride_h) * p.W +
       p.w0 + j_${j} * p.stride_w;`,
     store: ({ j, m, value }) => {
-      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.C + ${m}]`, spec)}` : "";
+      const bias = spec.bias ? ` + ${asF32(`bias[batch * p.C + ${m}]`, spec.dtype)}` : "";
       const at = `x_base${j} + ${m} * p.H * p.W${spec.shares ? " + split * p.share" : ""}`;
       return storeAt("dx", at, value + bias, { ...spec, dtype: storedAs(spec) });
     },

@@ -15,8 +15,7 @@
  */
 
 import { activated, type Epilogue, epilogueModule } from "./epilogue.ts";
-import { range } from "./gemm_problem.ts";
-import { type Kernel, kernel, memoized } from "./kernel.ts";
+import { asF32, type Kernel, kernel, memoized, range } from "./kernel.ts";
 
 /** Outputs of a workgroup's patch. */
 export const PATCH = { height: 8, width: 32 } as const;
@@ -80,7 +79,6 @@ function buildDirect(spec: ConvDirectSpec): Kernel {
   const { dtype, rows, chunk, turned, bias, epilogue, wide } = spec;
   const row = INPUT_FOURS * 4;
   const plane = INPUT_ROWS * row;
-  const asF32 = (value: string) => dtype === "f32" ? value : `f32(${value})`;
   const inputs = fillLines("inputs", chunk * plane, {
     value: (i, q) =>
       `    let c_${q} = c0 + ${i} / ${plane}u;
@@ -88,7 +86,7 @@ function buildDirect(spec: ConvDirectSpec): Kernel {
     let w_${q} = w0 + i32(${i} % ${row}u);
     let inside_${q} = (c_${q} < p.C) & (u32(h_${q}) < p.H) & (u32(w_${q}) < p.W);
     let x_${q} = select(0u, x_at + (c_${q} * p.H + u32(h_${q})) * p.W + u32(w_${q}), inside_${q});
-    let inputs_${q} = select(0.0, ${asF32(`x[x_${q}]`)}, inside_${q});`,
+    let inputs_${q} = select(0.0, ${asF32(`x[x_${q}]`, dtype)}, inside_${q});`,
     place: (i) => `[${i} / ${row}u][${i} % ${row}u / 4u][${i} % 4u]`,
   });
   // Output channels are neighbours, so that a thread reads four of them at once.
@@ -101,7 +99,9 @@ function buildDirect(spec: ConvDirectSpec): Kernel {
         : `((group * p.O + ${o}) * p.C + ${c}) * ${TAPS}u + ${tap}`;
       const known = `(${o} < p.O) & (${c} < p.C)`;
       return `    let known_${q} = ${known};
-    let weights_${q} = select(0.0, ${asF32(`w[select(0u, ${at}, known_${q})]`)}, known_${q});`;
+    let weights_${q} = select(0.0, ${
+        asF32(`w[select(0u, ${at}, known_${q})]`, dtype)
+      }, known_${q});`;
     },
     place: (i) => `[${i} / ${rows}u][${i} % ${rows}u / 4u][${i} % 4u]`,
   });
@@ -137,7 +137,7 @@ function buildDirect(spec: ConvDirectSpec): Kernel {
     return [
       `    if (${o} < p.O) {`,
       `      let at = y_at + ${o} * p.OH * p.OW;`,
-      bias ? `      let bias${r} = ${asF32(`bias[group * p.O + ${o}]`)};` : "",
+      bias ? `      let bias${r} = ${asF32(`bias[group * p.O + ${o}]`, dtype)};` : "",
       ...stored.map((s) => `      ${s}`),
       "    }",
     ];

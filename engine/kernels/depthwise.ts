@@ -9,7 +9,15 @@
  * eight registers idle. Tensors are NCHW and contiguous. Source: ours.
  */
 
-import { type Kernel, kernel, linearThread, memoized, type Param } from "./kernel.ts";
+import {
+  asF32,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+  type Param,
+} from "./kernel.ts";
 
 /** What varies between the text of depthwise kernels. */
 export interface DepthwiseSpec {
@@ -17,16 +25,6 @@ export interface DepthwiseSpec {
   readonly dtype: "f32" | "f16";
   /** Adds bias[o] (forward), or bias[c] (dX as a transposed convolution). */
   readonly bias?: boolean;
-}
-
-/** WGSL of an element as f32. */
-function asF32(value: string, { dtype }: DepthwiseSpec): string {
-  return dtype === "f32" ? value : `f32(${value})`;
-}
-
-/** WGSL of an f32 value as it is stored. */
-function stored(value: string, { dtype }: DepthwiseSpec): string {
-  return dtype === "f32" ? value : `f16(${value})`;
 }
 
 const PARAMS: Readonly<Record<string, Param["type"]>> = {
@@ -76,13 +74,13 @@ function buildForward(spec: DepthwiseSpec): Kernel {
   let w0 = i32(t % p.across) * p.stride_w - p.pad_w;
   let step = i32(p.across) * p.stride_w;
   var tap = o * p.KH * p.KW;
-  let bias_value = ${spec.bias ? asF32("bias[o]", spec) : "0.0"};
+  let bias_value = ${spec.bias ? asF32("bias[o]", spec.dtype) : "0.0"};
 ${lines((j) => `  var c${j} = bias_value;`)}
   var ih = i32(row % p.OH) * p.stride_h - p.pad_h;
   for (var kh = 0u; kh < p.KH; kh++) {
     var iw = w0;
     for (var kw = 0u; kw < p.KW; kw++) {
-      let a = ${asF32("w[tap]", spec)};
+      let a = ${asF32("w[tap]", spec.dtype)};
 ${lines((j) => `      c${j} = fma(a, read_inside(x_base, ih, iw + ${j} * step), c${j});`)}
       tap += 1u;
       iw += p.dil_w;
@@ -93,7 +91,7 @@ ${lines((j) => `      c${j} = fma(a, read_inside(x_base, ih, iw + ${j} * step), 
 ${
       lines((j) =>
         `  if (ow + ${j}u * p.across < p.OW) { y[row * p.OW + ow + ${j}u * p.across] = ${
-          stored(`c${j}`, spec)
+          fromF32(`c${j}`, spec.dtype)
         }; }`
       )
     }`,
@@ -105,7 +103,7 @@ function readInside(name: string, rows: string, columns: string, spec: Depthwise
   return `
 fn read_inside(base: u32, h: i32, w: i32) -> f32 {
   let inside = u32(h) < ${rows} && u32(w) < ${columns};
-  let v = ${asF32(`${name}[base + select(0u, u32(h) * ${columns} + u32(w), inside)]`, spec)};
+  let v = ${asF32(`${name}[base + select(0u, u32(h) * ${columns} + u32(w), inside)]`, spec.dtype)};
   return select(0.0, v, inside);
 }`;
 }
@@ -150,7 +148,7 @@ fn first_tap(at: i32, stride: i32, dil: i32, step: i32) -> i32 {
   let at_w = i32(iw) + p.pad_w;
   let first_h = first_tap(at_h, p.stride_h, p.dil_h, p.kh_step);
   let first_w = first_tap(at_w, p.stride_w, p.dil_w, p.kw_step);
-  let bias_value = ${spec.bias ? asF32("bias[plane % p.groups]", spec) : "0.0"};
+  let bias_value = ${spec.bias ? asF32("bias[plane % p.groups]", spec.dtype) : "0.0"};
 ${lines((j) => `  var c${j} = bias_value;`)}
   if (first_h < i32(p.KH) && first_w < i32(p.KW)) {
     let oh0 = (at_h - first_h * p.dil_h) / p.stride_h;
@@ -163,7 +161,7 @@ ${lines((j) => `  var c${j} = bias_value;`)}
       for (var kh = first_h; kh < i32(p.KH); kh += p.kh_step) {
         var ow = ow0;
         for (var kw = first_w; kw < i32(p.KW); kw += p.kw_step) {
-          let a = ${asF32("w[w_base + u32(kh) * p.KW + u32(kw)]", spec)};
+          let a = ${asF32("w[w_base + u32(kh) * p.KW + u32(kw)]", spec.dtype)};
 ${lines((j) => `          c${j} = fma(a, read_inside(y_base, oh, ow + ${j} * step), c${j});`)}
           ow -= p.ow_step;
         }
@@ -174,7 +172,7 @@ ${lines((j) => `          c${j} = fma(a, read_inside(y_base, oh, ow + ${j} * ste
 ${
       lines((j) =>
         `  if (iw + ${j}u * p.across < p.W) { dx[row * p.W + iw + ${j}u * p.across] = ${
-          stored(`c${j}`, spec)
+          fromF32(`c${j}`, spec.dtype)
         }; }`
       )
     }`,
@@ -214,8 +212,8 @@ function buildWeightGrad(spec: DepthwiseSpec): Kernel {
       let iw = i32(ow) * p.stride_w + k_w;
       let inside = u32(ih) < p.H && u32(iw) < p.W;
       let at = x_base + select(0u, u32(ih) * p.W + u32(iw), inside);
-      let v = select(0.0, ${asF32("x[at]", spec)}, inside);
-      total = fma(${asF32("dy[y_base + e]", spec)}, v, total);
+      let v = select(0.0, ${asF32("x[at]", spec.dtype)}, inside);
+      total = fma(${asF32("dy[y_base + e]", spec.dtype)}, v, total);
       oh += p.step_h;
       ow += p.step_w;
       if (ow >= p.OW) { ow -= p.OW; oh += 1u; }

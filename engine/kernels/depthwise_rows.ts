@@ -12,7 +12,7 @@
  * One output channel an input channel, dilation 1. Tensors are NCHW and contiguous. Source: ours.
  */
 
-import { asF32, fromF32, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread, memoized, range } from "./kernel.ts";
 import type { Param } from "./kernel.ts";
 
 /** What varies between the text of these kernels. */
@@ -50,10 +50,6 @@ const PARAMS: Readonly<Record<string, Param["type"]>> = {
   pad_w: "i32",
   across: "u32", // groups of columns in a row of Y
 };
-
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
 
 /** Columns of X that the outputs of a thread read. */
 function reach({ size, stride }: DepthwiseRowsSpec): number[] {

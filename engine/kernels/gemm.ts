@@ -15,16 +15,9 @@
 
 import { lanesBody } from "./gemm_lanes.ts";
 import { matricesBody, matricesMemory } from "./gemm_matrices.ts";
-import {
-  GEMM_PARAMS,
-  type GemmProblem,
-  loaded,
-  placeLines,
-  range,
-  type Tile,
-} from "./gemm_problem.ts";
+import { GEMM_PARAMS, type GemmProblem, loaded, placeLines, type Tile } from "./gemm_problem.ts";
 import { stagedBody, stagingMemory } from "./gemm_staged.ts";
-import { type Kernel, kernel, shapeName } from "./kernel.ts";
+import { type Kernel, kernel, range, shapeName } from "./kernel.ts";
 
 export type { GemmProblem, GemmSide, Tile } from "./gemm_problem.ts";
 

@@ -6,7 +6,8 @@
  * neighbours are read four at a time where the problem has them side by side.
  */
 
-import { type GemmProblem, type GemmSide, loaded, range, type Tile } from "./gemm_problem.ts";
+import { range } from "./kernel.ts";
+import { type GemmProblem, type GemmSide, loaded, type Tile } from "./gemm_problem.ts";
 
 /** Lanes of the subgroup. */
 export const LANES = 8;

@@ -3,7 +3,8 @@
  * registers; while they multiply what is in workgroup memory, the next elements are on their way.
  */
 
-import { type GemmProblem, loaded, range } from "./gemm_problem.ts";
+import { range } from "./kernel.ts";
+import { type GemmProblem, loaded } from "./gemm_problem.ts";
 
 /** The part of a side that a workgroup keeps at a time, and who fetches it. */
 export interface SideTile {

@@ -11,14 +11,9 @@
  * (Chromium's name for what WebGPU has as a proposal). Source: ours.
  */
 
+import { range } from "./kernel.ts";
 import { type SideLoads, sideLoads, stagedLoop, walkBytes, walkMemory } from "./gemm_loads.ts";
-import {
-  type GemmProblem,
-  type GemmSide,
-  type MatrixUnits,
-  range,
-  type Tile,
-} from "./gemm_problem.ts";
+import { type GemmProblem, type GemmSide, type MatrixUnits, type Tile } from "./gemm_problem.ts";
 
 /** Elements between rows in workgroup memory that keep neighbouring rows out of one bank; 16 bytes. */
 const PAD = 8;

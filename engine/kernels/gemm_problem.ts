@@ -100,11 +100,6 @@ export const GEMM_PARAMS = {
   z0: "u32",
 } as const;
 
-/** 0, 1, …, count - 1. */
-export function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
-}
-
 /** Which tile, batch and share of K a workgroup has. */
 export function placeLines(problem: GemmProblem): string[] {
   return [

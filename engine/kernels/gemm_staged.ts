@@ -7,8 +7,9 @@
  * alone, which a thread does once and not at every load.
  */
 
+import { range } from "./kernel.ts";
 import { type SideLoads, sideLoads, stagedLoop, walkBytes, walkMemory } from "./gemm_loads.ts";
-import { type GemmProblem, range, type Tile } from "./gemm_problem.ts";
+import { type GemmProblem, type Tile } from "./gemm_problem.ts";
 
 /** Fours between lines of workgroup memory that keep neighbouring steps of K out of one bank. */
 const PAD = 1;

@@ -76,6 +76,11 @@ export function memoized<P extends unknown[]>(
   };
 }
 
+/** 0, 1, …, count - 1. */
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
 /** WGSL of a stored float as f32, in which kernels compute. */
 export function asF32(value: string, dtype: "f32" | "f16"): string {
   return dtype === "f32" ? value : `f32(${value})`;

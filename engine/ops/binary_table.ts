@@ -162,6 +162,7 @@ fn log_add_exp(a: f32, b: f32) -> f32 {
   },
   maximum: {
     f: "select(select(b, a, a > b), a, is_nan(a))",
+    integer: "select(b, a, a > b)",
     da: "select(select(dy, 0.5 * dy, a == b), 0.0, a < b)",
     db: "select(select(dy, 0.5 * dy, a == b), 0.0, b < a)",
     ref: Math.max,
@@ -170,6 +171,7 @@ fn log_add_exp(a: f32, b: f32) -> f32 {
   },
   minimum: {
     f: "select(select(b, a, a < b), a, is_nan(a))",
+    integer: "select(b, a, a < b)",
     da: "select(select(dy, 0.5 * dy, a == b), 0.0, a > b)",
     db: "select(select(dy, 0.5 * dy, a == b), 0.0, b > a)",
     ref: Math.min,

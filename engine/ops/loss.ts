@@ -6,7 +6,7 @@ import { hostMap } from "../reference.ts";
 import { broadcastShapes } from "../shape.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import { LOSSES, type LossRow } from "./loss_table.ts";
-import type { Scalars } from "./pointwise_row.ts";
+import { reads, type Scalars } from "./pointwise_row.ts";
 
 /** Names of the inputs in formulas, in order. */
 const NAMES = ["x", "t", "w"] as const;
@@ -20,11 +20,6 @@ function build(): Record<keyof typeof LOSSES, Op<Scalars>> {
     ops[name] = defineLoss(name, LOSSES[name]);
   }
   return ops;
-}
-
-/** True if `formula` reads the variable `name`. */
-function reads(formula: string, name: string): boolean {
-  return new RegExp(`\\b${name}\\b`).test(formula);
 }
 
 /** True if a gradient that is wanted reads input i. */

@@ -8,7 +8,7 @@ import { broadcastShapes, sizeOf } from "../shape.ts";
 import { BINARY } from "./binary_table.ts";
 import { fill } from "./fill.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
-import type { BinaryRow, Scalars, UnaryRow } from "./pointwise_row.ts";
+import { type BinaryRow, reads, type Scalars, type UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
 
 /** A number standing for one operand of a binary op. */
@@ -29,11 +29,6 @@ function build<K extends string, R, O>(
   const ops = {} as Record<K, O>;
   for (const name of Object.keys(table) as K[]) ops[name] = define(name, table[name]);
   return ops;
-}
-
-/** True if `formula` reads the variable `name`. */
-function reads(formula: string, name: string): boolean {
-  return new RegExp(`\\b${name}\\b`).test(formula);
 }
 
 /** The text with float literals turned into integers, for integer tensors. */
@@ -64,7 +59,7 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
         expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: type === "bool" ? "bool" : kind,
-        module: kind === "f32" ? row.module : row.module?.replaceAll("x: f32", `x: ${kind}`),
+        module: kind === "f32" ? row.module : undefined,
       }, out!);
       if (typeof row.dx === "string") {
         if (reads(row.dx, "x")) ctx.save(x!);
@@ -163,12 +158,7 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
         expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: row.type === "bool" ? "bool" : kind,
-        module: kind === "f32"
-          ? row.module
-          : row.integer
-          ? undefined
-          : row.module?.replaceAll(": f32", `: ${kind}`)
-            .replaceAll("bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u", "0u > 0u)"),
+        module: kind === "f32" ? row.module : undefined,
       }, out!);
       // A number on the left leaves operand b as the only input.
       const needs = attrs.a !== undefined ? [false, ctx.needs[0]] : ctx.needs;

@@ -9,7 +9,7 @@ export type Scalars = Readonly<Record<string, number>>;
 export interface UnaryRow {
   /** WGSL over `x` and the scalars. */
   f: string;
-  /** The same for integers; default: `f` with whole numbers. */
+  /** The same for integers, without the module; default: `f` with whole numbers. */
   integer?: string;
   /** WGSL over `x`, `y`, `dy` and the scalars. */
   dx: string | NotDifferentiable;
@@ -50,3 +50,8 @@ fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`
 export const STEP: NotDifferentiable = notDifferentiable(
   "piecewise constant: the derivative is 0 wherever it exists",
 );
+
+/** True if `formula` reads the variable `name`. */
+export function reads(formula: string, name: string): boolean {
+  return new RegExp(`\\b${name}\\b`).test(formula);
+}
