@@ -19,7 +19,8 @@ export class Losses {
    * it but before that was known, perhaps from what had failed.
    */
   of(storage: Storage): GpuError | null {
-    const { writtenIn } = storage;
+    const { ofEngine, writtenIn } = storage;
+    if (ofEngine) return null;
     storage.failure ??=
       this.#spans.find(({ from, to }) => from <= writtenIn && writtenIn <= to)?.error ?? null;
     return storage.failure;
@@ -38,7 +39,7 @@ export class Losses {
       : uses.map((storage) => this.of(storage)).find((e) => e !== null);
     for (const storage of writes) {
       storage.writtenIn = batch;
-      if (error) storage.failure ??= error;
+      if (error && !storage.ofEngine) storage.failure ??= error;
     }
   }
 }

@@ -29,6 +29,8 @@ export class Storage {
   readonly bytes: number;
   /** Name in messages. */
   readonly label: string;
+  /** Whether it is the engine's own: a failed batch that writes it loses no numbers of anybody's. */
+  readonly ofEngine: boolean;
   readonly #gpu: Gpu;
   /** Null while a recorded step is without memory, and after the last reference. */
   #pooled: PooledBuffer | null;
@@ -36,7 +38,12 @@ export class Storage {
   /** References of captured graphs among them. */
   #graphs = 0;
 
-  private constructor(owner: Gpu, pooled: PooledBuffer | null, bytes: number, label: string) {
+  private constructor(
+    owner: Gpu,
+    pooled: PooledBuffer | null,
+    { bytes, label, ofEngine = false }: { bytes: number; label: string; ofEngine?: boolean },
+  ) {
+    this.ofEngine = ofEngine;
     this.#gpu = owner;
     this.#pooled = pooled;
     this.bytes = bytes;
@@ -47,9 +54,9 @@ export class Storage {
   static empty(bytes: number, label: string): Storage {
     const owner = gpu();
     const { recorder } = owner.queue;
-    if (!recorder) return new Storage(owner, owner.pool.take(bytes, { label }), bytes, label);
+    if (!recorder) return new Storage(owner, owner.pool.take(bytes, { label }), { bytes, label });
     owner.pool.sizeOf(bytes, { label }); // throws here, where it can be handled, not at the end
-    const storage = new Storage(owner, null, bytes, label);
+    const storage = new Storage(owner, null, { bytes, label });
     recorder.made(storage);
     return storage;
   }
@@ -60,7 +67,7 @@ export class Storage {
     const padded = data.byteLength % 4 === 0 ? data : pad(data);
     const pooled = owner.pool.take(padded.byteLength, { label, hostWrite: true });
     if (padded.byteLength > 0) owner.device.queue.writeBuffer(pooled.buffer, 0, padded);
-    return new Storage(owner, pooled, padded.byteLength, label);
+    return new Storage(owner, pooled, { bytes: padded.byteLength, label });
   }
 
   /**
@@ -72,7 +79,7 @@ export class Storage {
     const usage = BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST;
     const buffer = owner.device.createBuffer({ label, size: bytes, usage });
     const pooled = { id: nextOutside--, buffer, bytes, lastBatch: 0 };
-    return new Storage(owner, pooled, bytes, label);
+    return new Storage(owner, pooled, { bytes, label, ofEngine: true });
   }
 
   /**

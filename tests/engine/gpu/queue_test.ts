@@ -194,9 +194,12 @@ Deno.test("what a failed kernel should have written stays unreadable, and so wha
   const spoiled = wrapTensor(DeviceArray.empty({ shape: [64], dtype: "f32" }));
   launch(kernelOf("planted_error", "  y[lid.x] = nonsense;"), spoiled.device);
   const early = spoiled.add(1); // before the failure is known
+  // Flags of bad indices, which every read looks at, are in the same batch.
+  const picked = spoiled.indexSelect(0, tensor([1], { dtype: "i32" }));
+  const drawn = randn([2]);
   await assertRejects(() => spoiled.data(), GpuError, "planted_error");
   const late = spoiled.mul(2).sum();
-  for (const t of [spoiled, early, late, spoiled]) {
+  for (const t of [spoiled, early, picked, drawn, late, spoiled]) {
     await assertRejects(() => t.data(), GpuError, "planted_error");
   }
   const step = capture((x: Tensor) => ({ y: x.add(spoiled.narrow(0, 0, 2)) }));
@@ -205,6 +208,9 @@ Deno.test("what a failed kernel should have written stays unreadable, and so wha
     await assertRejects(() => y.data(), GpuError, "planted_error");
   }
   assertEquals(await ones([64]).add(1).sum().item(), 128, "the device works on");
+  const ids = tensor([1], { dtype: "i32" });
+  assertEquals(await tensor([5, 6]).indexSelect(0, ids).array(), [6]);
+  assert((await randn([3]).data()).every(Number.isFinite));
 });
 
 Deno.test("a submit that fails validation is named after a kernel of it", async () => {
