@@ -1,7 +1,7 @@
 /** @file Stochastic gradient descent. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { beforeReplay, keepState } from "../../engine/capture.ts";
+import { keepState } from "../../engine/capture.ts";
 import { full, inModule, sgdStep, type SgdTensors } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
@@ -77,8 +77,9 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
-  override step({ skip }: StepOptions = {}): void {
-    beforeReplay(this.beforeReplay);
+  override step(options: StepOptions = {}): void {
+    this.beginStep(options);
+    const { skip } = options;
     for (const group of this.paramGroups) {
       const entries = this.#entries(group);
       if (entries.length === 0) continue;
@@ -88,7 +89,9 @@ export class SGD extends Optimizer<SGDOptions> {
   }
 
   override writeOptions(): void {
-    for (const [group, hyper] of this.#hyper) hyper.with(numbers(group));
+    for (const [group, hyper] of this.#hyper) {
+      if (hyper.used) hyper.with(numbers(group));
+    }
   }
 
   /** What a step updates. A momentum that has not begun is -0, which tells the kernel so. */
