@@ -76,6 +76,21 @@ export function checkWhole(
 }
 
 /**
+ * Checks numbers that are neither infinite nor NaN.
+ *
+ * @param what what cannot be done otherwise, such as the name of the function
+ * @throws {RangeError} if one is something else, as where it was left out
+ */
+export function checkFinite(what: string, numbers: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (Number.isFinite(value)) continue;
+    throw new RangeError(
+      `Cannot ${what} with ${name} ${given(value)}: it must be a finite number`,
+    );
+  }
+}
+
+/**
  * Checks sizes that are a number for both dimensions or [height, width].
  *
  * @throws {TypeError} if one is neither

@@ -269,7 +269,7 @@ export function fromBytes(
   return new Tensor(inArena(() => unpackBytes(own, { shape, scale })));
 }
 
-/** A parameter for {@linkcode sgdStep} with its gradient and, with momentum, its buffer. */
+/** A parameter for {@linkcode sgdStep} with its gradient and, with momentum, its buffer, at first all -0. */
 export interface SgdTensors {
   readonly param: Tensor;
   readonly grad: Tensor;
@@ -278,8 +278,8 @@ export interface SgdTensors {
 
 /**
  * One step of SGD over all entries, in place and in as few dispatches as the adapter's bindings
- * allow. `hyper` is f32 [lr, momentum, dampening, weightDecay, nesterov, first]: the last two are 0
- * or 1; `first` makes the momentum buffers start as the gradient.
+ * allow. `hyper` is f32 [lr, momentum, dampening, weightDecay, nesterov]: the last is 0 or 1. A momentum
+ * buffer starts as the gradient where it is -0.
  *
  * @param options `skip`: u32 [1] on the GPU; nothing changes where it is not 0, as after an overflow
  */

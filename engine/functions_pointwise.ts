@@ -10,6 +10,13 @@ import { where as whereOp } from "./ops/select.ts";
 import { inArena } from "./array.ts";
 import { show } from "./shape.ts";
 import { apply, type Operand, Tensor } from "./tensor.ts";
+import {
+  type AlphaOptions,
+  combineAny,
+  combineScaled,
+  divisionOf,
+  type RoundingOptions,
+} from "./tensor_pointwise.ts";
 
 /** An op on one tensor. */
 export type UnaryFunction = (x: Tensor) => Tensor;
@@ -21,25 +28,31 @@ function one(op: Op<Scalars>): UnaryFunction {
 }
 
 function two(op: Op<BinaryAttrs>): BinaryFunction {
-  return (a, b) => {
-    if (typeof a !== "number") checkOperand(op.name, a);
-    if (typeof b !== "number") {
-      checkOperand(op.name, b);
-      return typeof a === "number" ? apply(op, [b], { a })[0]! : apply(op, [a, b], {})[0]!;
-    }
-    if (typeof a !== "number") return apply(op, [a], { b })[0]!;
-    throw new TypeError(`Cannot ${op.name} the numbers ${a} and ${b}: one must be a tensor`);
-  };
+  return (a, b) => combineAny(op, [a, b]);
 }
 
-/** a + b. */
-export const add: BinaryFunction = two(binary.add);
-/** a - b. */
-export const sub: BinaryFunction = two(binary.sub);
+/** a + alpha · b; alpha (default 1) must be whole where both are. */
+export function add(a: Operand, b: Operand, options?: AlphaOptions): Tensor;
+/** a + b, as `reduce` of a list of tensors asks for it: `losses.reduce(add)`. */
+export function add(a: Operand, b: Operand, index: number, list: readonly Operand[]): Tensor;
+export function add(
+  a: Operand,
+  b: Operand,
+  options?: AlphaOptions | number,
+  list?: readonly Operand[],
+): Tensor {
+  return combineScaled(binary.add, [a, b], list ? undefined : options as AlphaOptions);
+}
+/** a - alpha · b; alpha (default 1) must be whole where both are. */
+export function sub(a: Operand, b: Operand, options?: AlphaOptions): Tensor {
+  return combineScaled(binary.sub, [a, b], options);
+}
+/** a / b; integers give f32. With `roundingMode` a whole number, and integers stay so. */
+export function div(a: Operand, b: Operand, options?: RoundingOptions): Tensor {
+  return combineAny(divisionOf(options), [a, b]);
+}
 /** a · b. */
 export const mul: BinaryFunction = two(binary.mul);
-/** a / b; integers give f32. */
-export const div: BinaryFunction = two(binary.div);
 /** a to the power of b. */
 export const pow: BinaryFunction = two(binary.pow);
 /** The larger of both; NaN wins. */

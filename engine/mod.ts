@@ -112,6 +112,7 @@ export * from "./functions_reduce.ts";
 export * from "./functions_linalg.ts";
 export * from "./functions_shape.ts";
 export type { PadOptions } from "./tensor_shape.ts";
+export type { AlphaOptions, RoundingOptions } from "./tensor_pointwise.ts";
 export type { VarianceOptions } from "./tensor_reduce.ts";
 export {
   boxIou,

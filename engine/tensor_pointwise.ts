@@ -1,8 +1,8 @@
 /** Element-by-element methods: one line each into the records of `ops/pointwise_table.ts`. */
 
-import { checkOperand, checkOptions, given } from "./arguments.ts";
+import { checkOneOf, checkOperand, checkOptions, given } from "./arguments.ts";
 import { apply } from "./apply.ts";
-import { isFloat } from "./dtype.ts";
+import { isFloat, promote } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
@@ -14,19 +14,37 @@ import { TensorShape } from "./tensor_shape.ts";
 /** A tensor or a number that broadcasts like one. */
 export type Operand = Tensor | number;
 
+/** Options of `add` and `sub`. */
+export interface AlphaOptions {
+  /** Factor of the second operand. Default 1. */
+  alpha?: number;
+}
+
+/** Options of `div`. */
+export interface RoundingOptions {
+  /** How the quotient becomes a whole number. Default: it stays as it is. */
+  roundingMode?: "floor" | "trunc" | null;
+}
+
 /** Pointwise methods of a tensor. */
 export abstract class TensorPointwise extends TensorShape {
-  /** this + other. */ add(other: Operand): Tensor {
-    return combine(binary.add, this, other);
+  /** this + alpha · other; alpha (default 1) must be whole where both are. */
+  add(other: Operand, options?: AlphaOptions): Tensor {
+    return combineScaled(binary.add, [this as unknown as Tensor, other], options);
   }
-  /** this - other. */ sub(other: Operand): Tensor {
-    return combine(binary.sub, this, other);
+  /** this - alpha · other; alpha (default 1) must be whole where both are. */
+  sub(other: Operand, options?: AlphaOptions): Tensor {
+    return combineScaled(binary.sub, [this as unknown as Tensor, other], options);
   }
   /** this · other. */ mul(other: Operand): Tensor {
     return combine(binary.mul, this, other);
   }
-  /** this / other; integers give f32. */ div(other: Operand): Tensor {
-    return combine(binary.div, this, other);
+  /**
+   * this / other; integers give f32. With `roundingMode` its whole part (`trunc`) or the whole number at or below
+   * it (`floor`), without a gradient; integers stay so, and are kept where other is 0.
+   */
+  div(other: Operand, options?: RoundingOptions): Tensor {
+    return combine(divisionOf(options), this, other);
   }
   /** this to the power of other. */ pow(other: Operand): Tensor {
     return combine(binary.pow, this, other);
@@ -312,6 +330,59 @@ export abstract class TensorPointwise extends TensorShape {
   where(cond: Tensor, other: Tensor): Tensor {
     return apply(where, [cond, this, other], {})[0]!;
   }
+}
+
+/** `add` or `sub` of a and alpha · b, one of which must be a tensor. */
+export function combineScaled(
+  op: Op<BinaryAttrs>,
+  [a, b]: readonly [Operand, Operand],
+  options?: AlphaOptions,
+): Tensor {
+  if (options === undefined) return combineAny(op, [a, b]);
+  const { name } = op;
+  const { alpha = 1 } = checkOptions(name, options, `x.${name}(y, { alpha: 2 })`, ["alpha"]);
+  if (alpha === 1) return combineAny(op, [a, b]);
+  if (typeof alpha !== "number") {
+    throw new TypeError(`Cannot ${name} with alpha ${given(alpha)}: it must be a number`);
+  }
+  for (const value of [a, b]) if (typeof value !== "number") checkOperand(name, value);
+  const whole = [a, b].every((v) =>
+    typeof v === "number" ? Number.isInteger(v) : !isFloat(v.dtype)
+  );
+  if (whole && !Number.isInteger(alpha)) {
+    throw new TypeError(`Cannot ${name} whole numbers with alpha ${alpha}: it must be whole, too`);
+  }
+  if (typeof b !== "number") {
+    // As wide as the result, so that the product is not rounded first.
+    const wide = typeof a === "number" ? b.dtype : promote(a.dtype, b.dtype);
+    return combineAny(op, [a, combine(binary.mul, b.to(wide), alpha)]);
+  }
+  if (typeof a === "number") return combineAny(op, [a, b]);
+  // The product may be whole where its factors are not.
+  return combine(op, whole || isFloat(a.dtype) ? a : a.to("f32"), b * alpha);
+}
+
+/** The op of a division. */
+export function divisionOf(options?: RoundingOptions): Op<BinaryAttrs> {
+  if (options === undefined) return binary.div;
+  const right = 'x.div(y, { roundingMode: "floor" })';
+  const { roundingMode } = checkOptions("div", options, right, ["roundingMode"]);
+  if (roundingMode === undefined || roundingMode === null) return binary.div;
+  checkOneOf("div", { roundingMode }, ["floor", "trunc"]);
+  return roundingMode === "floor" ? binary.floorDivide : binary.truncDivide;
+}
+
+/** a op b, one of which may be a number. */
+export function combineAny(op: Op<BinaryAttrs>, [a, b]: readonly [Operand, Operand]): Tensor {
+  if (typeof a !== "number") {
+    checkOperand(op.name, a);
+    return combine(op, a, b);
+  }
+  if (typeof b === "number") {
+    throw new TypeError(`Cannot ${op.name} the numbers ${a} and ${b}: one must be a tensor`);
+  }
+  checkOperand(op.name, b);
+  return apply(op, [b], { a })[0]!;
 }
 
 /** a op b, where b may be a number. */

@@ -108,9 +108,9 @@ export interface DetectionScores {
 }
 
 /** Overlaps of COCO: 0.5, 0.55, … 0.95. */
-const COCO_IOUS = Array.from({ length: 10 }, (_, i) => 0.5 + i * 0.05);
+const COCO_IOUS = linspace(0.5, 0.95, 10);
 /** Recalls at which COCO reads the precision. */
-const RECALLS = Array.from({ length: 101 }, (_, i) => i / 100);
+const RECALLS = linspace(0, 1, 101);
 
 /**
  * Mean average precision as COCO defines it: for each overlap threshold and each class with objects, the
@@ -154,6 +154,12 @@ export function meanAveragePrecision(
     )
   );
   return { map: mean(atIou), atIou };
+}
+
+/** NumPy's numbers of that name to the last bit: a recall may be equal to one of them. */
+function linspace(start: number, stop: number, count: number): number[] {
+  const step = (stop - start) / (count - 1);
+  return Array.from({ length: count }, (_, i) => i === count - 1 ? stop : start + i * step);
 }
 
 /** Mean over {@linkcode RECALLS} of the highest precision at that recall or more. */

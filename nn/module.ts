@@ -210,7 +210,8 @@ export abstract class Module implements Disposable {
 
   /**
    * Converts float parameters and buffers to f32 or f16; returns the module. They become new tensors
-   * without gradients and the old ones are freed, so make optimizers afterwards.
+   * without gradients and the old ones are freed, so make optimizers afterwards. Optimizers take f32 alone: f16
+   * is for running a trained model. To train in f16, keep the parameters in f32 and use `autocast`.
    *
    * @throws {TypeError} If `dtype` is not a float.
    */

@@ -1,13 +1,17 @@
 /**
  * One dispatch of stochastic gradient descent over many parameters.
  *
- *   g ← grad + weightDecay·p;  b ← momentum·b + (1 - dampening)·g (b ← g the first time)
+ *   g ← grad + weightDecay·p;  b ← momentum·b + (1 - dampening)·g (b ← g where b is -0)
  *   p ← p - lr·(nesterov ? g + momentum·b : b)
  *
  * A workgroup owns 4·64 consecutive elements of one parameter, found by comparing its number with
  * the first workgroup of each; a thread's four lie together, as one load, where all parameters are whole
  * fours. Hyperparameters are read from GPU memory, so that schedules work under
  * replay. Traffic: 5 words an element. Source: PyTorch's torch.optim.SGD.
+ *
+ * The first step of a momentum differs, and only the GPU knows whether a step before was skipped. So a momentum
+ * that has not begun is -0, and one that has is never: it is looked at as bits, since WGSL lets a compiler
+ * ignore the sign of a zero in arithmetic.
  */
 
 import { type BufferDecl, type Kernel, kernel, LINEAR, memoized, type Param } from "./kernel.ts";
@@ -24,7 +28,6 @@ export const SGD_HYPER = [
   "dampening",
   "weightDecay",
   "nesterov",
-  "first",
 ] as const;
 
 /** What varies between SGD kernels. */
@@ -42,6 +45,7 @@ export const sgdKernel: (spec: SgdSpec) => Kernel = memoized(buildSgd);
 
 function buildSgd(spec: SgdSpec): Kernel {
   const type = spec.fours ? "vec4<f32>" : "f32";
+  const bits = spec.fours ? "vec4<u32>" : "u32";
   const buffers: BufferDecl[] = [{ name: "hyper", access: "read", type: "f32" }];
   if (spec.skip) buffers.push({ name: "skip", access: "read", type: "u32" });
   const params: Record<string, Param["type"]> = {};
@@ -54,8 +58,9 @@ function buildSgd(spec: SgdSpec): Kernel {
     params[`first${i}`] = "u32";
     params[`count${i}`] = "u32";
     const step = spec.momentum
-      ? `    let b = select(h.momentum * buf${i}[e] + (1.0 - h.dampening) * g, g, h.first > 0.0);
-    buf${i}[e] = b;
+      ? `    let old = buf${i}[e];
+    let b = select(h.momentum * old + (1.0 - h.dampening) * g, g, is_minus_zero(old));
+    buf${i}[e] = select(b, ${type}(0.0), is_minus_zero(b));
     let d = select(b, g + h.momentum * b, h.nesterov > 0.0);`
       : "    let d = g;";
     updates.push(`
@@ -82,12 +87,20 @@ ${step}
     params: { ...params, groups: "u32" },
     module: `
 struct Hyper {
-  lr: f32, momentum: f32, dampening: f32, weight_decay: f32, nesterov: f32, first: f32,
+  lr: f32, momentum: f32, dampening: f32, weight_decay: f32, nesterov: f32,
 }
+${
+      spec.momentum
+        ? `
+fn is_minus_zero(x: ${type}) -> ${spec.fours ? "vec4<bool>" : "bool"} {
+  return bitcast<${bits}>(x) == ${bits}(0x80000000u);
+}`
+        : ""
+    }
 ${updates.join("\n")}`,
     body: `  let group = wid.y * nwg.x + wid.x;
   if (group >= p.groups${spec.skip ? " || skip[0] != 0u" : ""}) { return; }
-  let h = Hyper(hyper[0], hyper[1], hyper[2], hyper[3], hyper[4], hyper[5]);
+  let h = Hyper(hyper[0], hyper[1], hyper[2], hyper[3], hyper[4]);
   ${cases.join("\n  else ")}`,
   });
 }

@@ -90,6 +90,27 @@ fn floor_divide(a: f32, b: f32) -> f32 {
   return round((a - r) / b) - select(0.0, 1.0, r != 0.0 && (r < 0.0) != (b < 0.0));
 }`,
   },
+  // The quotient as rounded to f32, then its whole part. Adapters may round a / b otherwise, 49 / 49 to below 1,
+  // so it is the exact whole part, or the next one where what the quotient lacks of that rounds away.
+  // Integers: a where b is 0, as WGSL has it.
+  truncDivide: {
+    f: "trunc_divide(a, b)",
+    integer: "a / b",
+    da: STEP,
+    db: STEP,
+    ref: (a, b) => Math.trunc(Math.fround(a / b)),
+    lowB: 0.3,
+    module: `${FLOAT_MOD}
+fn trunc_divide(a: f32, b: f32) -> f32 {
+  if (b == 0.0 || abs(a) > 3.4028234e38) { return a / b; }
+  let r = float_mod(a, b);
+  let whole = round((a - r) / b);
+  let next = abs(whole) + 1.0;
+  let below = bitcast<f32>(bitcast<u32>(next) - 1u);
+  let reaches = (abs(b) - abs(r)) / abs(b) <= 0.5 * (next - below);
+  return select(whole, select(next, -next, (a < 0.0) != (b < 0.0)), reaches);
+}`,
+  },
   hypot: {
     f: "hypotenuse(a, b)",
     da: "select(dy * (a / y), 0.0, y == 0.0)",

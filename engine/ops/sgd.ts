@@ -11,12 +11,12 @@ export interface SgdEntry {
   /** Contiguous. */
   readonly param: DeviceArray;
   readonly grad: DeviceArray;
-  /** The momentum buffer, contiguous; absent for all entries or for none. */
+  /** The momentum buffer, contiguous, -0 before its first step; absent for all entries or for none. */
   readonly buffer?: DeviceArray;
 }
 
 /**
- * Updates every entry; `hyper` is f32 [6] in the order of `SGD_HYPER`. One dispatch updates as many
+ * Updates every entry; `hyper` is f32 [5] in the order of `SGD_HYPER`. One dispatch updates as many
  * parameters as the adapter binds buffers for.
  *
  * @param options `skip`: u32 [1]; nothing changes where it is not 0

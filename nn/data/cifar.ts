@@ -109,7 +109,7 @@ export class Cifar10Files implements Dataset<Cifar10Sample>, Disposable {
     }
     this.length = this.#files.reduce((sum, { count }) => sum + count, 0);
     if (!sources.some((source) => source instanceof Uint8Array)) {
-      this.worker = { module: import.meta.url, args: sources };
+      this.worker = { module: import.meta.url, args: this.#files.map(({ file }) => file) };
     }
   }
 

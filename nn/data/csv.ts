@@ -43,7 +43,8 @@ export interface CsvTable<T extends Record<string, CsvType>> {
 }
 
 /**
- * Reads a CSV file whose first row names the columns. Empty lines are skipped; a byte order mark too.
+ * Reads a CSV file whose first row names the columns. Lines end in LF, CRLF or CR. Empty lines are skipped;
+ * a byte order mark too. What stands in quotes is kept as it is.
  *
  * @param source A path, a `file:` URL, or the file's bytes.
  * @param options The columns and their types.
@@ -66,7 +67,8 @@ export async function readCsv<const T extends Record<string, CsvType> = Record<s
 ): Promise<CsvTable<T>> {
   const { bytes, file } = await readSource(source, options.file);
   const { separator = "," } = options;
-  const text = decodeText(bytes, file);
+  // A lone CR ends a line, too, as in files of old Macs.
+  const text = decodeText(bytes, file).replace(/("[^"]*"?)|\r(?!\n)/g, (_, kept) => kept ?? "\n");
   const records = await parseRecords(text, { separator, file });
   const fault = (record: number, found: string, expected: string) =>
     new FormatError(found, { file, offset: offsetOf(text, record), expected });
@@ -115,7 +117,9 @@ async function parseRecords(
   const { separator, file } = options;
   const { parse } = await import("npm:deno-std@1.4.0/csv/parse.js");
   try {
-    return parse(text, { separator }) as string[][];
+    // The parser makes CRLF to LF, also in quotes, but takes one CR away and no more.
+    const kept = text.replace(/"[^"]*"?/g, (part) => part.replaceAll("\r\n", "\r\r\n"));
+    return parse(kept, { separator }) as string[][];
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause; // a separator that is none
     const line = Number(/line (\d+)/.exec(cause.message)?.[1] ?? 1);

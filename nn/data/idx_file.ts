@@ -27,7 +27,7 @@ export class IdxFile implements Dataset<IdxData>, Disposable {
   /** @ignore */
   constructor(
     range: ByteRange,
-    content: { shape: number[]; type: IdxType; path?: string | URL },
+    content: { shape: number[]; type: IdxType; path?: string },
   ) {
     this.#range = range;
     this.shape = content.shape;
@@ -83,8 +83,8 @@ export async function openIdx(
 ): Promise<IdxFile> {
   checkOptions("openIdx", options, "openIdx(source, { rank: 3 })");
   const range = source instanceof Uint8Array ? source : new FileRange(source);
-  const path = source instanceof Uint8Array ? undefined : source;
-  const file = range instanceof FileRange ? range.path : options.file ?? "bytes";
+  const path = range instanceof FileRange ? range.path : undefined;
+  const file = path ?? options.file ?? "bytes";
   let opened: IdxFile | undefined;
   try {
     if (isGzip(range.subarray(0, 2))) return fromMemory(await readIdx(source, options), path);
@@ -100,7 +100,7 @@ export default openIdx;
 /** The records of a file that is in memory, as if it were on disk. */
 function fromMemory(
   { shape, data }: { shape: number[]; data: IdxData },
-  path: string | URL | undefined,
+  path: string | undefined,
 ): IdxFile {
   const type = (Object.keys(TYPES) as IdxType[]).find((name) =>
     typedArray(name, new ArrayBuffer(0)).constructor === data.constructor

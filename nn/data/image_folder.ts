@@ -140,12 +140,11 @@ async function list(folder: string): Promise<Deno.DirEntry[]> {
   return entries.sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-/** Paths of all files under a folder, in order. */
-async function walk(folder: string): Promise<string[]> {
-  const paths: string[] = [];
+/** Appends the paths of all files under a folder, in order. */
+async function walk(folder: string, paths: string[] = []): Promise<string[]> {
   for (const { name, isDirectory } of await list(folder)) {
     const path = `${folder}/${name}`;
-    if (isDirectory) paths.push(...await walk(path));
+    if (isDirectory) await walk(path, paths);
     else paths.push(path);
   }
   return paths;

@@ -4,7 +4,7 @@ import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "../io/byte_range.ts";
 import { ByteReader } from "../io/byte_reader.ts";
-import { type ByteSource, readSource } from "../io/source.ts";
+import { type ByteSource, pathOf, readSource } from "../io/source.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
 import { readImage } from "./image.ts";
 import type { Channels, Picture } from "./picture.ts";
@@ -24,8 +24,8 @@ export interface OpenRecordIoOptions {
 
 /** What a worker needs to open the same records. */
 interface RecordArguments {
-  path: string | URL;
-  index?: ByteSource;
+  path: string;
+  index?: string | Uint8Array;
   /** Absent for the records as they are. */
   pictures?: { channels: Channels };
 }
@@ -113,7 +113,9 @@ export async function openRecordIo(
     const found = index === undefined
       ? scanRecords(range, file)
       : readIndex(await readSource(index, `index of ${file}`), { length: range.length, file });
-    const args = inMemory ? undefined : { path: source, index };
+    // A URL is no data that can be sent.
+    const sent = index instanceof URL ? pathOf(index) : index;
+    const args = inMemory ? undefined : { path: file, index: sent };
     return new RecordIoFile(range, { file, ...found, args });
   } catch (error) {
     if (range instanceof FileRange) range[Symbol.dispose]();

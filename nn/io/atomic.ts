@@ -27,7 +27,7 @@ export async function writeFileAtomic(
   const target = path instanceof URL ? decodeURIComponent(path.pathname) : path;
   const { folder, name } = splitPath(target);
   const prefix = `.${name}.`;
-  const temporaryName = `${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
+  const temporaryName = uniqueName(prefix);
   const temporary = folder + temporaryName;
   writing.add(temporaryName);
   try {
@@ -42,6 +42,19 @@ export async function writeFileAtomic(
     writing.delete(temporaryName);
   }
   await tidyFolder(folder, prefix);
+}
+
+/**
+ * Where to write the new content of a file before it is renamed: beside the file, under a name that no other
+ * process takes.
+ */
+export function temporaryPath(path: string): string {
+  const { folder, name } = splitPath(path);
+  return folder + uniqueName(`.${name}.`);
+}
+
+function uniqueName(prefix: string): string {
+  return `${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
 }
 
 /** Writes a new file and waits until the disk has it. */

@@ -11,6 +11,11 @@ export interface SourceBytes {
   file: string;
 }
 
+/** The path of a file that is named by its path or its URL. */
+export function pathOf(file: string | URL): string {
+  return file instanceof URL ? decodeURIComponent(file.pathname) : file;
+}
+
 /**
  * The bytes of a source.
  *
@@ -21,7 +26,7 @@ export interface SourceBytes {
  */
 export async function readSource(source: ByteSource, name = "bytes"): Promise<SourceBytes> {
   if (source instanceof Uint8Array) return { bytes: source, file: name };
-  const file = source instanceof URL ? decodeURIComponent(source.pathname) : source;
+  const file = pathOf(source);
   try {
     return { bytes: await Deno.readFile(source), file };
   } catch (error) {

@@ -215,10 +215,12 @@ export function callTorch(name: string, args: readonly unknown[], fault: PickleF
       return first instanceof TorchTensor ? first : undefined;
     case "torch._utils._rebuild_tensor":
     case "torch._utils._rebuild_tensor_v2":
+      if (!checkMetadata(args[6], fault)) return undefined;
       return makeTensor({ storage: first, offset: second, size: third, stride: fourth }, fault);
     case "torch._utils._rebuild_tensor_v3": {
       const dtype = args[6] instanceof PickleGlobal ? args[6].name : "";
       if (!Object.hasOwn(DTYPES, dtype)) throw fault(`dtype ${dtype || "unknown"}`, "a dtype");
+      if (!checkMetadata(args[7], fault)) return undefined;
       return makeTensor({
         storage: first,
         offset: second,
@@ -238,6 +240,25 @@ export function callTorch(name: string, args: readonly unknown[], fault: PickleF
     default:
       return undefined;
   }
+}
+
+/**
+ * Whether it is a tensor's metadata, or none.
+ *
+ * @throws {FormatError} If it says that the storage holds other numbers than the tensor.
+ */
+function checkMetadata(metadata: unknown, fault: PickleFault): boolean {
+  if (metadata === undefined || metadata === null) return true;
+  if (!(metadata instanceof Map)) return false;
+  for (const [name, word] of [["conj", "conjugated"], ["neg", "negated"]] as const) {
+    if (metadata.has(name) && metadata.get(name) !== false) {
+      throw fault(
+        `lazily ${word} tensor`,
+        `its numbers themselves, as x.resolve_${name}() gives them to save`,
+      );
+    }
+  }
+  return true;
 }
 
 /** A tensor whose every element lies in its storage. */

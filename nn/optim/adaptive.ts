@@ -1,6 +1,6 @@
 /** @file What Adam, RMSprop and Adagrad share: state by parameter, numbers and step counts on the GPU. */
 
-import { beforeReplay, keepState } from "../../engine/capture.ts";
+import { keepState } from "../../engine/capture.ts";
 import {
   type AdaptiveRule,
   adaptiveStep,
@@ -49,8 +49,9 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
     return 0;
   }
 
-  override step({ skip }: StepOptions = {}): void {
-    beforeReplay(this.beforeReplay);
+  override step(options: StepOptions = {}): void {
+    this.beginStep(options);
+    const { skip } = options;
     for (const group of this.paramGroups) {
       const names = this.arrays(group);
       const entries: AdaptiveTensors[] = [];

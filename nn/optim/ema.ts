@@ -62,7 +62,7 @@ export class EMA implements Disposable {
     const single = pairs.filter(({ param }) => param.dtype === "f32");
     const others = pairs.filter(({ param }) => param.dtype !== "f32");
     inModule("EMA", () => {
-      if (single.length > 0) sgdStep(single, this.#hyper.with([-this.#rate, 0, 0, -1, 0, 0]));
+      if (single.length > 0) sgdStep(single, this.#hyper.with([-this.#rate, 0, 0, -1, 0]));
       noGrad(() => {
         for (const { param, grad } of others) {
           param.copy_(param.add(grad.sub(param).mul(this.#rate)));

@@ -5,7 +5,7 @@
  * https://docs.pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate
  */
 
-import { checkOptions, checkWhole } from "../../engine/arguments.ts";
+import { checkFinite, checkOptions, checkWhole, given } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** What a rule knows of a group. */
@@ -90,18 +90,23 @@ export abstract class LRScheduler {
 
 /** lr · gamma every `stepSize` epochs. */
 export class StepLR extends LRScheduler {
-  /** @throws {RangeError} If stepSize is not a whole number of at least 1. */
+  /** @throws {RangeError} If stepSize is not a whole number of at least 1, or gamma not finite. */
   constructor(optimizer: Optimizer, options: { stepSize: number; gamma?: number }) {
     checkOptions("make StepLR", options, "new StepLR(optimizer, { stepSize: 30 })");
     const { stepSize, gamma = 0.1 } = options;
     checkWhole("use StepLR", { stepSize }, 1);
+    checkFinite("use StepLR", { gamma });
     super(optimizer, ({ epoch, lr }) => epoch > 0 && epoch % stepSize === 0 ? lr * gamma : lr);
   }
 }
 
 /** lr · gamma at each of the milestones; one named twice counts twice. */
 export class MultiStepLR extends LRScheduler {
-  /** @param options Epochs, and the factor (default 0.1). */
+  /**
+   * @param options Epochs, and the factor (default 0.1).
+   * @throws {TypeError} If milestones are no list.
+   * @throws {RangeError} If they are not whole numbers, or gamma not finite.
+   */
   constructor(
     optimizer: Optimizer,
     options: { milestones: readonly number[]; gamma?: number },
@@ -112,7 +117,10 @@ export class MultiStepLR extends LRScheduler {
       "new MultiStepLR(optimizer, { milestones: [30, 80] })",
     );
     const { gamma = 0.1 } = options;
+    checkList("use MultiStepLR", "milestones", options.milestones, "[30, 80]");
     const milestones = [...options.milestones];
+    checkWhole("use MultiStepLR", { milestones });
+    checkFinite("use MultiStepLR", { gamma });
     super(optimizer, ({ epoch, lr }) => {
       const times = milestones.filter((milestone) => milestone === epoch).length;
       return times === 0 ? lr : lr * gamma ** times;
@@ -122,10 +130,14 @@ export class MultiStepLR extends LRScheduler {
 
 /** lr · gamma every epoch. */
 export class ExponentialLR extends LRScheduler {
-  /** @param options The factor. */
+  /**
+   * @param options The factor.
+   * @throws {RangeError} If it is not finite.
+   */
   constructor(optimizer: Optimizer, options: { gamma: number }) {
     checkOptions("make ExponentialLR", options, "new ExponentialLR(optimizer, { gamma: 0.9 })");
     const { gamma } = options;
+    checkFinite("use ExponentialLR", { gamma });
     super(optimizer, ({ epoch, lr }) => epoch === 0 ? lr : lr * gamma);
   }
 }
@@ -137,7 +149,7 @@ export class ExponentialLR extends LRScheduler {
  * Source: Loshchilov and Hutter, "SGDR", ICLR 2017, https://arxiv.org/abs/1608.03983
  */
 export class CosineAnnealingLR extends LRScheduler {
-  /** @throws {RangeError} If tMax is not a whole number of at least 1. */
+  /** @throws {RangeError} If tMax is not a whole number of at least 1, or etaMin not finite. */
   constructor(optimizer: Optimizer, options: { tMax: number; etaMin?: number }) {
     checkOptions(
       "make CosineAnnealingLR",
@@ -146,6 +158,7 @@ export class CosineAnnealingLR extends LRScheduler {
     );
     const { tMax, etaMin = 0 } = options;
     checkWhole("use CosineAnnealingLR", { tMax }, 1);
+    checkFinite("use CosineAnnealingLR", { etaMin });
     const cosine = (epoch: number) => 1 + Math.cos(Math.PI * epoch / tMax);
     super(optimizer, ({ epoch, lr, base }) => {
       if (epoch === 0) return lr;
@@ -160,7 +173,10 @@ export class CosineAnnealingLR extends LRScheduler {
 
 /** base · a factor that goes from startFactor to endFactor in `totalIters` epochs, in equal steps. */
 export class LinearLR extends LRScheduler {
-  /** @throws {RangeError} If startFactor is not above 0 and at most 1, or endFactor not 0 to 1. */
+  /**
+   * @throws {RangeError} If startFactor is not above 0 and at most 1, endFactor not 0 to 1, or totalIters not a
+   *   whole number of at least 1.
+   */
   constructor(
     optimizer: Optimizer,
     options: { startFactor?: number; endFactor?: number; totalIters?: number } = {},
@@ -173,6 +189,7 @@ export class LinearLR extends LRScheduler {
           "must be above 0, both at most 1",
       );
     }
+    checkWhole("use LinearLR", { totalIters }, 1);
     const rise = endFactor - startFactor;
     super(optimizer, ({ epoch, lr }) => {
       if (epoch === 0) return lr * startFactor;
@@ -203,11 +220,12 @@ export class ConstantLR extends LRScheduler {
 
 /** base · (1 − epoch / totalIters)^power, and 0 from there on. */
 export class PolynomialLR extends LRScheduler {
-  /** @throws {RangeError} If totalIters is not a whole number of at least 1. */
+  /** @throws {RangeError} If totalIters is not a whole number of at least 1, or power not finite. */
   constructor(optimizer: Optimizer, options: { totalIters?: number; power?: number } = {}) {
     checkOptions("make PolynomialLR", options, "new PolynomialLR(optimizer, { totalIters: 5 })");
     const { totalIters = 5, power = 1 } = options;
     checkWhole("use PolynomialLR", { totalIters }, 1);
+    checkFinite("use PolynomialLR", { power });
     super(optimizer, ({ epoch, lr }) => {
       if (epoch === 0 || epoch > totalIters) return lr;
       return lr * ((1 - epoch / totalIters) / (1 - (epoch - 1) / totalIters)) ** power;
@@ -222,7 +240,7 @@ export class PolynomialLR extends LRScheduler {
  * Source: Loshchilov and Hutter, "SGDR", ICLR 2017, https://arxiv.org/abs/1608.03983
  */
 export class CosineAnnealingWarmRestarts extends LRScheduler {
-  /** @throws {RangeError} If t0 or tMult is not a whole number of at least 1. */
+  /** @throws {RangeError} If t0 or tMult is not a whole number of at least 1, or etaMin not finite. */
   constructor(optimizer: Optimizer, options: { t0: number; tMult?: number; etaMin?: number }) {
     checkOptions(
       "make CosineAnnealingWarmRestarts",
@@ -232,6 +250,7 @@ export class CosineAnnealingWarmRestarts extends LRScheduler {
     const { t0, tMult = 1, etaMin = 0 } = options;
     checkWhole("use CosineAnnealingWarmRestarts", { t0 }, 1);
     checkWhole("use CosineAnnealingWarmRestarts", { tMult }, 1);
+    checkFinite("use CosineAnnealingWarmRestarts", { etaMin });
     super(optimizer, ({ epoch, base }) => {
       let [t, length] = [epoch, t0];
       if (tMult === 1) t %= length;
@@ -243,7 +262,10 @@ export class CosineAnnealingWarmRestarts extends LRScheduler {
 
 /** base · factor(epoch). */
 export class LambdaLR extends LRScheduler {
-  /** @param options One function, or one for each group. */
+  /**
+   * @param options One function, or one for each group.
+   * @throws {TypeError} If there are no functions, or not as many as groups.
+   */
   constructor(
     optimizer: Optimizer,
     options: { lrLambda: ((epoch: number) => number) | readonly ((epoch: number) => number)[] },
@@ -254,6 +276,14 @@ export class LambdaLR extends LRScheduler {
       "new LambdaLR(optimizer, { lrLambda: (epoch) => 0.9 ** epoch })",
     );
     const { lrLambda } = options;
+    const list: readonly unknown[] = Array.isArray(lrLambda) ? lrLambda : [lrLambda];
+    const other = list.findIndex((entry) => typeof entry !== "function");
+    if (other >= 0) {
+      throw new TypeError(
+        `Cannot use LambdaLR with lrLambda ${given(list[other])}: it must be a function, as in ` +
+          "(epoch) => 0.9 ** epoch, or one for each group",
+      );
+    }
     const count = optimizer.paramGroups.length;
     if (typeof lrLambda !== "function" && lrLambda.length !== count) {
       throw new TypeError(
@@ -265,4 +295,16 @@ export class LambdaLR extends LRScheduler {
       return base * factor(epoch);
     });
   }
+}
+
+/**
+ * Checks that an option is a list.
+ *
+ * @throws {TypeError} Naming it if it is not.
+ */
+export function checkList(what: string, name: string, value: unknown, example: string): void {
+  if (Array.isArray(value)) return;
+  throw new TypeError(
+    `Cannot ${what} with ${name} ${given(value)}: it must be a list, as in ${example}`,
+  );
 }

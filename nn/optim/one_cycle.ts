@@ -1,6 +1,6 @@
 /** @file One rise and fall of the learning rate over a whole training. */
 
-import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
+import { checkFinite, checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import { LRScheduler } from "./lr_scheduler.ts";
 import type { BaseOptions, Optimizer, ParamGroup } from "./optimizer.ts";
 
@@ -28,6 +28,16 @@ export interface OneCycleOptions {
   threePhase?: boolean;
 }
 
+/** The options without gaps. */
+type CycleNumbers =
+  & OneCycleOptions
+  & Required<
+    Pick<
+      OneCycleOptions,
+      "pctStart" | "baseMomentum" | "maxMomentum" | "divFactor" | "finalDivFactor"
+    >
+  >;
+
 /** A stretch of the cycle: where it ends, and from and to which numbers it goes. */
 interface Phase {
   readonly end: number;
@@ -44,8 +54,8 @@ interface Phase {
  */
 export class OneCycleLR extends LRScheduler {
   /**
-   * @throws {RangeError} If totalSteps is not a whole number of at least 1 or pctStart not 0 to 1; from
-   *   `step`, past the last one.
+   * @throws {RangeError} If totalSteps is not a whole number of at least 1, pctStart not 0 to 1, or another number
+   *   not finite; from `step`, past the last one.
    * @throws {TypeError} If maxLr has another length than the groups, or momentum is to be cycled and the
    *   optimizer has none.
    */
@@ -58,9 +68,14 @@ export class OneCycleLR extends LRScheduler {
     const { totalSteps, pctStart = 0.3, annealStrategy = "cos", cycleMomentum = true } = options;
     checkOneOf("use OneCycleLR", { annealStrategy }, ["cos", "linear"]);
     const groups = optimizer.paramGroups;
-    const peaks = typeof options.maxLr === "number"
-      ? groups.map(() => options.maxLr as number)
-      : options.maxLr;
+    const { maxLr, baseMomentum = 0.85, maxMomentum = 0.95 } = options;
+    const { divFactor = 25, finalDivFactor = 1e4 } = options;
+    const peaks = Array.isArray(maxLr)
+      ? maxLr as readonly number[]
+      : groups.map(() => maxLr as number);
+    for (const peak of peaks) checkFinite("use OneCycleLR", { maxLr: peak });
+    const numbers = { baseMomentum, maxMomentum, divFactor, finalDivFactor };
+    checkFinite("use OneCycleLR", numbers);
     if (!Number.isInteger(totalSteps) || totalSteps < 1) {
       throw new RangeError(
         `Cannot use OneCycleLR with totalSteps ${totalSteps}: it must be a whole number of at least 1`,
@@ -80,7 +95,7 @@ export class OneCycleLR extends LRScheduler {
           "false",
       );
     }
-    const cycles = peaks.map((peak) => phasesOf(peak, { ...options, pctStart }));
+    const cycles = peaks.map((peak) => phasesOf(peak, { ...options, ...numbers, pctStart }));
     groups.forEach((group, g) => group.initialLr = cycles[g]![0]!.lr[0]);
     super(optimizer, ({ epoch, group }) => {
       if (epoch > totalSteps) {
@@ -96,10 +111,10 @@ export class OneCycleLR extends LRScheduler {
   }
 }
 
-function phasesOf(peak: number, options: OneCycleOptions & { pctStart: number }): Phase[] {
-  const { totalSteps, pctStart, baseMomentum = 0.85, maxMomentum = 0.95 } = options;
-  const start = peak / (options.divFactor ?? 25);
-  const least = start / (options.finalDivFactor ?? 1e4);
+function phasesOf(peak: number, options: CycleNumbers): Phase[] {
+  const { totalSteps, pctStart, baseMomentum, maxMomentum } = options;
+  const start = peak / options.divFactor;
+  const least = start / options.finalDivFactor;
   const rise: Phase = {
     end: pctStart * totalSteps - 1,
     lr: [start, peak],

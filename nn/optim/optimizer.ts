@@ -1,6 +1,7 @@
 /** @file What every optimizer has: groups of parameters with options, and state by parameter. */
 
 import { checkOptions, given as describe } from "../../engine/arguments.ts";
+import { beforeReplay } from "../../engine/capture.ts";
 import { keep, noGrad, Tensor } from "../../engine/mod.ts";
 
 /** Options every optimizer has. */
@@ -137,8 +138,21 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
    * Updates every parameter that has a gradient. Nothing is recorded and nothing is read back.
    *
    * @param options `skip`: u32 [1] on the GPU; nothing changes where it is not 0. `GradScaler` passes it.
+   * @throws {TypeError} If they are a closure, as PyTorch takes: gradients must be there before.
    */
   abstract step(options?: StepOptions): void;
+
+  /**
+   * What every `step` begins with: checks its options, and has {@linkcode Optimizer.writeOptions} called where the
+   * step is replayed.
+   *
+   * @throws {TypeError} If they are no options of `step`.
+   */
+  protected beginStep(options: StepOptions): void {
+    const right = "loss.backward(), then optimizer.step()";
+    checkOptions(`step ${this.constructor.name}`, options, right, ["skip"]);
+    beforeReplay(this.beforeReplay);
+  }
 
   /**
    * Writes options that changed to GPU memory. `step` does it too, also where it is replayed; schedulers call it.

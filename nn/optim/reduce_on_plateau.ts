@@ -1,6 +1,6 @@
 /** @file Learning rates that fall when a number stops getting better. */
 
-import { checkOneOf, checkOptions } from "../../engine/arguments.ts";
+import { checkFinite, checkOneOf, checkOptions } from "../../engine/arguments.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** Options of {@linkcode ReduceLROnPlateau}. */
@@ -48,7 +48,8 @@ export class ReduceLROnPlateau {
   #state: ReduceLROnPlateauState;
 
   /**
-   * @throws {RangeError} If the factor is not at least 0 and below 1.
+   * @throws {RangeError} If the factor is not at least 0 and below 1, patience or cooldown below 0, or another number
+   *   not finite.
    * @throws {TypeError} If there are not as many least learning rates as groups.
    */
   constructor(optimizer: Optimizer, options: ReduceLROnPlateauOptions = {}) {
@@ -65,6 +66,15 @@ export class ReduceLROnPlateau {
       throw new RangeError(
         `Cannot use ReduceLROnPlateau with factor ${factor}: it must be at least 0 and below 1`,
       );
+    }
+    for (const [name, value] of Object.entries({ patience, cooldown })) {
+      if (value >= 0) continue;
+      throw new RangeError(
+        `Cannot use ReduceLROnPlateau with ${name} ${value}: it must be at least 0`,
+      );
+    }
+    for (const least of Array.isArray(minLr) ? minLr : [minLr]) {
+      checkFinite("use ReduceLROnPlateau", { threshold, eps, minLr: least });
     }
     const count = optimizer.paramGroups.length;
     if (typeof minLr !== "number" && minLr.length !== count) {

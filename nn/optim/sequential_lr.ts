@@ -1,7 +1,7 @@
 /** @file Schedulers one after the other. */
 
 import { checkOptions, given } from "../../engine/arguments.ts";
-import { LRScheduler, type LRSchedulerState } from "./lr_scheduler.ts";
+import { checkList, LRScheduler, type LRSchedulerState } from "./lr_scheduler.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** What {@linkcode SequentialLR.stateDict} gives. */
@@ -36,7 +36,7 @@ export class SequentialLR {
   #lastEpoch = 0;
 
   /**
-   * @throws {TypeError} If a scheduler is for another optimizer.
+   * @throws {TypeError} If schedulers or milestones are no list, or a scheduler is for another optimizer.
    * @throws {RangeError} If there is not one milestone fewer than schedulers, or they do not rise.
    */
   constructor(
@@ -49,6 +49,8 @@ export class SequentialLR {
       "new SequentialLR(optimizer, { schedulers: [a, b], milestones: [5] })",
     );
     const { schedulers, milestones } = options;
+    checkList("run schedulers", "schedulers", schedulers, "[a, b]");
+    checkList("run schedulers", "milestones", milestones, "[5]");
     if (schedulers.length === 0 || milestones.length !== schedulers.length - 1) {
       throw new RangeError(
         `Cannot run ${schedulers.length} schedulers with ${milestones.length} milestones: there must ` +

@@ -1,8 +1,8 @@
 /** @file Stochastic gradient descent. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { beforeReplay, keepState } from "../../engine/capture.ts";
-import { inModule, sgdStep, type SgdTensors, zeros } from "../../engine/mod.ts";
+import { keepState } from "../../engine/capture.ts";
+import { full, inModule, sgdStep, type SgdTensors } from "../../engine/mod.ts";
 import { HyperTensor } from "./hyper.ts";
 import {
   checkNotNegative,
@@ -51,8 +51,7 @@ export interface SGDOptions {
  */
 export class SGD extends Optimizer<SGDOptions> {
   protected override readonly stateNames: readonly string[] = ["momentumBuffer"];
-  /** For each group, the numbers of a first step and of the others. */
-  readonly #hyper = new Map<ParamGroup<SGDOptions>, { first: HyperTensor; later: HyperTensor }>();
+  readonly #hyper = new Map<ParamGroup<SGDOptions>, HyperTensor>();
 
   /**
    * @param params Parameters, or groups of them with options.
@@ -78,63 +77,54 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
-  override step({ skip }: StepOptions = {}): void {
-    beforeReplay(this.beforeReplay);
+  override step(options: StepOptions = {}): void {
+    this.beginStep(options);
+    const { skip } = options;
     for (const group of this.paramGroups) {
-      const { first, later } = this.#entries(group);
+      const entries = this.#entries(group);
+      if (entries.length === 0) continue;
       const hyper = this.#hyperOf(group);
-      inModule(this.constructor.name, () => {
-        if (first.length > 0) sgdStep(first, hyper.first.with(numbers(group, true)), { skip });
-        if (later.length > 0) sgdStep(later, hyper.later.with(numbers(group, false)), { skip });
-      });
+      inModule(this.constructor.name, () => sgdStep(entries, hyper.with(numbers(group)), { skip }));
     }
   }
 
   override writeOptions(): void {
-    for (const [group, { first, later }] of this.#hyper) {
-      if (first.used) first.with(numbers(group, true));
-      if (later.used) later.with(numbers(group, false));
+    for (const [group, hyper] of this.#hyper) {
+      if (hyper.used) hyper.with(numbers(group));
     }
   }
 
-  /** What a step updates: parameters whose momentum starts now, and the others. */
-  #entries(group: ParamGroup<SGDOptions>): { first: SgdTensors[]; later: SgdTensors[] } {
-    const first: SgdTensors[] = [], later: SgdTensors[] = [];
+  /** What a step updates. A momentum that has not begun is -0, which tells the kernel so. */
+  #entries(group: ParamGroup<SGDOptions>): SgdTensors[] {
+    const entries: SgdTensors[] = [];
     for (const param of group.params) {
       const { grad } = param;
       if (!grad) continue;
       if (group.momentum === 0) {
-        later.push({ param, grad });
+        entries.push({ param, grad });
         continue;
       }
       const known = this.state.get(param)?.momentumBuffer;
-      const buffer = known ?? keepState(zeros(param.shape));
+      const buffer = known ?? keepState(full(param.shape, -0));
       if (!known) this.state.set(param, { momentumBuffer: buffer });
-      (known ? later : first).push({ param, grad, buffer });
+      entries.push({ param, grad, buffer });
     }
-    return { first, later };
+    return entries;
   }
 
-  #hyperOf(group: ParamGroup<SGDOptions>): { first: HyperTensor; later: HyperTensor } {
+  #hyperOf(group: ParamGroup<SGDOptions>): HyperTensor {
     let hyper = this.#hyper.get(group);
-    if (!hyper) {
-      hyper = { first: new HyperTensor(), later: new HyperTensor() };
-      this.#hyper.set(group, hyper);
-    }
+    if (!hyper) this.#hyper.set(group, hyper = new HyperTensor());
     return hyper;
   }
 
   override dispose(): void {
     super.dispose();
-    for (const { first, later } of this.#hyper.values()) {
-      first[Symbol.dispose]();
-      later[Symbol.dispose]();
-    }
+    for (const hyper of this.#hyper.values()) hyper[Symbol.dispose]();
   }
 }
 
 /** A group's options in the order `sgdStep` reads them. */
-function numbers(options: SGDOptions, first: boolean): number[] {
-  const { lr, momentum, dampening, weightDecay, nesterov } = options;
-  return [lr, momentum, dampening, weightDecay, Number(nesterov), Number(first)];
+function numbers({ lr, momentum, dampening, weightDecay, nesterov }: SGDOptions): number[] {
+  return [lr, momentum, dampening, weightDecay, Number(nesterov)];
 }

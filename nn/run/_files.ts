@@ -1,3 +1,4 @@
+import { temporaryPath } from "../io/atomic.ts";
 import { RunError } from "./run_error.ts";
 
 /** What went wrong with a file, in words that say what to do about it. */
@@ -31,7 +32,7 @@ function removeIfThere(path: string): void {
   try {
     Deno.removeSync(path);
   } catch {
-    // The disk that failed before may fail again; the next write takes the same name.
+    // The disk that failed before may fail again.
   }
 }
 
@@ -46,17 +47,18 @@ export function writeAllSync(file: SyncWriter, bytes: Uint8Array): void {
 
 /**
  * Replaces the file at `path` in one step: a temporary file beside it, fsync, rename. A reader or a
- * killed process finds the old content or the new, never a part.
+ * killed process finds the old content or the new, never a part; of two processes that write at once the
+ * last one's content stays.
  *
  * @throws {RunError} The file cannot be written.
  */
 export function writeFileAtomicSync(path: string, content: string | Uint8Array): void {
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryPath(path);
   let made = false;
   try {
     {
-      using file = Deno.openSync(temporary, { write: true, create: true, truncate: true });
+      using file = Deno.openSync(temporary, { write: true, createNew: true });
       made = true;
       writeAllSync(file, bytes);
       file.syncDataSync();

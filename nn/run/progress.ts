@@ -9,6 +9,11 @@ export interface ProgressOptions {
   step?: string;
   /** The word for one sample in the rate. Default `samples`. */
   unit?: string;
+  /**
+   * What was done of the pass before, where it is resumed: steps, and samples as `update` counts them. Rate and
+   * time left are those of the steps after it. Default 0.
+   */
+  start?: { step: number; samples?: number };
   /** How many plain lines a pass gives, about. Default 5, as every ~20 %. */
   lines?: number;
   /** Where to write. Default: the standard output. */
@@ -81,16 +86,22 @@ export class ProgressBar {
   #drawnAt = -Infinity;
   #visible = false;
   #finished = false;
-  #state: ProgressUpdate = { step: 0 };
+  #state: ProgressUpdate;
 
   /**
    * @param total Steps in the pass.
-   * @throws {RangeError} `total` is not a positive integer.
+   * @throws {RangeError} `total` is not a positive integer, or `start` not within it.
    */
   constructor(total: number, options: ProgressOptions = {}) {
     checkOptions("make ProgressBar", options, 'new ProgressBar(100, { label: "epoch 1" })');
     if (!Number.isInteger(total) || total < 1) {
       throw new RangeError(`Cannot show progress of ${total} steps: total must be an integer >= 1`);
+    }
+    const { step, samples = 0 } = options.start ?? { step: 0 };
+    if (!Number.isInteger(step) || step < 0 || step > total) {
+      throw new RangeError(
+        `Cannot show progress from step ${step}: it must be an integer from 0 to ${total}`,
+      );
     }
     this.total = total;
     this.#label = options.label ?? "";
@@ -101,7 +112,8 @@ export class ProgressBar {
     this.#record = options.record;
     this.#now = options.now ?? (() => performance.now());
     this.#start = this.#now();
-    this.#marks.push({ time: this.#start, step: 0, samples: 0 });
+    this.#marks.push({ time: this.#start, step, samples });
+    this.#state = { step };
   }
 
   /** Whether `update` at this step gives a plain line: the moment to read loss and accuracy. */

@@ -4,7 +4,8 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { erf, erfc, erfInverse, normalCdf } from "../../engine/host_math.ts";
-import { init, readAll, type Tensor, tensor } from "../../mod.ts";
+import { add, init, readAll, type Tensor, tensor } from "../../mod.ts";
+import { Draw } from "../helpers/draw.ts";
 
 await init();
 
@@ -145,6 +146,7 @@ const NAN_KEEPERS: Record<string, (x: Tensor) => Tensor> = {
   logaddexp: (x) => x.logaddexp(1),
   "logaddexp on the right": (x) => tensor([1]).logaddexp(x),
   floorDivide: (x) => x.floorDivide(2),
+  "div to trunc": (x) => x.div(2, { roundingMode: "trunc" }),
   copysign: (x) => x.copysign(-1),
   expm1: (x) => x.expm1(),
   log1p: (x) => x.log1p(),
@@ -351,6 +353,30 @@ Deno.test("pairs of numbers give what C and PyTorch give at zeros, infinities an
       [0, 0, NaN],
       [inf, 2, NaN],
     ]],
+    ["div to floor", (a, b) => a.div(b, { roundingMode: "floor" }), [
+      [-7, 2, -4],
+      [1, 0.1, 9],
+    ]],
+    ["div to trunc", (a, b) => a.div(b, { roundingMode: "trunc" }), [
+      [7, 2, 3],
+      [-7, 2, -3],
+      [7, -2, -3],
+      [-7, -2, 3],
+      [1, 0.1, 10],
+      [-1, 0.1, -10],
+      [49, 49, 1],
+      [8388609, 1, 8388609],
+      [-16777215, 1, -16777215],
+      [1, 0, inf],
+      [-1, 0, -inf],
+      [0, 0, NaN],
+      [inf, 2, inf],
+      [inf, -2, -inf],
+      [inf, inf, NaN],
+      [0.5, inf, 0],
+      [NaN, 1, NaN],
+      [1, NaN, NaN],
+    ]],
   ];
   for (const [name, f, rows] of cases) {
     const y = await f(tensor(rows.map((r) => r[0])), tensor(rows.map((r) => r[1]))).data();
@@ -360,6 +386,27 @@ Deno.test("pairs of numbers give what C and PyTorch give at zeros, infinities an
   const quotients = ints.floorDivide(tensor([2, -2, 3, -3, 5, -5], { dtype: "i32" }));
   assertEquals(quotients.dtype, "i32");
   assertEquals([...await quotients.data()], [-4, -4, -2, -2, 0, -1]);
+});
+
+Deno.test("div() to trunc is the whole part of the quotient as f32 rounds it", async () => {
+  const draw = new Draw("trunc");
+  const a: number[] = [], b: number[] = [];
+  for (let i = 0; i < 4000; i++) {
+    // The floats around a whole multiple; every other one of a power of two.
+    const divisor = Math.fround((draw.uniform() + 0.01) * 2 ** (i % 20 - 10));
+    const n = i % 2 ? 2 ** (i % 23) : 1 + Math.floor(draw.uniform() * 2 ** (i % 23));
+    const near = Math.fround(n * divisor);
+    for (const off of [-2, -1, 0, 1]) {
+      a.push(Math.fround(near * (1 + off * 2 ** -24)) * (i % 3 ? 1 : -1));
+      b.push(divisor);
+    }
+  }
+  const y = await tensor(a).div(tensor(b), { roundingMode: "trunc" }).data();
+  const want = a.map((v, i) => Math.trunc(Math.fround(v / b[i]!)) + 0);
+  assertEquals(y.map((v) => v + 0), Float32Array.from(want));
+  // The whole part of the exact quotient is another one here and there.
+  const exact = await tensor(a).abs().floorDivide(tensor(b)).data();
+  assert(exact.some((v, i) => v !== Math.abs(want[i]!)));
 });
 
 Deno.test("nanToNum() puts numbers in the place of NaN and infinities", async () => {
@@ -379,6 +426,11 @@ Deno.test("logit() within bounds limits its argument", async () => {
   const y = await tensor([-1, 0, 0.5, 1]).logit(0.25).data();
   const want = Math.log(3);
   [-want, -want, 0, want].forEach((w, i) => assert(Math.abs(y[i]! - w) <= 10 * ulp(want), `${i}`));
+});
+
+Deno.test("add() adds up a list by reduce()", async () => {
+  const losses = [tensor([1, 2]), tensor([10, 20]), tensor([100, 200])];
+  assertEquals([...await losses.reduce(add).data()], [111, 222]);
 });
 
 Deno.test("clamp keeps integers, and the upper bound wins", async () => {

@@ -124,6 +124,25 @@ Deno.test("options of other names are refused where all names are known", () => 
       () => grad(y, x, { gradOutputs: any(y) }),
       "Cannot take gradients with gradOutputs a tensor []: write grad(y, x, { gradOutputs: [seed] })",
     ],
+    [() => x.add(1, any(2)), "Cannot add with options 2: write x.add(y, { alpha: 2 })"],
+    [() => x.sub(1, any({ beta: 2 })), "Cannot sub with beta: it takes alpha"],
+    [() => x.add(1, { alpha: any("2") }), 'Cannot add with alpha "2": it must be a number'],
+    [
+      () => lathe.add(ids, 1, { alpha: 0.5 }),
+      "Cannot add whole numbers with alpha 0.5: it must be whole, too",
+    ],
+    [
+      () => x.div(2, any("floor")),
+      'Cannot div with options "floor": write x.div(y, { roundingMode: "floor" })',
+    ],
+    [
+      () => x.div(2, any({ rounding_mode: "floor" })),
+      "Cannot div with rounding_mode: it is roundingMode",
+    ],
+    [
+      () => lathe.div(x, 2, { roundingMode: any("round") }),
+      'Cannot div with roundingMode "round": it must be floor or trunc',
+    ],
     [() => x.mean(0, any({ keepDim: true })), "Cannot mean with keepDim: it takes keepdim"],
     [() => x.std(any({ dim: 0 })), "Cannot std with dim: it takes correction and keepdim"],
     [

@@ -41,10 +41,20 @@ export function ordered(entries: Record<string, unknown>): Raw {
   return new Raw(...made, 0x28, ...items, 0x75, ...attributes, 0x62);
 }
 
-/** A tensor: the class of its storage, the storage's key and length, and the view. */
+/**
+ * A tensor: the class of its storage, the storage's key and length, and the view; `metadata` as PyTorch writes
+ * it of some tensors.
+ */
 export function torchTensor(
   type: string,
-  view: { key?: string; length: number; shape: number[]; strides: number[]; offset?: number },
+  view: {
+    key?: string;
+    length: number;
+    shape: number[];
+    strides: number[];
+    offset?: number;
+    metadata?: unknown;
+  },
   more: unknown[] = [],
 ): Raw {
   const { key = "0", length, shape, strides, offset = 0 } = view;
@@ -57,6 +67,7 @@ export function torchTensor(
     tuple(...strides),
     false,
     call("collections.OrderedDict"),
+    ...("metadata" in view ? [view.metadata] : []),
   );
 }
 

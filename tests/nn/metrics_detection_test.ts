@@ -40,6 +40,30 @@ Deno.test("meanAveragePrecision() is COCO's mean over 101 recalls", () => {
   assertAlmostEquals(map, expected, 1e-12);
 });
 
+Deno.test("meanAveragePrecision() reads the precision at NumPy's recalls", () => {
+  // Of 100 objects the first n are found, all at precision 1. np.linspace(0, 1, 101) has these n / 100 one
+  // unit in the last place higher, so that a recall of n / 100 does not reach them.
+  const above = [35, 41, 47, 57, 69, 70, 82, 83, 94, 95];
+  const boxes = Array.from({ length: 100 }, (_, i) => [i, 0, i + 0.5, 1]);
+  const objects = [boxes.map((box) => [0, ...box])];
+  for (let n = 0; n <= 100; n++) {
+    const found = [boxes.slice(0, n).map((box, i) => [0, 1 - i / 200, ...box])];
+    const { map } = meanAveragePrecision(found, objects, { iouThresholds: [0.5] });
+    const reached = n === 0 ? 0 : above.includes(n) ? n : n + 1;
+    assertEquals(map, reached / 101, `${n} found`);
+  }
+});
+
+Deno.test("meanAveragePrecision() asks for NumPy's overlaps", () => {
+  // np.linspace(0.5, 0.95, 10). 0.5 + i * 0.05 has two others: 0.8500000000000001 and 0.9.
+  const numpy = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.8999999999999999, 0.95];
+  for (const [i, threshold] of numpy.entries()) {
+    const found = [[[0, 0.9, 0, 0, 1, 1]]], objects = [[[0, 0, 0, threshold, 1]]];
+    const { atIou } = meanAveragePrecision(found, objects);
+    assertEquals(atIou, numpy.map((_, k) => k <= i ? 1 : 0), `overlap ${threshold}`);
+  }
+});
+
 Deno.test("meanAveragePrecision() falls with the overlap asked for", () => {
   // Shifted by an eighth of its width: an overlap of 7/9.
   const found = [[[0, 0.9, 0.125, 0, 1.125, 1]]], objects = [[[0, 0, 0, 1, 1]]];

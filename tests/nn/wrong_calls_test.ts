@@ -262,6 +262,98 @@ Deno.test("optimizers take parameters, schedulers come one after the other", () 
   ]);
 });
 
+Deno.test("schedulers need the numbers that have no default, and no NaN", () => {
+  const o = sgd();
+  const finite = "it must be a finite number";
+  const plateau = (options: object) => () => new optim.ReduceLROnPlateau(o, options);
+  const cycle = (options: object) => () => new optim.OneCycleLR(o, any(options));
+  checkErrors(RangeError, [
+    [
+      () => new optim.StepLR(o, any({})),
+      "Cannot use StepLR with stepSize undefined: it must be a whole number of at least 1",
+    ],
+    [
+      () => new optim.StepLR(o, { stepSize: 1, gamma: NaN }),
+      `Cannot use StepLR with gamma NaN: ${finite}`,
+    ],
+    [
+      () => new optim.MultiStepLR(o, { milestones: [1, 2.5] }),
+      "Cannot use MultiStepLR with milestones [1, 2.5]: it must be whole numbers",
+    ],
+    [
+      () => new optim.MultiStepLR(o, { milestones: [1], gamma: any("0.1") }),
+      `Cannot use MultiStepLR with gamma "0.1": ${finite}`,
+    ],
+    [
+      () => new optim.ExponentialLR(o, any({})),
+      `Cannot use ExponentialLR with gamma undefined: ${finite}`,
+    ],
+    [
+      () => new optim.CosineAnnealingLR(o, { tMax: 5, etaMin: NaN }),
+      `Cannot use CosineAnnealingLR with etaMin NaN: ${finite}`,
+    ],
+    [
+      () => new optim.LinearLR(o, { totalIters: NaN }),
+      "Cannot use LinearLR with totalIters NaN: it must be a whole number of at least 1",
+    ],
+    [
+      () => new optim.PolynomialLR(o, { power: Infinity }),
+      `Cannot use PolynomialLR with power Infinity: ${finite}`,
+    ],
+    [
+      () => new optim.CosineAnnealingWarmRestarts(o, { t0: 5, etaMin: any(null) }),
+      `Cannot use CosineAnnealingWarmRestarts with etaMin null: ${finite}`,
+    ],
+    [cycle({ totalSteps: 9 }), `Cannot use OneCycleLR with maxLr undefined: ${finite}`],
+    [cycle({ totalSteps: 9, maxLr: [NaN] }), `Cannot use OneCycleLR with maxLr NaN: ${finite}`],
+    [
+      cycle({ maxLr: 1 }),
+      "Cannot use OneCycleLR with totalSteps undefined: it must be a whole number of at least 1",
+    ],
+    [
+      cycle({ totalSteps: 9, maxLr: 1, divFactor: NaN }),
+      `Cannot use OneCycleLR with divFactor NaN: ${finite}`,
+    ],
+    [
+      plateau({ patience: NaN }),
+      "Cannot use ReduceLROnPlateau with patience NaN: it must be at least 0",
+    ],
+    [plateau({ minLr: [NaN] }), `Cannot use ReduceLROnPlateau with minLr NaN: ${finite}`],
+    [plateau({ threshold: NaN }), `Cannot use ReduceLROnPlateau with threshold NaN: ${finite}`],
+  ]);
+  checkErrors(TypeError, [
+    [
+      () => new optim.MultiStepLR(o, any({})),
+      "Cannot use MultiStepLR with milestones undefined: it must be a list, as in [30, 80]",
+    ],
+    [
+      () => new optim.LambdaLR(o, any({})),
+      "Cannot use LambdaLR with lrLambda undefined: it must be a function, as in " +
+      "(epoch) => 0.9 ** epoch, or one for each group",
+    ],
+    [
+      () => new optim.SequentialLR(o, any({ milestones: [5] })),
+      "Cannot run schedulers with schedulers undefined: it must be a list, as in [a, b]",
+    ],
+    [
+      () => new optim.SequentialLR(o, any({ schedulers: [] })),
+      "Cannot run schedulers with milestones undefined: it must be a list, as in [5]",
+    ],
+  ]);
+  assertEquals(o.paramGroups.map(({ lr }) => lr), sgd().paramGroups.map(({ lr }) => lr));
+});
+
+Deno.test("optimizers take no closure", () => {
+  const params = linear.parameters();
+  for (const make of [optim.SGD, optim.Adam, optim.RMSprop, optim.Adagrad]) {
+    using optimizer = new make(params);
+    checkErrors(TypeError, [[
+      () => optimizer.step(any(() => 1)),
+      `Cannot step ${make.name} with options a function: write loss.backward(), then optimizer.step()`,
+    ]]);
+  }
+});
+
 Deno.test("states and files hold tensors by name", async () => {
   const state = "it must be tensors by name, as stateDict() gives them";
   const weights = { ...linear.stateDict() };

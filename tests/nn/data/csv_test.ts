@@ -30,6 +30,25 @@ Deno.test("readCsv() reads every column as text by default", async () => {
   assertEquals((await readCsv(csv("a,b\n"))).columns, { a: [], b: [] });
 });
 
+Deno.test("readCsv() reads lines that end in LF, CRLF or CR, and keeps all of them in quotes", async () => {
+  const inside = ["\n", "\r\n", "\r", "\r\r\n", "\n\r"].map((end) => `x${end}${end}"y"${end}`);
+  const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
+  for (const end of ["\n", "\r\n", "\r"]) {
+    const lines = ["a,b", ...inside.map((text, i) => `${i},${quoted(text)}`)];
+    for (const tail of ["", end, end + end]) {
+      const { count, columns } = await readCsv(csv(lines.join(end) + tail));
+      assertEquals(count, inside.length);
+      assertEquals(columns, { a: ["0", "1", "2", "3", "4"], b: inside });
+    }
+    const at = (text: string) => text.replaceAll("|", end).length;
+    await refuses(
+      'a,b|"1||",2|3|4,5'.replaceAll("|", end),
+      `row of 1 fields at byte ${at('a,b|"1||",2|')}`,
+    );
+    await refuses('a,b|"||",2|1,x"y|'.replaceAll("|", end), "bad quotes (");
+  }
+});
+
 Deno.test("readCsv() gives columns of their types", async () => {
   const text = "path,label,score,flag,rest\na.png,3,0.5,true,x\nb.png,-7,,0,x\nc,+1,-1e3,FALSE,x\n";
   const { columns, count, names } = await readCsv(csv(text), {

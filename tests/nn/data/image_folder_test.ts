@@ -29,6 +29,26 @@ async function withFiles(
   }
 }
 
+Deno.test("openImageFolder() takes folders of more files than a call has arguments", async () => {
+  const count = 200_000, { readDir } = Deno;
+  const entry = { isSymlink: false, isFile: true, isDirectory: false };
+  Deno.readDir = async function* (path) {
+    const [name] = String(path).match(/[^/]+$/)!;
+    const inside = { root: "class", class: "inner" }[name];
+    if (inside) return yield { ...entry, name: inside, isFile: false, isDirectory: true };
+    for (let i = 0; i < count; i++) yield { ...entry, name: `${i}.png` };
+  };
+  try {
+    const folder = await openImageFolder("root");
+    assertEquals([folder.length, folder.files[count - 1]!.path], [
+      count,
+      "root/class/inner/99999.png",
+    ]);
+  } finally {
+    Deno.readDir = readDir;
+  }
+});
+
 Deno.test("openImageFolder() finds classes and pictures in order", async () => {
   const files = {
     "dog/b.png": pixel(4, 5, 6),

@@ -29,6 +29,10 @@ async function inFolder(body: (dir: string) => Promise<void>): Promise<void> {
   }
 }
 
+function urlOf(path: string): URL {
+  return new URL(`file://${path}`);
+}
+
 /** Every sample, by a loader with two workers and without. */
 async function byLoader<S>(dataset: Dataset<S>, workers: number): Promise<S[]> {
   const samples: S[] = [];
@@ -126,6 +130,8 @@ Deno.test("openRecordPictures() decodes image records, also in workers", async (
       id: BigInt(i),
     }));
     for (const workers of [0, 2]) assertEquals(await byLoader(pictures, workers), expected);
+    using byUrl = await openRecordPictures(urlOf(path), { index: urlOf(index) });
+    assertEquals(await byLoader(byUrl, 1), expected);
     using grey = await openRecordPictures(path, { channels: 1 });
     assertEquals((await grey.get(0)).data.length, 4);
   });
@@ -157,7 +163,7 @@ Deno.test("openIdx() reads single records of every type, plain and gzip", async 
     }
   }
   await inFolder(async (dir) => {
-    for (const name of ["a", "a.gz"]) {
+    for (const name of ["a", "a b.gz"]) {
       const path = `${dir}/${name}`;
       const labels = { shape: [5], data: Uint8Array.of(5, 4, 3, 2, 1) };
       await Deno.writeFile(path, await writeIdx(labels, { gzip: name.endsWith("gz") }));
@@ -165,6 +171,8 @@ Deno.test("openIdx() reads single records of every type, plain and gzip", async 
       for (const workers of [0, 2]) {
         assertEquals((await byLoader(file, workers)).map((label) => label[0]), [5, 4, 3, 2, 1]);
       }
+      using byUrl = await openIdx(urlOf(path));
+      assertEquals((await byLoader(byUrl, 1)).map((label) => label[0]), [5, 4, 3, 2, 1]);
       await assertRejects(() => openIdx(path, { rank: 3 }), FormatError, "bad magic 0x00000801");
     }
   });
@@ -203,6 +211,8 @@ Deno.test("openCifar10() reads single records of several files", async () => {
       label: labels[i]!,
     }));
     for (const workers of [0, 2]) assertEquals(await byLoader(set, workers), expected);
+    using byUrl = openCifar10(paths.map(urlOf));
+    assertEquals(await byLoader(byUrl, 1), expected);
     for (const index of [-1, 5, 0.5]) {
       assertThrows(() => set.get(index), RangeError, "valid are 0 to 4");
     }

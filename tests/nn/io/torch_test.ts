@@ -179,6 +179,41 @@ Deno.test("decodeTorch() keeps complex numbers whole when it gathers them", asyn
   assertEquals(await decode(bytes), ["C64", [2], [3, 4, 3, 4]]);
 });
 
+Deno.test("loadTorch() refuses tensors that are lazily conjugated or negated", async () => {
+  // What torch.save writes of torch.conj(z).imag and torch.conj(z).
+  const view = { length: 6, shape: [2], strides: [2], offset: 1 };
+  const marked = (metadata: unknown) => torchTensor("Float", { ...view, metadata });
+  const file = (tensor: Raw) => torchZip(ordered({ w: tensor }), { 0: SIX });
+  for (const [name, word] of [["neg", "negated"], ["conj", "conjugated"]] as const) {
+    const metadata = new Map([[name, true]]);
+    const message = `lazily ${word} tensor at byte`;
+    await refuses(file(marked(metadata)), message);
+    await refuses(
+      file(
+        call(
+          "torch._utils._rebuild_tensor_v3",
+          new Raw(...encode(tuple("storage", global("torch.FloatStorage"), "0", "cpu", 6)), 0x51),
+          1,
+          tuple(2),
+          tuple(2),
+          false,
+          ordered({}),
+          global("torch.float32"),
+          metadata,
+        ),
+      ),
+      message,
+    );
+    await refuses(torchStream(ordered({ w: marked(metadata) }), [["0", 6, SIX]]), message);
+  }
+  const error = await refuses(file(marked(new Map([["neg", true]]))), "lazily negated");
+  assert(error.message.includes("x.resolve_neg()"), error.message);
+  for (const metadata of [null, new Map(), new Map([["neg", false]])]) {
+    assertEquals(await decode(file(marked(metadata))), { w: ["F32", [2], [1, 3]] });
+  }
+  await refuses(file(marked(1)), 'call of "torch._utils._rebuild_tensor_v2"');
+});
+
 Deno.test("loadTorch() finds the tensors by key and takes prefixes off", async () => {
   const dict = ordered({ "module.a": twoByThree(), b: twoByThree({ shape: [1], strides: [1] }) });
   const inner = new Map<string, unknown>([["epoch", 3], ["state_dict", dict], ["lr", 0.5]]);

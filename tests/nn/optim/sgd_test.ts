@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertStrictEquals, assertThrows } from "@std/assert";
 import { gpu } from "../../../engine/gpu/device.ts";
 import {
+  capture,
   crossEntropy,
   init,
   manualSeed,
@@ -211,6 +212,67 @@ Deno.test("SGD starts a parameter's momentum at its own first gradient", async (
   // All numbers are sums of a few powers of two, so f32 is exact.
   assertEquals((await readAll([a, b])).map((d) => d[0]), [ra.p, rb.p]);
   free(optimizer, a, b);
+});
+
+Deno.test("SGD begins a momentum at the first step that is not skipped, captured or not", async () => {
+  const options = { lr: 0.5, ...PLAIN, momentum: 0.5, dampening: 0.75 };
+  // A first gradient of either zero begins it, too; below 0, since -0 + 0 · p is 0 for a p above.
+  const [first, second] = [[1, 2, -0, 0, 4, -8, -0, 2], [2, -4, 4, 2, 1, -0, 2, 8]];
+  const steps: { grads: number[]; skip: number }[] = [
+    { grads: first.map(() => Infinity), skip: 1 },
+    { grads: second, skip: 1 },
+    { grads: first, skip: 0 },
+    { grads: second, skip: 0 },
+    { grads: first.map(() => NaN), skip: 1 },
+    { grads: first, skip: 0 },
+  ];
+  // Whole fours and not.
+  for (const size of [8, 7]) {
+    const references = first.slice(0, size).map(() => new Reference(-1));
+    for (const { grads, skip } of steps) {
+      if (!skip) references.forEach((ref, j) => ref.step(grads[j]!, options));
+    }
+    for (const captured of [false, true]) {
+      const p = parameter(references.map(() => -1));
+      const optimizer = new SGD([p], options);
+      const plain = (grad: Tensor, skip: Tensor) => {
+        optimizer.zeroGrad();
+        p.mul(grad).sum().backward();
+        optimizer.step({ skip });
+        return grad.sum();
+      };
+      const step = captured ? capture(plain) : plain;
+      for (const { grads, skip } of steps) {
+        scope(() => {
+          step(tensor(grads.slice(0, size)), tensor([skip], { dtype: "u32" }));
+        });
+      }
+      // All numbers are sums of a few powers of two, so f32 is exact.
+      assertEquals([...await p.data()], references.map((ref) => ref.p), `captured: ${captured}`);
+      free(optimizer, p);
+    }
+  }
+});
+
+Deno.test("SGD begins a momentum after a checkpoint of steps that were all skipped", async () => {
+  const options = { lr: 0.5, ...PLAIN, momentum: 0.5, dampening: 0.75 };
+  const [p, q] = [parameter([1, 1]), parameter([1, 1])];
+  const [first, second] = [new SGD([p], options), new SGD([q], options)];
+  using skip = tensor([1], { dtype: "u32" });
+  setGrad(p, [Infinity, 1]);
+  first.step({ skip });
+  const file = await Deno.makeTempFile();
+  await nn.io.saveCheckpoint(file, first.stateDict());
+  const loaded = await nn.io.loadCheckpoint<nn.optim.OptimizerState>(file);
+  await Deno.remove(file);
+  second.loadStateDict(loaded);
+  for (const [param, optimizer] of [[p, first], [q, second]] as const) {
+    setGrad(param, [2, 4]);
+    optimizer.step();
+    assertEquals([...await param.data()], [0, -1]);
+    assertEquals(await optimizer.stateDict().state[0]!.momentumBuffer!.array(), [2, 4]);
+  }
+  free(first, second, p, q, ...Object.values(loaded.state[0]!));
 });
 
 Deno.test("SGD keeps the options of each group", async () => {

@@ -134,6 +134,22 @@ Deno.test("ProgressBar takes the rate from the last seconds, not from the slow s
   assert(terminal.line.includes("ETA 1:20"), terminal.line); // 800 steps of 0.1 s
 });
 
+Deno.test("ProgressBar takes rate and time left from where a pass is resumed", () => {
+  const terminal = new FakeTerminal(true, 120);
+  const bar = terminal.bar(1000, { start: { step: 900, samples: 900 * 64 } });
+  for (let step = 901; step <= 905; step++) {
+    terminal.time += 1000;
+    bar.update({ step, samples: step * 64 });
+    assert(terminal.line.includes(`${step}/1000  64.0 samples/s`), terminal.line);
+    const left = 1000 - step;
+    assert(terminal.line.endsWith(`ETA 1:${String(left - 60).padStart(2, "0")}`), terminal.line);
+  }
+  for (const step of [-1, 1001, 1.5, NaN]) {
+    const make = () => new ProgressBar(1000, { start: { step } });
+    assertThrows(make, RangeError, `Cannot show progress from step ${step}`);
+  }
+});
+
 Deno.test("ProgressBar.log() puts a line above the bar", () => {
   const terminal = new FakeTerminal(true);
   const bar = terminal.bar(10);

@@ -268,10 +268,45 @@ Deno.test("MetricsCsv.create() throws without columns or with one name twice", a
 Deno.test("writeFileAtomicSync() leaves the old content when it fails", () =>
   inFolder((dir) => {
     writeFileAtomicSync(`${dir}/a`, "old");
-    Deno.mkdirSync(`${dir}/a.tmp`); // the temporary file cannot be made
-    assertThrows(() => writeFileAtomicSync(`${dir}/a`, "new"), RunError, `Cannot write ${dir}/a: `);
+    const failing = () => {
+      throw new Deno.errors.PermissionDenied("no");
+    };
+    duringRename(failing, () => {
+      assertThrows(
+        () => writeFileAtomicSync(`${dir}/a`, "new"),
+        RunError,
+        `Cannot write ${dir}/a: `,
+      );
+    });
     assertEquals(Deno.readTextFileSync(`${dir}/a`), "old");
+    assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name), ["a"]);
   }));
+
+Deno.test("writeFileAtomicSync() of two processes leaves one whole file", () =>
+  inFolder((dir) => {
+    // The other process comes between the writing and the renaming.
+    duringRename(
+      () => writeFileAtomicSync(`${dir}/a`, "second and longer"),
+      () => writeFileAtomicSync(`${dir}/a`, "first"),
+    );
+    assertEquals(Deno.readTextFileSync(`${dir}/a`), "first");
+    assertEquals([...Deno.readDirSync(dir)].map(({ name }) => name), ["a"]);
+  }));
+
+/** Does something before the first rename of `body`. */
+function duringRename(before: () => void, body: () => void): void {
+  const { renameSync } = Deno;
+  Deno.renameSync = (from, to) => {
+    Deno.renameSync = renameSync;
+    before();
+    renameSync(from, to);
+  };
+  try {
+    body();
+  } finally {
+    Deno.renameSync = renameSync;
+  }
+}
 
 Deno.test("ioError() names the reason in words", () => {
   for (
