@@ -50,6 +50,7 @@ import {
 import { nearestNeighbour, type Scores, scoresOf } from "./_birdclef_scores.ts";
 import { TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 
 /** Names of the species, beside the weights. */
 export const CLASSES = "classes.json";
@@ -146,19 +147,6 @@ export function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Te
   }
 }
 
-/** The learning rate over the epochs. */
-function schedulerOf(
-  optimizer: nn.optim.AdamW,
-  { lrSchedule, epochs, warmup }: BirdclefOptions,
-): nn.optim.LRScheduler {
-  const lrLambda = (epoch: number) => {
-    if (epoch < warmup) return (epoch + 1) / (warmup + 1);
-    if (lrSchedule === "constant") return 1;
-    return (1 + Math.cos(Math.PI * (epoch - warmup) / Math.max(1, epochs - warmup))) / 2;
-  };
-  return new nn.optim.LambdaLR(optimizer, { lrLambda });
-}
-
 /**
  * Adds up gradients over a batch that is worked off in parts of at most `batchSize`, each loss weighted by
  * its share of the samples: the gradients are those of the mean over the whole batch, but for layers that
@@ -214,13 +202,14 @@ class Training {
       initScale: options.initScale,
       growthInterval: options.growthInterval,
     });
-    this.#scheduler = schedulerOf(this.#optimizer, options);
+    this.#scheduler = new EpochLR(this.#optimizer, options);
     const indices = { length: parts.train.length, get: (i: number) => parts.train[i]! };
     this.#loop = new TrainingLoop({
       start,
       loader: new nn.data.DataLoader(indices, {
         batchSize: options.batchSize * options.gradientAccumulation,
         shuffle: true,
+        dropLast: options.dropLast,
         seed: options.seed,
         collate: (chosen: number[]) => collate(set, chosen),
       }),

@@ -51,6 +51,7 @@ import {
 import { PAD, tokenize, unigramEntropy, type Vocabulary } from "./_captioning_vocab.ts";
 import { TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 import { isTrue, sceneOfFile } from "./synth/scenes.ts";
 
 /** The best weights, the last ones, and the words. */
@@ -137,9 +138,7 @@ class Training {
       ...options.frozen ? [] : encoder.net.parameters(),
     ];
     this.#optimizer = new nn.optim.Adam(trained, { lr: options.lr });
-    this.#scheduler = options.lrSchedule === "cosine"
-      ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
-      : new nn.optim.LambdaLR(this.#optimizer, { lrLambda: () => 1 });
+    this.#scheduler = new EpochLR(this.#optimizer, options);
     const { batchSize, captionsPerPicture: count, seed } = options;
     this.#loader = new nn.data.DataLoader({ length: sets.train.length, get: (i: number) => i }, {
       batchSize,

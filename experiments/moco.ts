@@ -47,6 +47,7 @@ import {
   writeMocoReport,
 } from "./_moco_report.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 
 /** Test images in the report, and neighbours of each. */
 const ROWS = 6, NEAREST = 7;
@@ -117,7 +118,7 @@ class Training {
       weightDecay: options.weightDecay,
     });
     this.#scheduler = options.schedule === "cosine"
-      ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
+      ? new EpochLR(this.#optimizer, { lrSchedule: "cosine", epochs: options.epochs })
       : new nn.optim.MultiStepLR(this.#optimizer, { milestones: [120, 160] });
     const indices = { length: sets.train.count, get: (i: number) => i };
     const loader = new nn.data.DataLoader(indices, {
