@@ -29,14 +29,15 @@ import {
 } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
 import {
-  byPicture,
   type CaptionBatch,
   type CaptionSets,
   collate,
+  fillPictures,
   keptFeatures,
   loadCaptions,
   type Pair,
   Pictures,
+  trainingOrder,
   uploadCaptions,
 } from "./_captioning_data.ts";
 import { generate } from "./_captioning_decode.ts";
@@ -56,6 +57,9 @@ import { isTrue, sceneOfFile } from "./synth/scenes.ts";
 
 /** The best weights, the last ones, and the words. */
 export const BEST = "best.safetensors", FINAL = "final.safetensors", WORDS = "vocabulary.json";
+
+/** Pictures that a step encodes are a multiple of this, so that few steps are recorded. */
+const PICTURES_STEP = 8;
 
 /** Pictures in the report. */
 const SHOWN = 24;
@@ -142,7 +146,7 @@ class Training {
     const { batchSize, captionsPerPicture: count, seed } = options;
     this.#loader = new nn.data.DataLoader({ length: sets.train.length, get: (i: number) => i }, {
       batchSize,
-      ...count > 0 ? { sampler: byPicture(sets.train, { count, seed }) } : { shuffle: true, seed },
+      sampler: trainingOrder(sets.train, { count, seed, batchSize }),
       collate: (chosen: number[]) => collate(chosen.map((i) => sets.train[i]!)),
     });
     this.#loop = new TrainingLoop({
@@ -153,16 +157,18 @@ class Training {
         optimizer: this.#optimizer,
         scheduler: this.#scheduler,
         best: {
-          stateDict: () => ({ valLoss: String(this.#best.valLoss), epoch: this.#best.epoch }),
-          loadStateDict: ({ valLoss, epoch }: { valLoss: string; epoch: number }) => {
-            this.#best = { valLoss: Number(valLoss), epoch };
+          stateDict: () => this.#best,
+          loadStateDict: (best: { valLoss: number; epoch: number }) => {
+            this.#best = best;
           },
         },
       },
       totals: this.#totals,
       step: (batch) => {
         const { ids, rows } = uploadCaptions(batch);
-        this.#step(this.#seen(batch.pictures), ids, rows);
+        // Kept features cost nothing: one row a caption has always one shape.
+        const step = this.#features ? batch.rows.length : PICTURES_STEP;
+        this.#step(this.#seen(fillPictures(batch, step)), ids, rows);
       },
       beginEpoch: () => {
         this.#epochStart = performance.now();
@@ -204,7 +210,7 @@ class Training {
     return this.#features!.indexSelect(0, tensor(Int32Array.from(indices)));
   }
 
-  /** One step of training; recorded at first for each length of captions, then replayed. */
+  /** One step of training; recorded at first for each shape of a batch, then replayed. */
   readonly #step = capture((seen: Tensor, ids: Tensor, rows: Tensor) => {
     this.#optimizer.zeroGrad();
     const { sum, words } = this.#loss(seen, { ids, rows });
@@ -218,14 +224,18 @@ class Training {
     });
   });
 
-  /** Sum of the losses of words 1 … of captions [B, T] about some rows of what is seen, and their number. */
+  /**
+   * Sum of the losses of words 1 … of captions [B, T] about some rows of what is seen, and their number. Batch
+   * norm is over captions, so features become a row a caption before it.
+   */
   #loss(
     seen: Tensor,
     { ids, rows }: { ids: Tensor; rows: Tensor },
   ): { sum: Tensor; words: Tensor } {
     const [, T] = ids.shape as [number, number];
     const { encoder, decoder } = this.#model;
-    const vectors = encoder.forward(seen).indexSelect(0, rows);
+    const features = seen.ndim === 2 ? seen : encoder.features(seen);
+    const vectors = encoder.forward(features.indexSelect(0, rows));
     const logits = decoder.forward(vectors, ids).narrow(1, 1, T - 1);
     const targets = ids.narrow(1, 1, T - 1).reshape(-1);
     const sum = crossEntropy(logits.reshape(-1, logits.shape[2]!), targets, {

@@ -105,6 +105,12 @@ Deno.test("moco: a run writes its folder, and a stopped one resumes to the same 
     const [a, b] = [savedTensors(dir), savedTensors(whole)];
     assert("model.queue" in a && "model.queue_ptr" in a, Object.keys(a).join());
     assertEquals(a, b);
+
+    // A longer run goes on at the rate that it has there by its cosine.
+    const more = await runLetters(["--resume", dir, "--epochs", "4"], { cwd, script });
+    ended(more);
+    const rate = 0.06 * (1 + Math.cos(Math.PI * 3 / 4)) / 2;
+    assertStringIncludes(more.stdout, `Train Epoch: [4/4], lr: ${rate.toFixed(6)},`);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }
