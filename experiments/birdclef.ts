@@ -27,6 +27,7 @@ import {
   stack,
   type Tensor,
   tensor,
+  where,
   zeros,
 } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
@@ -39,7 +40,7 @@ import {
   loadBirds,
   upload,
 } from "./_birdclef_data.ts";
-import { type BirdclefOptions, FLAGS, QUICK_WITH_DATA } from "./_birdclef_flags.ts";
+import { baseOptions, type BirdclefOptions, FLAGS } from "./_birdclef_flags.ts";
 import {
   COLUMNS,
   epochCells,
@@ -48,7 +49,7 @@ import {
   writeBirdclefReport,
 } from "./_birdclef_report.ts";
 import { nearestNeighbour, type Scores, scoresOf } from "./_birdclef_scores.ts";
-import { TrainingLoop } from "./_loop.ts";
+import { checkLoss, TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
 import { EpochLR } from "./_schedule.ts";
 
@@ -60,19 +61,16 @@ export const BEST = "best.safetensors";
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "birdclef",
     flags: FLAGS,
     args,
     columns: COLUMNS,
     resumable: ["audio", "keepEpochs"],
-    base: ({ preset, options }) =>
-      preset === "quick" && (options.data ?? options.audio) !== undefined
-        ? QUICK_WITH_DATA
-        : undefined,
+    base: baseOptions,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const { options } = start;
   if (options.amp && !(await init()).features.has("shader-f16")) {
     throw new UsageError(
@@ -81,6 +79,13 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const set = await loadBirds({ ...options, cache: ".cache" }, (line) => run.log(line));
   const parts = splitFold(set, options);
+  const batch = options.batchSize * options.gradientAccumulation;
+  if (options.dropLast && parts.train.length < batch) {
+    throw new UsageError(
+      `Cannot train on ${parts.train.length} spectrograms in full batches of ${batch}: take a smaller ` +
+        "--batch-size, or --no-drop-last",
+    );
+  }
   await Deno.writeTextFile(run.path(CLASSES), JSON.stringify(set.classes));
   const training = new Training(start, set, parts);
   await training.prepare();
@@ -180,7 +185,10 @@ class Training {
   readonly #scaler: nn.optim.GradScaler;
   readonly #scheduler: nn.optim.LRScheduler;
   readonly #loop: TrainingLoop<BirdBatch, EpochRow>;
-  /** On the GPU: sum of losses, samples, and the loss of the last batch. */
+  /**
+   * On the GPU: sum of losses, samples, and the loss of the last batch. A batch whose loss overflows in f16
+   * is not in the sums: its step is skipped, and the next ones may be finite.
+   */
   readonly #totals = zeros([3]);
   /** On the GPU: steps skipped since training began, and the scale before the last step. */
   readonly #skipped = zeros([2]);
@@ -230,6 +238,7 @@ class Training {
         },
       },
       totals: this.#totals,
+      loss: ([sum, count]) => sum! / count!,
       step: (batch) => {
         const { images, labels } = upload(set, batch);
         this.#step(images, labels);
@@ -282,7 +291,9 @@ class Training {
     this.#scaler.step(this.#optimizer);
     this.#scaler.update();
     noGrad(() => {
-      const sums = this.#totals.narrow(0, 0, 2).add(stack([loss.mul(count), tensor(count)]));
+      const added = stack([loss.mul(count), tensor(count)]);
+      const sums = this.#totals.narrow(0, 0, 2)
+        .add(amp ? where(loss.isfinite(), added, 0) : added);
       this.#totals.narrow(0, 0, 2).copy_(sums);
       this.#totals.narrow(0, 2, 1).copy_(loss.reshape(1));
       const after = this.#scaler.scale(tensor(1)).reshape(1);
@@ -329,6 +340,7 @@ class Training {
   async #endEpoch(epoch: number, [sum, count]: Float32Array): Promise<EpochRow> {
     const { folder, options } = this.#start;
     const { loss, probabilities } = await this.#validate();
+    checkLoss("validation", { epoch, loss });
     const scores = scoresOf(probabilities, this.#labels());
     const [skipped, scale] = await this.#skipped.data() as Float32Array;
     const row: EpochRow = {

@@ -50,7 +50,7 @@ import {
   writeCaptioningReport,
 } from "./_captioning_report.ts";
 import { PAD, tokenize, unigramEntropy, type Vocabulary } from "./_captioning_vocab.ts";
-import { TrainingLoop } from "./_loop.ts";
+import { checkLoss, TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
 import { EpochLR } from "./_schedule.ts";
 import { isTrue, sceneOfFile } from "./synth/scenes.ts";
@@ -66,7 +66,7 @@ const SHOWN = 24;
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "captioning",
     flags: FLAGS,
     args,
@@ -76,7 +76,7 @@ export async function main(args: readonly string[]): Promise<number> {
       preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const sets = await loadCaptions({ ...start.options, cache: ".cache" }, (line) => run.log(line));
   await Deno.writeTextFile(run.path(WORDS), JSON.stringify(sets.vocabulary.words));
   run.log(`Vocabulary saved to: ${run.path(WORDS)}`);
@@ -164,6 +164,7 @@ class Training {
         },
       },
       totals: this.#totals,
+      loss: ([sum, words]) => sum! / words!,
       step: (batch) => {
         const { ids, rows } = uploadCaptions(batch);
         // Kept features cost nothing: one row a caption has always one shape.
@@ -273,6 +274,7 @@ class Training {
   async #endEpoch(epoch: number, [sum, words]: Float32Array): Promise<EpochRow> {
     const { folder, options } = this.#start;
     const valLoss = await this.#validate();
+    checkLoss("validation", { epoch, loss: valLoss });
     const row: EpochRow = {
       epoch,
       lr: this.#scheduler.getLastLr()[0]!,
