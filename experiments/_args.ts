@@ -3,6 +3,7 @@
 import { parseArgs } from "npm:deno-std@1.4.0/cli/parse_args.js";
 import { isAbsolute } from "npm:deno-std@1.4.0/path/is_absolute.js";
 import { join } from "npm:deno-std@1.4.0/path/join.js";
+import { resolve } from "npm:deno-std@1.4.0/path/resolve.js";
 import { closestString } from "npm:deno-std@1.4.0/text/closest_string.js";
 import { levenshteinDistance } from "npm:deno-std@1.4.0/text/levenshtein_distance.js";
 import { toKebabCase } from "npm:deno-std@1.4.0/text/to_kebab_case.js";
@@ -295,6 +296,22 @@ function valueRule(flag: Exclude<Flag, SwitchFlag>): string {
 export function userPath(path: string): string {
   const typedIn = readEnv("INIT_CWD");
   return typedIn === undefined || isAbsolute(path) ? path : join(typedIn, path);
+}
+
+/**
+ * A path of this process as an argument that the user can type: whole where `userPath` would take it to be in
+ * another folder, and in quotes where a shell would take it apart.
+ */
+export function shellPath(path: string): string {
+  const typed = userPath(path);
+  return shellWord(typed === path || resolve(typed) === resolve(path) ? path : resolve(path));
+}
+
+/** One argument of a command to type. */
+export function shellWord(text: string): string {
+  if (/^[\w@%+=:,./-]+$/.test(text)) return text;
+  // A quotation mark cannot stand inside: '\'' ends the quotation, adds one and begins again.
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function withoutUndefined(values: Readonly<Record<string, unknown>>): Record<string, unknown> {

@@ -178,7 +178,7 @@ export const FLAGS = defineFlags({
 });
 
 /** What the quick preset changes for spectrograms of your own, of which there may be few. */
-export const QUICK_WITH_DATA: Partial<BirdclefOptions> = {
+const QUICK_WITH_DATA: Partial<BirdclefOptions> = {
   size: 32,
   noise: 0.3,
   holes: 0.5,
@@ -191,3 +191,11 @@ export const QUICK_WITH_DATA: Partial<BirdclefOptions> = {
 
 /** The options of a run. */
 export type BirdclefOptions = ReturnType<typeof FLAGS.parse>["options"];
+
+/** Values between the preset's and the command line's. */
+export function baseOptions(
+  { preset, options }: ReturnType<typeof FLAGS.parse>,
+): Partial<BirdclefOptions> | undefined {
+  const own = (options.data ?? options.audio) !== undefined;
+  return preset === "quick" && own ? QUICK_WITH_DATA : undefined;
+}

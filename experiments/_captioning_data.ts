@@ -1,6 +1,8 @@
 /** @file Data of the captioning experiment: pictures, captions, batches, kept features. */
 
+import { dirname } from "npm:deno-std@1.4.0/path/dirname.js";
 import { cat, nn, noGrad, scope, type Tensor, tensor } from "../mod.ts";
+import { OrderSampler } from "../nn/data/samplers.ts";
 import { readResized } from "./_pictures.ts";
 import { PAD, Vocabulary } from "./_captioning_vocab.ts";
 import { writeScenes } from "./synth/scenes.ts";
@@ -181,8 +183,9 @@ export interface CaptionBatch {
 }
 
 /**
- * Captions are padded to the longest of the batch, rounded up to a multiple of this: a captured step is
- * recorded once for each length, and positions after the end have no loss.
+ * A captured step is recorded once for each shape of its inputs, and every recording keeps memory. So captions
+ * are padded to the longest of the batch, rounded up to a multiple of this; positions after the end have
+ * no loss. The number of pictures is evened by {@linkcode fillPictures}.
  */
 const LENGTH_STEP = 4;
 
@@ -198,9 +201,36 @@ export function collate(pairs: readonly Pair[]): CaptionBatch {
   return { pictures, rows, ids, length };
 }
 
+/**
+ * The pictures of a batch, the first ones repeated up to a multiple of `step`, but at most one a caption (the
+ * notebook encodes one a caption). Batch statistics of an encoder count the repeated ones twice.
+ */
+export function fillPictures({ pictures, rows }: CaptionBatch, step: number): number[] {
+  const count = Math.min(Math.ceil(pictures.length / step) * step, rows.length);
+  return Array.from({ length: count }, (_, i) => pictures[i % pictures.length]!);
+}
+
 /** A batch's captions on the GPU: ids i32 [B, T], and which picture each is about, i32 [B]. */
 export function uploadCaptions({ ids, rows, length }: CaptionBatch): { ids: Tensor; rows: Tensor } {
   return { ids: tensor(ids, { shape: [rows.length, length] }), rows: tensor(rows) };
+}
+
+/**
+ * The order of pairs to train on: shuffled, or with `count` above 0 by picture. Where the last batch would be
+ * a single caption, which has no batch statistics, it is left out; the next epoch ends with another one.
+ */
+export function trainingOrder(
+  pairs: readonly Pair[],
+  { count, seed, batchSize }: { count: number; seed: number; batchSize: number },
+): nn.data.Sampler {
+  const all = count > 0
+    ? byPicture(pairs, { count, seed })
+    : new OrderSampler(pairs.length, { shuffle: true, seed });
+  if (all.length < 2) {
+    throw new nn.run.RunError("Cannot train on one caption: batch statistics need two at least");
+  }
+  const length = all.length % batchSize === 1 ? all.length - 1 : all.length;
+  return { length, indices: (epoch) => Array.from(all.indices(epoch)).slice(0, length) };
 }
 
 /**
@@ -251,6 +281,7 @@ export async function keptFeatures(
   const key = await fingerprint(encoder, sets, size);
   const kept = await readKept(file, key);
   if (kept) return kept;
+  await Deno.mkdir(dirname(file), { recursive: true });
   const parts: Tensor[] = [];
   const count = sets.pictures.length;
   const every = Math.max(1, Math.ceil(count / batchSize / 5));
@@ -280,14 +311,18 @@ async function readKept(file: string, key: string): Promise<Tensor | undefined> 
   return (await nn.io.loadSafetensors(bytes)).features;
 }
 
-/** A digest of everything that features depend on: weights, files and their size. */
+/** A digest of everything that features depend on: weights, size, and the files as far as the folder tells. */
 async function fingerprint(
   encoder: nn.models.CaptionEncoder,
   sets: CaptionSets,
   size: number,
 ): Promise<string> {
-  const names = sets.pictures.map(({ name }) => name).join("\n");
-  const parts = [new TextEncoder().encode(`${sets.folder}\n${size}\n${names}`)];
+  const lines = [sets.folder, size];
+  for (const { name } of sets.pictures) {
+    const { size: bytes, mtime } = await Deno.stat(`${sets.folder}/${name}`);
+    lines.push(`${name} ${bytes} ${mtime?.getTime()}`);
+  }
+  const parts = [new TextEncoder().encode(lines.join("\n"))];
   for (const t of Object.values(encoder.net.stateDict())) {
     const values = await t.data();
     parts.push(new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength));

@@ -76,9 +76,9 @@ function beamSearch(
     const sums = gains.add(scores.reshape(N * K, 1)).reshape(N, K * V);
     const best = sums.topk(K, { dim: 1 });
     scores = best.values;
-    const beam = best.indices.div(V).floor().to("i32");
-    const word = best.indices.sub(beam.mul(V)).to("i32").reshape(N * K);
-    const from = row.add(beam).reshape(N * K).to("i32");
+    const beam = best.indices.floorDivide(V);
+    const word = best.indices.sub(beam.mul(V)).reshape(N * K);
+    const from = row.add(beam).reshape(N * K);
     const pick = (s: Tensor) => s.indexSelect(1, from);
     state = { h: pick(next.state.h), c: pick(next.state.c) };
     words = [...words.map((w) => w.indexSelect(0, from)), word];

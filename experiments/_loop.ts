@@ -1,6 +1,7 @@
 /** @file The loop the experiments share: epochs of steps, saved and resumed to the same bits. */
 
 import { GpuError, memory, nn, rngState, scope, setRngState, type Tensor } from "../mod.ts";
+import { shellPath } from "./_args.ts";
 import { StepProfiler } from "./_profile.ts";
 import type { StartedRun } from "./_run.ts";
 
@@ -29,13 +30,15 @@ export interface LoopParts<Batch, Row> {
   readonly state: Readonly<Record<string, Stateful>>;
   /** Sums over the present epoch, on the GPU. They are in the checkpoint, and zeroed after an epoch. */
   readonly totals: Tensor;
+  /** The mean loss of an epoch from its totals; training ends where it is not finite. */
+  readonly loss: (totals: Float32Array) => number;
   /** One step on a batch; what it makes is freed after it. */
   readonly step: (batch: Batch) => void;
   /** Called before the first step of an epoch that is trained in this process. */
   readonly beginEpoch?: (epoch: number) => void;
   /** What the progress bar shows, read from the GPU about five times an epoch. */
   readonly progress: () => Promise<{ loss?: number; accuracy?: number }>;
-  /** Called after each step that is not the last thing before an interruption. */
+  /** Called after each step. */
   readonly afterStep?: (at: { epoch: number; step: number; steps: number }) => Promise<void> | void;
   /** Evaluates, logs and keeps the best weights. Its row joins the history. */
   readonly endEpoch: (epoch: number, totals: Float32Array) => Promise<Row>;
@@ -43,6 +46,22 @@ export interface LoopParts<Batch, Row> {
   readonly stopped?: () => boolean;
   /** The step of TensorBoard's events that a run at this place writes next. Default: epoch + 1. */
   readonly eventStep?: (at: { epoch: number; batch: number }) => number;
+}
+
+/** Training came to a loss that is no number to go on with. */
+class LossError extends nn.run.RunError {}
+
+/**
+ * Ends training where a loss is infinite or NaN: all that comes after it is, too.
+ *
+ * @param kind Whose loss it is, e.g. `training`.
+ * @throws {nn.run.RunError} It is not finite.
+ */
+export function checkLoss(kind: string, { epoch, loss }: { epoch: number; loss: number }): void {
+  if (Number.isFinite(loss)) return;
+  throw new LossError(
+    `Cannot train on: the ${kind} loss of epoch ${epoch} is ${loss}; start a new run, with a smaller --lr`,
+  );
 }
 
 /** What the loop itself keeps in a checkpoint. */
@@ -101,12 +120,17 @@ export class TrainingLoop<Batch, Row> {
   async run(): Promise<number | undefined> {
     try {
       const { folder, options } = this.#parts.start;
+      this.#parts.start.begin();
       this.#profiler = options.profile ? await StepProfiler.open(folder) : undefined;
       const code = await this.#run();
       this.#profiler?.finish();
       return code;
     } catch (error) {
       if (!isOutside(error)) throw error;
+      if (error instanceof LossError) {
+        this.#recordError(error.message);
+        throw error;
+      }
       const message = `${error.message}; ${this.#howToGoOn()}`;
       this.#recordError(message);
       throw new nn.run.RunError(message, { cause: error });
@@ -163,10 +187,12 @@ export class TrainingLoop<Batch, Row> {
 
   /** One epoch; false when it was interrupted and must be saved. */
   async #epoch(interrupt: nn.run.Interrupt): Promise<boolean> {
-    const { loader, totals, endEpoch } = this.#parts;
+    const { loader, totals, loss, endEpoch } = this.#parts;
     const epoch = loader.epoch + 1;
     if (!await this.#train(interrupt, epoch)) return false;
-    this.history.push(await endEpoch(epoch, await totals.data() as Float32Array));
+    const sums = await totals.data() as Float32Array;
+    checkLoss("training", { epoch, loss: loss(sums) });
+    this.history.push(await endEpoch(epoch, sums));
     totals.zero_();
     return true;
   }
@@ -235,7 +261,7 @@ export class TrainingLoop<Batch, Row> {
 
   get #resumeCommand(): string {
     const { experiment, folder } = this.#parts.start;
-    return `deno task train ${experiment} --resume ${folder.dir}`;
+    return `deno task train ${experiment} --resume ${shellPath(folder.dir)}`;
   }
 
   #howToGoOn(): string {

@@ -40,6 +40,7 @@ export function extractFeatures(
     const indices = Array.from({ length: count }, (_, i) => first + i);
     parts.push(scope(() => forward(upload(gather(set, indices)))));
   }
+  forward.dispose();
   encoder.train(training);
   const all = noGrad(() => cat(parts));
   for (const part of parts) part.dispose();
@@ -130,16 +131,17 @@ export async function linearProbe(
       };
     })
   );
-  const classifier = new nn.Linear(x.shape[1]!, classes);
+  using classifier = new nn.Linear(x.shape[1]!, classes);
   nn.init.constant(classifier.weight, 0);
   nn.init.constant(classifier.bias!, 0);
-  const optimizer = new nn.optim.SGD(classifier.parameters(), { lr: 3, momentum: 0.9 });
+  using optimizer = new nn.optim.SGD(classifier.parameters(), { lr: 3, momentum: 0.9 });
   const step = capture(() => {
     optimizer.zeroGrad();
     crossEntropy(classifier.forward(x), y).backward();
     optimizer.step();
   });
   for (let i = 0; i < options.steps; i++) scope(() => step());
+  step.dispose();
   using right = scope(() => noGrad(() => nn.metrics.accuracy(classifier.forward(test), target)));
   const result = await right.item() as number;
   for (const t of [x, y, test, target]) t.dispose();

@@ -59,8 +59,11 @@ export interface RunRequest<T extends RunTable, P extends string> {
   readonly check?: (options: OptionsOf<T>) => void;
 }
 
-/** A run that has its folder, its adapter and its seed. */
-export interface StartedRun<O> {
+/**
+ * A run that has its folder, its adapter and its seed. Disposing it closes the folder, and removes it if
+ * training never began: the corrected command may have it then.
+ */
+export interface StartedRun<O> extends Disposable {
   readonly experiment: string;
   readonly options: O;
   readonly preset: string;
@@ -69,7 +72,12 @@ export interface StartedRun<O> {
   readonly adapter: string;
   /** Whether the folder is that of an earlier run, whose checkpoint is to be loaded. */
   readonly resumed: boolean;
+  /** Says that training begins: the folder stays from here on. */
+  begin(): void;
 }
+
+/** Options that `config.json` does not keep. */
+export const UNKEPT: readonly string[] = ["resume", "out", "profile"];
 
 const RESUMABLE = ["resume", "epochs", "checkpointEvery", "data", "gpu", "profile"];
 
@@ -99,13 +107,17 @@ export async function startRun<T extends RunTable, P extends string>(
   const { gpu, seed, out } = options as { gpu: "native" | "dawn"; seed: number; out?: string };
   const { adapter } = await init({ provider: gpu });
   manualSeed(seed);
-  const kept = { ...options, resume: undefined, out: undefined, profile: undefined };
+  const kept = Object.fromEntries(
+    Object.entries(options).filter(([name]) => !UNKEPT.includes(name)),
+  );
+  const before = out === undefined ? undefined : namesIn(out);
   const folder = resume !== undefined
     ? await nn.run.RunFolder.open(resume, { columns })
     : await nn.run.RunFolder.create(
       { experiment, preset, seed, adapter, options: kept },
       { columns, out },
     );
+  let begun = resume !== undefined;
   return {
     experiment,
     options,
@@ -113,7 +125,38 @@ export async function startRun<T extends RunTable, P extends string>(
     folder,
     adapter,
     resumed: resume !== undefined,
+    begin: () => void (begun = true),
+    [Symbol.dispose]() {
+      folder[Symbol.dispose]();
+      if (!begun) removeNew(folder.dir, before);
+    },
   };
+}
+
+/** Names of what a folder holds; undefined if there is none. */
+function namesIn(dir: string): string[] | undefined {
+  try {
+    return Array.from(Deno.readDirSync(dir), ({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    if (error instanceof Deno.errors.NotADirectory) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Removes what a folder holds besides the names that it had before; without those, all of it. What cannot be
+ * removed stays: the error that ended the run says more.
+ */
+function removeNew(dir: string, before: readonly string[] | undefined): void {
+  try {
+    if (before === undefined) return Deno.removeSync(dir, { recursive: true });
+    for (const name of namesIn(dir) ?? []) {
+      if (!before.includes(name)) Deno.removeSync(`${dir}/${name}`, { recursive: true });
+    }
+  } catch (error) {
+    if (!Object.values(Deno.errors).some((type) => error instanceof type)) throw error;
+  }
 }
 
 /** Flags that would make it another run are refused. */
@@ -128,6 +171,7 @@ function checkResumed(given: ReadonlySet<string>, more: readonly string[]): void
   );
 }
 
-function flagName(option: string): string {
+/** An option as the command line names it. */
+export function flagName(option: string): string {
   return `--${option.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
 }

@@ -130,19 +130,21 @@ function numbers(row: ArrayLike<number>): string {
 
 /** Shapes of the parts that the model is made of. */
 function shapes(say: (line: string) => void): void {
+  using made = new DisposableStack();
   const predictor = (inputs: number, outputs: number) =>
-    new nn.Conv2d(inputs, outputs, { kernelSize: 3, padding: 1 });
+    made.use(new nn.Conv2d(inputs, outputs, { kernelSize: 3, padding: 1 }));
+  const half = (inputs: number, outputs: number) => made.use(downSample(inputs, outputs));
   const classPredictor = (inputs: number, anchors: number) => predictor(inputs, anchors * (10 + 1));
   const flatten = (x: Tensor) => x.permute(0, 2, 3, 1).flatten(1);
   say(`Class prediction ${tuple(classPredictor(3, 5).forward(zeros([2, 3, 20, 20])))}`);
   say(`Box prediction ${tuple(predictor(3, 10 * 4).forward(zeros([2, 3, 20, 20])))}`);
   const before = rand([2, 3, 20, 20]);
-  say(`Before ${tuple(before)} after ${tuple(downSample(3, 10).forward(before))}`);
+  say(`Before ${tuple(before)} after ${tuple(half(3, 10).forward(before))}`);
   const map1 = zeros([2, 8, 20, 20]);
   say(`Feature map 1 ${tuple(map1)}`);
   const y1 = classPredictor(8, 5).forward(map1);
   say(`Class prediction for feature map 1 ${tuple(y1)}`);
-  const map2 = downSample(8, 16).forward(map1);
+  const map2 = half(8, 16).forward(map1);
   say(`Feature map 2 ${tuple(map2)}`);
   const y2 = classPredictor(16, 3).forward(map2);
   say(`Class prediction for feature map 2 ${tuple(y2)}`);
@@ -150,7 +152,7 @@ function shapes(say: (line: string) => void): void {
   say(`Flatten class prediction 1 ${tuple(flat[0])}`);
   say(`Flatten class prediction 2 ${tuple(flat[1])}`);
   say(`Concat class predictions ${tuple(cat([...flat], 1))}`);
-  const body = nn.models.toySsd().body;
+  const { body } = made.use(nn.models.toySsd());
   const maps = body.forward(zeros([2, 3, 256, 256]));
   say(`Body network [${[0, 1].map((i) => tuple(maps.select(0, i))).join(", ")}]`);
 }

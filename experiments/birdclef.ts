@@ -27,6 +27,7 @@ import {
   stack,
   type Tensor,
   tensor,
+  where,
   zeros,
 } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
@@ -39,7 +40,7 @@ import {
   loadBirds,
   upload,
 } from "./_birdclef_data.ts";
-import { type BirdclefOptions, FLAGS, QUICK_WITH_DATA } from "./_birdclef_flags.ts";
+import { baseOptions, type BirdclefOptions, FLAGS } from "./_birdclef_flags.ts";
 import {
   COLUMNS,
   epochCells,
@@ -48,8 +49,9 @@ import {
   writeBirdclefReport,
 } from "./_birdclef_report.ts";
 import { nearestNeighbour, type Scores, scoresOf } from "./_birdclef_scores.ts";
-import { TrainingLoop } from "./_loop.ts";
+import { checkLoss, TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 
 /** Names of the species, beside the weights. */
 export const CLASSES = "classes.json";
@@ -59,19 +61,16 @@ export const BEST = "best.safetensors";
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "birdclef",
     flags: FLAGS,
     args,
     columns: COLUMNS,
     resumable: ["audio", "keepEpochs"],
-    base: ({ preset, options }) =>
-      preset === "quick" && (options.data ?? options.audio) !== undefined
-        ? QUICK_WITH_DATA
-        : undefined,
+    base: baseOptions,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const { options } = start;
   if (options.amp && !(await init()).features.has("shader-f16")) {
     throw new UsageError(
@@ -80,6 +79,13 @@ export async function main(args: readonly string[]): Promise<number> {
   }
   const set = await loadBirds({ ...options, cache: ".cache" }, (line) => run.log(line));
   const parts = splitFold(set, options);
+  const batch = options.batchSize * options.gradientAccumulation;
+  if (options.dropLast && parts.train.length < batch) {
+    throw new UsageError(
+      `Cannot train on ${parts.train.length} spectrograms in full batches of ${batch}: take a smaller ` +
+        "--batch-size, or --no-drop-last",
+    );
+  }
   await Deno.writeTextFile(run.path(CLASSES), JSON.stringify(set.classes));
   const training = new Training(start, set, parts);
   await training.prepare();
@@ -146,19 +152,6 @@ export function lossOf(name: BirdclefOptions["loss"], logits: Tensor, labels: Te
   }
 }
 
-/** The learning rate over the epochs. */
-function schedulerOf(
-  optimizer: nn.optim.AdamW,
-  { lrSchedule, epochs, warmup }: BirdclefOptions,
-): nn.optim.LRScheduler {
-  const lrLambda = (epoch: number) => {
-    if (epoch < warmup) return (epoch + 1) / (warmup + 1);
-    if (lrSchedule === "constant") return 1;
-    return (1 + Math.cos(Math.PI * (epoch - warmup) / Math.max(1, epochs - warmup))) / 2;
-  };
-  return new nn.optim.LambdaLR(optimizer, { lrLambda });
-}
-
 /**
  * Adds up gradients over a batch that is worked off in parts of at most `batchSize`, each loss weighted by
  * its share of the samples: the gradients are those of the mean over the whole batch, but for layers that
@@ -192,7 +185,10 @@ class Training {
   readonly #scaler: nn.optim.GradScaler;
   readonly #scheduler: nn.optim.LRScheduler;
   readonly #loop: TrainingLoop<BirdBatch, EpochRow>;
-  /** On the GPU: sum of losses, samples, and the loss of the last batch. */
+  /**
+   * On the GPU: sum of losses, samples, and the loss of the last batch. A batch whose loss overflows in f16
+   * is not in the sums: its step is skipped, and the next ones may be finite.
+   */
   readonly #totals = zeros([3]);
   /** On the GPU: steps skipped since training began, and the scale before the last step. */
   readonly #skipped = zeros([2]);
@@ -214,13 +210,14 @@ class Training {
       initScale: options.initScale,
       growthInterval: options.growthInterval,
     });
-    this.#scheduler = schedulerOf(this.#optimizer, options);
+    this.#scheduler = new EpochLR(this.#optimizer, options);
     const indices = { length: parts.train.length, get: (i: number) => parts.train[i]! };
     this.#loop = new TrainingLoop({
       start,
       loader: new nn.data.DataLoader(indices, {
         batchSize: options.batchSize * options.gradientAccumulation,
         shuffle: true,
+        dropLast: options.dropLast,
         seed: options.seed,
         collate: (chosen: number[]) => collate(set, chosen),
       }),
@@ -241,6 +238,7 @@ class Training {
         },
       },
       totals: this.#totals,
+      loss: ([sum, count]) => sum! / count!,
       step: (batch) => {
         const { images, labels } = upload(set, batch);
         this.#step(images, labels);
@@ -293,7 +291,9 @@ class Training {
     this.#scaler.step(this.#optimizer);
     this.#scaler.update();
     noGrad(() => {
-      const sums = this.#totals.narrow(0, 0, 2).add(stack([loss.mul(count), tensor(count)]));
+      const added = stack([loss.mul(count), tensor(count)]);
+      const sums = this.#totals.narrow(0, 0, 2)
+        .add(amp ? where(loss.isfinite(), added, 0) : added);
       this.#totals.narrow(0, 0, 2).copy_(sums);
       this.#totals.narrow(0, 2, 1).copy_(loss.reshape(1));
       const after = this.#scaler.scale(tensor(1)).reshape(1);
@@ -340,6 +340,7 @@ class Training {
   async #endEpoch(epoch: number, [sum, count]: Float32Array): Promise<EpochRow> {
     const { folder, options } = this.#start;
     const { loss, probabilities } = await this.#validate();
+    checkLoss("validation", { epoch, loss });
     const scores = scoresOf(probabilities, this.#labels());
     const [skipped, scale] = await this.#skipped.data() as Float32Array;
     const row: EpochRow = {

@@ -5,14 +5,16 @@
  *   deno task birdclef-folds --data DIR --epochs 20
  *
  * Every other flag is one of `deno task train birdclef`. Each fold has a run folder of its own below
- * `--out`. What was stopped goes on where it was when it is started again with the same `--out`.
+ * `--out`. What was stopped goes on where it was when it is started again with the same flags.
  */
 
+import { resolve } from "npm:deno-std@1.4.0/path/resolve.js";
 import { nn } from "../mod.ts";
-import { HelpRequest, runMain, UsageError } from "./_args.ts";
+import { HelpRequest, runMain, shellPath, shellWord, UsageError } from "./_args.ts";
 import { foldsOf } from "./_birdclef_data.ts";
-import { FLAGS } from "./_birdclef_flags.ts";
+import { baseOptions, FLAGS } from "./_birdclef_flags.ts";
 import { percent } from "./_birdclef_report.ts";
+import { defaultOut, partStates, withoutOut } from "./_parts.ts";
 import { main as trainBirdclef } from "./birdclef.ts";
 
 const HELP = `Usage: deno task birdclef-folds [--out DIR] [flags of deno task train birdclef]
@@ -25,19 +27,27 @@ Trains once for each fold of the data, which validates that run, and prints the 
 /** Trains what is missing, and prints the table. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
   const { out, rest } = readRequest(args);
-  const { options } = FLAGS.parse(rest);
+  const first = FLAGS.parse(rest);
+  const { options } = FLAGS.parse(rest, { base: baseOptions(first) });
   const folds = await foldsOf(options);
-  for (const fold of folds) {
-    const dir = folderOf(out, fold);
-    if (await exists(`${dir}/summary.json`)) continue;
-    const resumed = await exists(`${dir}/config.json`);
+  const parts = folds.map((fold) => ({
+    experiment: "birdclef",
+    dir: folderOf(out, fold),
+    options: { ...options, fold },
+  }));
+  const states = await partStates(parts);
+  for (const [i, { dir, options: { fold } }] of parts.entries()) {
+    if (states[i] === "ended") continue;
+    // A whole path: the run takes others to be relative to where the user typed.
+    const whole = resolve(dir);
     const code = await trainBirdclef(
-      resumed ? ["--resume", dir] : [...rest, "--fold", String(fold), "--out", dir],
+      states[i] === "begun"
+        ? ["--resume", whole]
+        : [...rest, "--fold", String(fold), "--out", whole],
     );
     if (code !== 0) {
-      console.log(
-        `The folds go on with: deno task birdclef-folds ${[...rest, "--out", out].join(" ")}`,
-      );
+      const again = [...rest.map(shellWord), "--out", shellPath(out)].join(" ");
+      console.log(`The folds go on with: deno task birdclef-folds ${again}`);
       return code;
     }
   }
@@ -64,20 +74,7 @@ function readRequest(args: readonly string[]): { out: string; rest: readonly str
       `Cannot take --${name}: every fold is trained; --out goes on with a folder`,
     );
   }
-  const at = args.findIndex((arg) => arg === "--out" || arg.startsWith("--out="));
-  const rest = at < 0 ? args : args.toSpliced(at, args[at] === "--out" ? 2 : 1);
-  const stamp = new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-");
-  return { out: options.out ?? `runs/birdclef-folds-${stamp}`, rest };
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+  return { out: options.out ?? defaultOut("birdclef-folds"), rest: withoutOut(args) };
 }
 
 type Metrics = Readonly<Record<string, number>>;

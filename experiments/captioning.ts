@@ -29,14 +29,15 @@ import {
 } from "../mod.ts";
 import { runMain, UsageError } from "./_args.ts";
 import {
-  byPicture,
   type CaptionBatch,
   type CaptionSets,
   collate,
+  fillPictures,
   keptFeatures,
   loadCaptions,
   type Pair,
   Pictures,
+  trainingOrder,
   uploadCaptions,
 } from "./_captioning_data.ts";
 import { generate } from "./_captioning_decode.ts";
@@ -49,19 +50,23 @@ import {
   writeCaptioningReport,
 } from "./_captioning_report.ts";
 import { PAD, tokenize, unigramEntropy, type Vocabulary } from "./_captioning_vocab.ts";
-import { TrainingLoop } from "./_loop.ts";
+import { checkLoss, TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 import { isTrue, sceneOfFile } from "./synth/scenes.ts";
 
 /** The best weights, the last ones, and the words. */
 export const BEST = "best.safetensors", FINAL = "final.safetensors", WORDS = "vocabulary.json";
+
+/** Pictures that a step encodes are a multiple of this, so that few steps are recorded. */
+const PICTURES_STEP = 8;
 
 /** Pictures in the report. */
 const SHOWN = 24;
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "captioning",
     flags: FLAGS,
     args,
@@ -71,7 +76,7 @@ export async function main(args: readonly string[]): Promise<number> {
       preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const sets = await loadCaptions({ ...start.options, cache: ".cache" }, (line) => run.log(line));
   await Deno.writeTextFile(run.path(WORDS), JSON.stringify(sets.vocabulary.words));
   run.log(`Vocabulary saved to: ${run.path(WORDS)}`);
@@ -137,13 +142,11 @@ class Training {
       ...options.frozen ? [] : encoder.net.parameters(),
     ];
     this.#optimizer = new nn.optim.Adam(trained, { lr: options.lr });
-    this.#scheduler = options.lrSchedule === "cosine"
-      ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
-      : new nn.optim.LambdaLR(this.#optimizer, { lrLambda: () => 1 });
+    this.#scheduler = new EpochLR(this.#optimizer, options);
     const { batchSize, captionsPerPicture: count, seed } = options;
     this.#loader = new nn.data.DataLoader({ length: sets.train.length, get: (i: number) => i }, {
       batchSize,
-      ...count > 0 ? { sampler: byPicture(sets.train, { count, seed }) } : { shuffle: true, seed },
+      sampler: trainingOrder(sets.train, { count, seed, batchSize }),
       collate: (chosen: number[]) => collate(chosen.map((i) => sets.train[i]!)),
     });
     this.#loop = new TrainingLoop({
@@ -154,16 +157,19 @@ class Training {
         optimizer: this.#optimizer,
         scheduler: this.#scheduler,
         best: {
-          stateDict: () => ({ valLoss: String(this.#best.valLoss), epoch: this.#best.epoch }),
-          loadStateDict: ({ valLoss, epoch }: { valLoss: string; epoch: number }) => {
-            this.#best = { valLoss: Number(valLoss), epoch };
+          stateDict: () => this.#best,
+          loadStateDict: (best: { valLoss: number; epoch: number }) => {
+            this.#best = best;
           },
         },
       },
       totals: this.#totals,
+      loss: ([sum, words]) => sum! / words!,
       step: (batch) => {
         const { ids, rows } = uploadCaptions(batch);
-        this.#step(this.#seen(batch.pictures), ids, rows);
+        // Kept features cost nothing: one row a caption has always one shape.
+        const step = this.#features ? batch.rows.length : PICTURES_STEP;
+        this.#step(this.#seen(fillPictures(batch, step)), ids, rows);
       },
       beginEpoch: () => {
         this.#epochStart = performance.now();
@@ -205,7 +211,7 @@ class Training {
     return this.#features!.indexSelect(0, tensor(Int32Array.from(indices)));
   }
 
-  /** One step of training; recorded at first for each length of captions, then replayed. */
+  /** One step of training; recorded at first for each shape of a batch, then replayed. */
   readonly #step = capture((seen: Tensor, ids: Tensor, rows: Tensor) => {
     this.#optimizer.zeroGrad();
     const { sum, words } = this.#loss(seen, { ids, rows });
@@ -219,14 +225,18 @@ class Training {
     });
   });
 
-  /** Sum of the losses of words 1 … of captions [B, T] about some rows of what is seen, and their number. */
+  /**
+   * Sum of the losses of words 1 … of captions [B, T] about some rows of what is seen, and their number. Batch
+   * norm is over captions, so features become a row a caption before it.
+   */
   #loss(
     seen: Tensor,
     { ids, rows }: { ids: Tensor; rows: Tensor },
   ): { sum: Tensor; words: Tensor } {
     const [, T] = ids.shape as [number, number];
     const { encoder, decoder } = this.#model;
-    const vectors = encoder.forward(seen).indexSelect(0, rows);
+    const features = seen.ndim === 2 ? seen : encoder.features(seen);
+    const vectors = encoder.forward(features.indexSelect(0, rows));
     const logits = decoder.forward(vectors, ids).narrow(1, 1, T - 1);
     const targets = ids.narrow(1, 1, T - 1).reshape(-1);
     const sum = crossEntropy(logits.reshape(-1, logits.shape[2]!), targets, {
@@ -264,6 +274,7 @@ class Training {
   async #endEpoch(epoch: number, [sum, words]: Float32Array): Promise<EpochRow> {
     const { folder, options } = this.#start;
     const valLoss = await this.#validate();
+    checkLoss("validation", { epoch, loss: valLoss });
     const row: EpochRow = {
       epoch,
       lr: this.#scheduler.getLastLr()[0]!,

@@ -5,13 +5,15 @@
  *   deno task compare-moco --sizes 1024,4096 --data DIR --epochs 20
  *
  * Every other flag is one of `deno task train moco`. Each size has a run folder of its own below `--out`.
- * A comparison that was stopped goes on where it was when it is started again with the same `--out`.
+ * A comparison that was stopped goes on where it was when it is started again with the same flags.
  */
 
+import { resolve } from "npm:deno-std@1.4.0/path/resolve.js";
 import { nn } from "../mod.ts";
-import { HelpRequest, runMain, UsageError, userPath } from "./_args.ts";
-import { baseOptions, checkOptions, FLAGS } from "./_moco_flags.ts";
+import { HelpRequest, runMain, shellPath, shellWord, UsageError } from "./_args.ts";
+import { baseOptions, checkOptions, FLAGS, type MocoOptions } from "./_moco_flags.ts";
 import { percent, type ProbeResult, taskName } from "./_moco_report.ts";
+import { defaultOut, partStates, withoutOut } from "./_parts.ts";
 import { main as trainMoco } from "./moco.ts";
 
 const HELP =
@@ -23,31 +25,39 @@ Pre-trains an encoder for each dictionary size and compares linear classifiers o
   --out DIR        Folder of the runs (default: runs/moco-sizes-TIME)
 `;
 
-/** What the command line says: the two flags of this command, and those passed on. */
+/** What the command line says: the two flags of this command, those passed on, and what they mean. */
 interface Request {
   readonly sizes: readonly number[];
   readonly out: string;
   readonly rest: readonly string[];
+  readonly options: MocoOptions;
 }
 
 /** Trains what is missing, and prints the table. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const { sizes, out, rest } = readRequest(args);
-  for (const size of sizes) {
-    const dir = `${out}/queue-${size}`;
-    if (await exists(`${dir}/summary.json`)) continue;
-    const resumed = await exists(`${dir}/config.json`);
+  const { sizes, out, rest, options } = readRequest(args);
+  const parts = sizes.map((size) => ({
+    experiment: "moco",
+    dir: `${out}/queue-${size}`,
+    options: { ...options, queue: size },
+  }));
+  const states = await partStates(parts);
+  for (const [i, { dir, options: { queue } }] of parts.entries()) {
+    if (states[i] === "ended") continue;
+    // A whole path: the run takes others to be relative to where the user typed.
+    const whole = resolve(dir);
     const code = await trainMoco(
-      resumed ? ["--resume", dir] : [...rest, "--queue", String(size), "--out", dir],
+      states[i] === "begun"
+        ? ["--resume", whole]
+        : [...rest, "--queue", String(queue), "--out", whole],
     );
     if (code !== 0) {
-      console.log(
-        `The comparison goes on with: deno task compare-moco ${again({ sizes, out, rest })}`,
-      );
+      const words = ["--sizes", sizes.join(","), "--out", shellPath(out), ...rest.map(shellWord)];
+      console.log(`The comparison goes on with: deno task compare-moco ${words.join(" ")}`);
       return code;
     }
   }
-  const tables = await Promise.all(sizes.map((size) => readResults(`${out}/queue-${size}`)));
+  const tables = await Promise.all(parts.map(({ dir }) => readResults(dir)));
   const lines = table(sizes, tables);
   for (const line of lines) console.log(line);
   await Deno.writeTextFile(`${out}/comparison.txt`, lines.join("\n") + "\n");
@@ -55,26 +65,17 @@ export async function main(args: readonly string[]): Promise<number> {
   return 0;
 }
 
-function again({ sizes, out, rest }: Request): string {
-  return [`--sizes ${sizes.join(",")}`, `--out ${out}`, ...rest].join(" ");
-}
-
 function readRequest(args: readonly string[]): Request {
   if (args.includes("--help") || args.includes("-h")) throw new HelpRequest(HELP);
-  const rest = [...args];
-  const take = (flag: string) => {
-    const at = rest.findIndex((arg) => arg === flag || arg.startsWith(`${flag}=`));
-    if (at < 0) return undefined;
-    const joined = rest[at]!.includes("=");
-    const value = joined ? rest[at]!.slice(flag.length + 1) : rest[at + 1];
-    if (!value) throw new UsageError(`Flag ${flag} needs a value`);
-    rest.splice(at, joined ? 1 : 2);
-    return value;
-  };
-  const text = take("--sizes");
-  const stamp = new Date().toISOString().slice(0, 19).replace(/[:T]/g, "-");
-  const out = take("--out");
-  const { options } = FLAGS.parse(rest, { base: baseOptions(FLAGS.parse(rest)) });
+  const { text, others } = takeSizes(args);
+  const first = FLAGS.parse(others);
+  const { options } = FLAGS.parse(others, { base: baseOptions(first) });
+  if (first.given.has("queue")) {
+    throw new UsageError("Cannot take --queue: --sizes names the dictionaries, as 1024,4096");
+  }
+  if (first.given.has("resume")) {
+    throw new UsageError("Cannot take --resume: --out goes on with a folder");
+  }
   const sizes = text === undefined
     ? [options.queue / 4, options.queue]
     : text.split(",").map((size) => Number(size));
@@ -86,17 +87,18 @@ function readRequest(args: readonly string[]): Request {
     }
     checkOptions({ ...options, queue: size });
   }
-  return { sizes, out: out === undefined ? `runs/moco-sizes-${stamp}` : userPath(out), rest };
+  const out = options.out ?? defaultOut("moco-sizes");
+  return { sizes: [...new Set(sizes)], out, rest: withoutOut(others), options };
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
+/** The value of `--sizes`, and the other arguments. */
+function takeSizes(args: readonly string[]): { text?: string; others: readonly string[] } {
+  const at = args.findIndex((arg) => arg === "--sizes" || arg.startsWith("--sizes="));
+  if (at < 0) return { others: args };
+  const joined = args[at]!.includes("=");
+  const text = joined ? args[at]!.slice("--sizes=".length) : args[at + 1];
+  if (!text) throw new UsageError("Flag --sizes needs a value: whole numbers, as 1024,4096");
+  return { text, others: args.toSpliced(at, joined ? 1 : 2) };
 }
 
 async function readResults(dir: string): Promise<readonly ProbeResult[]> {

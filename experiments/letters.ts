@@ -27,7 +27,7 @@ import { FLAGS, type LettersOptions, QUICK_WITH_DATA } from "./_letters_flags.ts
 import { COLUMNS, epochCells, epochLines, type EpochTimes, rule } from "./_letters_log.ts";
 import { equalizeFilters, initKaiming } from "./_letters_model.ts";
 import { type EpochRow, writeLettersReport } from "./_letters_report.ts";
-import { TrainingLoop } from "./_loop.ts";
+import { checkLoss, TrainingLoop } from "./_loop.ts";
 import { type StartedRun, startRun } from "./_run.ts";
 
 const BEST = "best.safetensors";
@@ -43,7 +43,7 @@ interface Scores {
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "letters",
     flags: FLAGS,
     args,
@@ -53,7 +53,7 @@ export async function main(args: readonly string[]): Promise<number> {
       preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const { options } = start;
   const sets = await loadLetters(
     { dir: options.data, cache: ".cache", ...options },
@@ -130,6 +130,7 @@ class Training {
       }),
       state: { model, optimizer, scheduler, stopping },
       totals,
+      loss: ([sum, , seen]) => sum! / seen!,
       step: (batch) => {
         const { images, labels } = upload(batch);
         this.#step(images, labels);
@@ -197,6 +198,7 @@ class Training {
   async #endEpoch(epoch: number, [loss, right, seen]: Float32Array): Promise<EpochRow> {
     const { run, options, loop } = this;
     const val = await this.evaluate(this.sets.val, this.sets.trainImages);
+    checkLoss("validation", { epoch, loss: val.loss });
     const epochSeconds = (performance.now() - this.#epochStart) / 1000;
 
     const keStart = performance.now();

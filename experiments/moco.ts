@@ -47,13 +47,14 @@ import {
   writeMocoReport,
 } from "./_moco_report.ts";
 import { type StartedRun, startRun } from "./_run.ts";
+import { EpochLR } from "./_schedule.ts";
 
 /** Test images in the report, and neighbours of each. */
 const ROWS = 6, NEAREST = 7;
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "moco",
     flags: FLAGS,
     args,
@@ -62,7 +63,7 @@ export async function main(args: readonly string[]): Promise<number> {
     base: baseOptions,
     check: checkOptions,
   });
-  using run = start.folder;
+  const run = start.folder;
   const sets = await loadImages({ ...start.options, cache: ".cache" }, (line) => run.log(line));
   if (sets.train.count < start.options.batchSize) {
     throw new UsageError(
@@ -117,7 +118,7 @@ class Training {
       weightDecay: options.weightDecay,
     });
     this.#scheduler = options.schedule === "cosine"
-      ? new nn.optim.CosineAnnealingLR(this.#optimizer, { tMax: options.epochs })
+      ? new EpochLR(this.#optimizer, { lrSchedule: "cosine", epochs: options.epochs })
       : new nn.optim.MultiStepLR(this.#optimizer, { milestones: [120, 160] });
     const indices = { length: sets.train.count, get: (i: number) => i };
     const loader = new nn.data.DataLoader(indices, {
@@ -134,6 +135,7 @@ class Training {
       loader,
       state: { model: this.#model, optimizer: this.#optimizer, scheduler: this.#scheduler },
       totals: this.#totals,
+      loss: ([sum, count]) => sum! / count!,
       step: (bytes) => this.#step(upload(bytes)),
       beginEpoch: () => {
         this.#epochStart = performance.now();
@@ -243,7 +245,7 @@ class Training {
     using features = this.#features(encoder);
     // The seed gives the weights that training started with.
     manualSeed(options.seed);
-    const fresh = makeEncoder(options);
+    using fresh = makeEncoder(options);
     using before = this.#features(fresh);
     const results: ProbeResult[] = [];
     for (const task of TASKS) {

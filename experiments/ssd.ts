@@ -43,7 +43,7 @@ const CROPS = 2 ** 40;
 
 /** Runs the experiment. Returns the exit code. */
 export async function main(args: readonly string[]): Promise<number> {
-  const start = await startRun({
+  using start = await startRun({
     experiment: "ssd",
     flags: FLAGS,
     args,
@@ -53,7 +53,7 @@ export async function main(args: readonly string[]): Promise<number> {
       preset === "quick" && options.data !== undefined ? QUICK_WITH_DATA : undefined,
     check: (options) => void detectorOptions(options),
   });
-  using run = start.folder;
+  const run = start.folder;
   const { options } = start;
   const sets = await loadScenes(
     {
@@ -121,6 +121,7 @@ class Training {
       loader,
       state: { model, optimizer, ...scheduler ? { scheduler } : {} },
       totals,
+      loss: ([classLoss, boxLoss, , , pictures]) => (classLoss! + boxLoss!) / pictures!,
       step: (batch) => {
         const { epoch, batch: at } = loader.state();
         const random = new nn.data.HostRandom(options.seed, CROPS + epoch * loader.length + at);

@@ -435,29 +435,24 @@ Deno.test({
   },
 });
 
-Deno.test("birdclef-folds: finished folds are not trained again; the table has means and deviations", async () => {
+Deno.test("birdclef: --drop-last leaves out a batch that is not full", async () => {
   const cwd = await Deno.makeTempDir();
   try {
-    const rows = [3, 7].map((fold) => `a.png,0,owl,a,${fold}\n`).join("");
-    const head = "image_path,label,label_name,group,fold\n";
-    await Deno.writeTextFile(`${cwd}/train.csv`, head + rows);
-    for (const [fold, accuracy] of [[3, 0.5], [7, 0.75]] as const) {
-      await Deno.mkdir(`${cwd}/all/fold-${fold}`, { recursive: true });
-      const metrics = { accuracy, meanRecall: 0.25, cmap: 1, nearestAccuracy: 0.125 };
-      const summary = { experiment: "birdclef", metrics };
-      await Deno.writeTextFile(`${cwd}/all/fold-${fold}/summary.json`, JSON.stringify(summary));
-    }
-    const run = await runLetters(["--data", cwd, "--out", `${cwd}/all`], { cwd, script: folds });
-    ended(run);
-    const cells = Deno.readTextFileSync(`${cwd}/all/folds.txt`).trim().split("\n").slice(1)
-      .map((line) => line.split(/ {2,}/));
-    // The deviation of 50 and 75 is 25 / sqrt(2).
-    assertEquals(cells, [
-      ["fold 3", "50.00 %", "25.00 %", "100.00 %", "12.50 %"],
-      ["fold 7", "75.00 %", "25.00 %", "100.00 %", "12.50 %"],
-      ["mean", "62.50 %", "25.00 %", "100.00 %", "12.50 %"],
-      ["deviation", "17.68 %", "0.00 %", "0.00 %", "0.00 %"],
-    ]);
+    const run = async (...args: string[]) => {
+      const all = [...TINY, "--no-amp", "--drop-last", ...args];
+      const size = all.indexOf("--batch-size");
+      return await runLetters(all.toSpliced(size, 2), { cwd, script });
+    };
+    // 24 spectrograms: one batch of 20, and 4 more.
+    const one = await run("--batch-size=20");
+    ended(one);
+    assertMatch(one.stdout, /Batch 1\/1 /);
+    const none = await run("--batch-size=25");
+    assertEquals(none.code, 1);
+    assertMatch(
+      none.stderr,
+      /^error: Cannot train on 24 spectrograms in full batches of 25: [^\n]+\n$/,
+    );
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }

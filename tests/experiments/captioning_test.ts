@@ -4,9 +4,17 @@ import {
   assertEquals,
   assertMatch,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { init, manualSeed, nn, noGrad, randn } from "../../mod.ts";
-import { byPicture, collate } from "../../experiments/_captioning_data.ts";
+import {
+  byPicture,
+  collate,
+  fillPictures,
+  keptFeatures,
+  loadCaptions,
+  trainingOrder,
+} from "../../experiments/_captioning_data.ts";
 import { generate } from "../../experiments/_captioning_decode.ts";
 import {
   END,
@@ -24,10 +32,14 @@ import { type Outcome, runLetters, savedTensors, startLetters } from "./letters_
 const script = new URL("../../experiments/captioning.ts", import.meta.url).href;
 
 /** The smallest run that still has several steps and epochs. */
-const TINY = [
-  ...["--scenes", "16", "--size", "32", "--embed-dim", "8", "--hidden-dim", "8"],
-  ...["--batch-size", "4", "--epochs", "3", "--max-words", "12"],
-];
+const TINY = tiny({ scenes: 16, epochs: 3 });
+
+function tiny({ scenes, epochs }: { scenes: number; epochs: number }): string[] {
+  return [
+    ...["--scenes", `${scenes}`, "--size", "32", "--embed-dim", "8", "--hidden-dim", "8"],
+    ...["--batch-size", "4", "--epochs", `${epochs}`, "--max-words", "12"],
+  ];
+}
 
 Deno.test("captioning: a vocabulary has the notebook's entries", () => {
   const captions = ["A dog, a Cat .", "the dog's lily pad", "Ein Hündchen"];
@@ -74,6 +86,73 @@ Deno.test("captioning: an order by picture keeps its captions together, others e
     assertEquals(new Set(orders.flat()).size, 7, "captions are left out in every epoch");
     assert(new Set(orders.map(String)).size > 1, "always the same order");
     assertEquals(Array.from(byPicture(pairs, { count, seed: 1 }).indices(3)), orders[3]);
+  }
+});
+
+Deno.test("captioning: a last batch of one caption is left out, another one each epoch", () => {
+  const pairs = Array.from({ length: 9 }, (_, picture) => ({ picture, ids: [1, 2] }));
+  for (const count of [0, 1]) {
+    const order = (batchSize: number) => trainingOrder(pairs, { count, seed: 1, batchSize });
+    assertEquals([2, 3, 4, 5, 8, 16].map((size) => order(size).length), [8, 9, 8, 9, 8, 9]);
+    const seen = Array.from({ length: 30 }, (_, epoch) => Array.from(order(4).indices(epoch)));
+    for (const indices of seen) assertEquals([indices.length, new Set(indices).size], [8, 8]);
+    assertEquals(new Set(seen.flat()).size, 9, "captions are left out in every epoch");
+  }
+  const only = () => trainingOrder(pairs.slice(0, 1), { count: 0, seed: 1, batchSize: 4 });
+  assertThrows(only, nn.run.RunError, "Cannot train on one caption");
+});
+
+Deno.test("captioning: batches of captions in any order have few shapes", () => {
+  const random = new nn.data.HostRandom(2);
+  const pairs = Array.from({ length: 2000 }, (_, i) => ({
+    picture: Math.floor(i / 5),
+    ids: new Array(random.integer(5, 41)).fill(4),
+  }));
+  const order = trainingOrder(pairs, { count: 0, seed: 1, batchSize: 32 });
+  const shapes = [0, 1, 2].flatMap((epoch) => {
+    const indices = Array.from(order.indices(epoch));
+    return Array.from({ length: 62 }, (_, b) => {
+      const batch = collate(indices.slice(32 * b, 32 * b + 32).map((i) => pairs[i]!));
+      const filled = fillPictures(batch, 8);
+      assertEquals(filled.slice(0, batch.pictures.length), batch.pictures);
+      assertEquals(new Set(filled), new Set(batch.pictures));
+      return `${filled.length} ${batch.length}`;
+    });
+  });
+  // A multiple of 8 pictures up to 32, and the longest of 32 captions has more than 28 words of at most 40.
+  assert(new Set(shapes).size <= 4 * 3, `${new Set(shapes)}`);
+  assertEquals(fillPictures({ ...collate(pairs.slice(0, 7)) }, 8).length, 7);
+});
+
+Deno.test("captioning: kept features are made anew when a picture has other contents", async () => {
+  await init();
+  const dir = await Deno.makeTempDir();
+  try {
+    await writeScenes(dir, { scenes: 3, seed: 1 });
+    const source = { data: dir, cache: dir, scenes: 3, split: 0.5, minWordFreq: 1, seed: 1 };
+    const sets = await loadCaptions(source, () => {});
+    using model = nn.models.captioner({ vocabSize: 9, encoder: "small", imageSize: 16 });
+    const made = async () => {
+      const lines: string[] = [];
+      using features = await keptFeatures(model.encoder, {
+        ...{ sets, size: 16, file: `${dir}/new/folder/kept`, batchSize: 2 },
+        say: (line) => lines.push(line),
+      });
+      const kept = lines.some((line) => line.startsWith("Kept the features"));
+      return { kept, values: [...await features.data()] };
+    };
+    const first = await made(), second = await made();
+    assertEquals([first.kept, second.kept, second.values], [true, false, first.values]);
+    const [a, b] = [0, 1].map((i) => `${dir}/Images/scene_${i}.png`) as [string, string];
+    await Deno.copyFile(b, a);
+    const { mtime } = await Deno.stat(b);
+    await Deno.utime(a, mtime!, new Date(mtime!.getTime() + 5000));
+    const third = await made();
+    assert(third.kept, "features of a picture that is gone");
+    const F = first.values.length / 3;
+    assertEquals(third.values.slice(0, F), third.values.slice(F, 2 * F));
+  } finally {
+    await Deno.remove(dir, { recursive: true });
   }
 });
 
@@ -221,12 +300,32 @@ Deno.test("captioning: a run writes its folder, and a stopped one resumes to the
     ended(await runLetters(["--resume", dir], { cwd, script }));
     assertEquals(savedTensors(dir), savedTensors(whole));
 
+    // A longer run goes on at the rate that it has there by its cosine.
+    ended(await runLetters(["--resume", dir, "--epochs", "4"], { cwd, script }));
+    const rates = Deno.readTextFileSync(`${dir}/metrics.csv`).trim().split(/\r?\n/)
+      .map((line) => line.split(",")[1]);
+    assertEquals(rates[0], "lr");
+    assertAlmostEquals(Number(rates[4]), 0.003 * (1 + Math.cos(Math.PI * 3 / 4)) / 2, 1e-9);
+
     // The run captions any picture.
     const picture = `${cwd}/.cache/scenes-16-42/Images/scene_0.png`;
     const caption = new URL("../../experiments/caption.ts", import.meta.url).href;
     const said = await runLetters([picture, "--weights", whole], { cwd, script: caption });
     ended(said);
     assert(said.stdout.endsWith("\n"), said.stdout);
+  } finally {
+    await Deno.remove(cwd, { recursive: true });
+  }
+});
+
+Deno.test("captioning: a last batch of captions of one picture trains", async () => {
+  const cwd = await Deno.makeTempDir();
+  try {
+    // 33 pictures with two captions each: batches of 4 leave two captions of the last picture.
+    const args = tiny({ scenes: 42, epochs: 1 });
+    const { code, stdout, stderr } = await runLetters(args, { cwd, script });
+    assertEquals([code, stderr], [0, ""]);
+    assertStringIncludes(stdout, "(17 batches of 4 an epoch)");
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }

@@ -105,29 +105,12 @@ Deno.test("moco: a run writes its folder, and a stopped one resumes to the same 
     const [a, b] = [savedTensors(dir), savedTensors(whole)];
     assert("model.queue" in a && "model.queue_ptr" in a, Object.keys(a).join());
     assertEquals(a, b);
-  } finally {
-    await Deno.remove(cwd, { recursive: true });
-  }
-});
 
-Deno.test("moco: a comparison gives a column a dictionary, and goes on where it was", async () => {
-  const cwd = await Deno.makeTempDir();
-  const compare = new URL("../../experiments/compare_moco.ts", import.meta.url).href;
-  const queue = TINY.indexOf("--queue");
-  const rest = [...TINY.slice(0, queue), ...TINY.slice(queue + 2)];
-  const run = (sizes: string) =>
-    runLetters(["--sizes", sizes, "--out", `${cwd}/sizes`, ...rest], { cwd, script: compare });
-  try {
-    const early = await run("32,33");
-    assertEquals([early.code, early.stdout], [1, ""]);
-    assertMatch(early.stderr, /^error: .*--queue 33 must be a multiple[^\n]*\n$/);
-    const one = await run("32");
-    assertEquals([one.code, one.stderr], [0, ""]);
-    const two = await run("32,64");
-    assertEquals([two.code, two.stderr], [0, ""]);
-    assertMatch(two.stdout, /Linear classifier on +32 keys +64 keys +untrained\n/);
-    assertMatch(two.stdout, /ten classes, 100 % of labels( +[\d.]+ %){3}\n/);
-    assertEquals(two.stdout.match(/Train Epoch:/g)?.length, 3);
+    // A longer run goes on at the rate that it has there by its cosine.
+    const more = await runLetters(["--resume", dir, "--epochs", "4"], { cwd, script });
+    ended(more);
+    const rate = 0.06 * (1 + Math.cos(Math.PI * 3 / 4)) / 2;
+    assertStringIncludes(more.stdout, `Train Epoch: [4/4], lr: ${rate.toFixed(6)},`);
   } finally {
     await Deno.remove(cwd, { recursive: true });
   }

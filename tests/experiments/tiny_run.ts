@@ -63,8 +63,8 @@ function makeSamples(): Batch {
 export async function main(args: readonly string[]): Promise<number> {
   const columns = ["Epoch", "Loss", "LR"];
   const resumable = ["gpuFailsAt"];
-  const start = await startRun({ experiment: "tiny", flags: FLAGS, args, columns, resumable });
-  using folder = start.folder;
+  using start = await startRun({ experiment: "tiny", flags: FLAGS, args, columns, resumable });
+  const folder = start.folder;
   const { options } = start;
   const { inputs, labels } = makeSamples();
   const model = new nn.Sequential(
@@ -104,6 +104,7 @@ export async function main(args: readonly string[]): Promise<number> {
     }),
     state: { model, optimizer, scheduler },
     totals,
+    loss: (sums) => sums[1]!,
     step: ({ inputs, labels }) => {
       if (loop.history.length + 1 === options.gpuFailsAt) {
         throw new GpuError("The GPU device was lost: a test took it", { label: "device" });
