@@ -203,8 +203,11 @@ export class TrainingLoop<Batch, Row> {
     const { options, folder } = start;
     beginEpoch?.(epoch);
     const steps = loader.length;
-    const bar = folder.progress(steps, { label: `Epoch ${epoch}/${options.epochs}` });
     let step = loader.state().batch;
+    const bar = folder.progress(steps, {
+      label: `Epoch ${epoch}/${options.epochs}`,
+      start: { step, samples: step * options.batchSize },
+    });
     let waited = 0;
     let asked = performance.now();
     for await (const batch of loader) {

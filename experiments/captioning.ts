@@ -158,8 +158,9 @@ class Training {
         scheduler: this.#scheduler,
         best: {
           stateDict: () => this.#best,
-          loadStateDict: (best: { valLoss: number; epoch: number }) => {
-            this.#best = best;
+          // Older runs kept the loss as text, for the sake of Infinity.
+          loadStateDict: (best: { valLoss: number | string; epoch: number }) => {
+            this.#best = { ...best, valLoss: Number(best.valLoss) };
           },
         },
       },
