@@ -149,7 +149,8 @@ export function checkOptions<T>(
     throw new TypeError(`Cannot ${what} with options ${given(options)}: write ${right}`);
   }
   for (const name in options) {
-    if (names ? names.includes(name) : !name.includes("_")) continue;
+    const right = names ? names.includes(name) : !/^[A-Za-z][A-Za-z0-9]*_/.test(name);
+    if (right || options[name] === undefined) continue;
     const camel = name.replace(/_+([a-z0-9])/g, (_, letter) => letter.toUpperCase())
       .replace(/^[A-Z]/, (letter) => letter.toLowerCase());
     const known = camel !== name && (!names || names.includes(camel));
@@ -190,7 +191,8 @@ export function checkWalk(
  */
 export function checkReduction(name: string, dim: unknown, options: unknown): void {
   const right = `x.${name}(0, { keepdim: true })`;
-  if (dim !== undefined && typeof dim !== "number" && !Array.isArray(dim)) {
+  const list = Array.isArray(dim) || ArrayBuffer.isView(dim);
+  if (dim !== undefined && typeof dim !== "number" && !list) {
     throw new TypeError(`Cannot ${name} along ${given(dim)}: write ${right}`);
   }
   if (options !== undefined) checkOptions(name, options, right, ["keepdim"]);

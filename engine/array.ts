@@ -88,6 +88,12 @@ export class DeviceArray implements Spec {
     return this.#deferred;
   }
 
+  /** Whether it is all of its storage, in order. */
+  get isWhole(): boolean {
+    return this.contiguous && this.offset === 0 &&
+      Math.ceil(this.bytes / 4) * 4 >= this.storage.bytes;
+  }
+
   /** The same memory under another layout. */
   view(shape: readonly number[], strides: readonly number[], offset = this.offset): DeviceArray {
     return new DeviceArray(this.storage.retain(), this.dtype, shape, strides, offset);

@@ -58,9 +58,9 @@ interface Gradient {
   readonly leaf: TensorBase;
   readonly start: GradientStart;
   /** What the step adds to, if it adds. */
-  readonly before: Storage | undefined;
-  /** Null where the step drops it. */
-  readonly array: DeviceArray | null;
+  readonly before?: Storage;
+  /** Null where the step drops it, undefined where it is still the one that was there. */
+  readonly array: DeviceArray | null | undefined;
 }
 
 /** Graphs kept for inputs of the same shapes, which differ in the gradients that there are when they begin. */
@@ -92,6 +92,7 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
  * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
  * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
+ * They lie in memory of the graph: a view of one from an earlier call changes with it, so clone() what is to last.
  *
  * @throws {TypeError} if an input is no tensor or requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
@@ -148,7 +149,7 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     if (debug().check !== "off") return scope(() => fn(...copied()));
     const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
     const known = recordings.get(key) ?? [];
-    for (const recording of known.filter(({ graph }) => graph.stale)) {
+    for (const recording of known.filter(({ graph }) => graph.isStale(gpu().pool))) {
       drop(recording);
       known.splice(known.indexOf(recording), 1);
     }
@@ -158,11 +159,11 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       return replay(fitting, inputs);
     }
     const again = ran.has(key);
-    const own = again ? copied().map((t) => keep(t)) : inputs;
+    const own = copied().map((t) => keep(t));
     let kept = false;
     try {
       const recording = record(fn, own);
-      const result = scope(() => again ? run(recording) : runApart(recording));
+      const result = scope(() => run(recording));
       ran.add(key);
       kept = again && !recording.makesState;
       if (kept) {
@@ -171,7 +172,7 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       } else free(recording);
       return result;
     } finally {
-      if (again && !kept) { for (const t of own) t.dispose(); }
+      if (!kept) { for (const t of own) t.dispose(); }
     }
   }
 
@@ -220,11 +221,14 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       for (const t of tensorsOf(result)) keep(t);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
-      for (const [leaf, start] of recorder.leaves as Map<TensorBase, GradientStart>) {
+      for (
+        const [leaf, how] of recorder.leaves as Map<TensorBase, Omit<Gradient, "leaf" | "array">>
+      ) {
         if (leaf.disposed) continue;
+        const array = leaf.grad?.device ?? null;
         // What was added to belongs to others: the graph holds it as it does all that was there before.
-        const array = start === "add" ? null : leaf.grad?.device.alias() ?? null;
-        gradients.push({ leaf, start, before: leaf.grad?.device.storage, array });
+        const kept = how.start === "add" && array?.storage === how.before;
+        gradients.push({ leaf, ...how, array: kept ? undefined : array?.alias() ?? null });
       }
       return result;
     });
@@ -284,8 +288,8 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
     // The tape must notice what changes here as it does where an op changes it.
     for (const storage of recording.graph.writes) storage.version++;
     const result = run(recording);
-    for (const { leaf, start, array } of recording.gradients) {
-      if (start !== "add" && !leaf.disposed) leave(leaf, array);
+    for (const { leaf, array } of recording.gradients) {
+      if (array !== undefined && !leaf.disposed) leave(leaf, array);
     }
     return result;
   });
@@ -309,18 +313,6 @@ function leave(leaf: TensorBase, array: DeviceArray | null): void {
 function run<R extends CapturedResult>({ graph, outputs }: Recording<R>): R {
   gpu().queue.replay(graph);
   return copies(outputs);
-}
-
-/** Runs the first call's dispatches, which work on the caller's own inputs, and leaves those as they were. */
-function runApart<R extends CapturedResult>(recording: Recording<R>): R {
-  const written = new Set(recording.graph.writes);
-  const changed = recording.inputs.filter((t) => written.has(t.device.storage));
-  return noGrad(() => {
-    const before = changed.map((t) => t.clone());
-    const result = run(recording);
-    changed.forEach((t, i) => t.copy_(before[i]!));
-    return result;
-  });
 }
 
 /** Bytes of a graph and of its copies of the inputs. */

@@ -77,6 +77,16 @@ export function requireRange(what: string, value: number, dtype: DType): void {
   throw new RangeError(`Cannot ${what} ${value} in ${dtype}: it holds ${least} to ${most}`);
 }
 
+/** The least number that a type holds: -Infinity of floats. */
+export function leastOf(dtype: DType): number {
+  return dtype === "i32" || dtype === "u32" ? RANGES[dtype][0] : -Infinity;
+}
+
+/** The largest number that a type holds: Infinity of floats. */
+export function mostOf(dtype: DType): number {
+  return dtype === "i32" || dtype === "u32" ? RANGES[dtype][1] : Infinity;
+}
+
 /** Whether every number that a typed array can have fits. */
 function alwaysFits(dtype: DType, values: ArrayLike<number>): boolean {
   const narrow = values instanceof Uint8Array || values instanceof Uint16Array;

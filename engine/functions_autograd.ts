@@ -204,12 +204,14 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
   const others = [...used].filter((t) => !given.has(t));
   /** What the function returned as it got it. */
   const handedBack = (t: Tensor): Tensor => {
-    const input = given.get(t);
-    if (input) t.dispose();
-    return input ?? t;
+    return given.get(t) ?? t;
+  };
+  const freeHanded = () => {
+    for (const t of given.keys()) t.dispose();
   };
   if (used.size === 0) {
     const plain = list.map(handedBack);
+    freeHanded();
     return (result instanceof Tensor ? plain[0] : plain) as unknown as T;
   }
 
@@ -248,9 +250,10 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
     if (!isFloat(t.dtype)) return handedBack(t);
     const wrapper = new Tensor(t.device.alias(), { source: { node, output } });
     traceSame(t, wrapper);
-    if (made.has(t) || given.has(t)) t.dispose();
+    if (made.has(t)) t.dispose();
     return wrapper;
   });
+  freeHanded();
   return (result instanceof Tensor ? wrapped[0] : wrapped) as unknown as T;
 }
 

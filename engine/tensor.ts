@@ -96,12 +96,14 @@ export class Tensor extends TensorIndex {
   /** Overwrites the elements with `source`, broadcast; returns the tensor. */
   copy_(source: Tensor): this {
     this.#checkInPlace("copy_", source);
+    if (this.device.isWhole) this.device.storage.forgive();
     inArena(() => (move.copyInto(source.device, this.device), []));
     return this;
   }
   /** Sets every element; returns the tensor. */
   fill_(value: number): this {
     this.#checkInPlace("fill_");
+    if (this.device.isWhole) this.device.storage.forgive();
     inArena(() => (fillInto(this.device, value), []));
     return this;
   }

@@ -175,7 +175,10 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (!this.#grad) {
       recorder?.touch(this, "make");
       this.#grad = wrap(ownGradient(grad));
-    } else if (recorder && recorder.touch(this, "add") === "add") {
+    } else if (
+      recorder && recorder.touch(this, "add", this.#grad.device.storage) === "add" &&
+      !recorder.owns(this.#grad.device.storage)
+    ) {
       // One from outside: in place, so that each replay adds to the same memory.
       addInto(this.#grad.device, grad);
     } else {

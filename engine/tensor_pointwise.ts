@@ -2,13 +2,15 @@
 
 import { checkOneOf, checkOperand, checkOptions, given } from "./arguments.ts";
 import { apply } from "./apply.ts";
-import { isFloat, promote } from "./dtype.ts";
+import { inArena } from "./array.ts";
+import { isFloat, leastOf, mostOf, promote } from "./dtype.ts";
 import type { Op } from "./op.ts";
+import { fill } from "./ops/fill.ts";
 import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
 import type { Scalars } from "./ops/pointwise_row.ts";
 import { where } from "./ops/select.ts";
 import type { Tensor } from "./tensor.ts";
-import type { TensorBase } from "./tensor_base.ts";
+import { type TensorBase, wrapTensor } from "./tensor_base.ts";
 import { TensorShape } from "./tensor_shape.ts";
 
 /** A tensor or a number that broadcasts like one. */
@@ -321,8 +323,9 @@ export abstract class TensorPointwise extends TensorShape {
       );
     }
     if (!isFloat(this.dtype)) {
-      const low = min === -Infinity ? this as unknown as Tensor : this.maximum(min);
-      return max === Infinity ? low : low.minimum(max);
+      // Bounds beyond what the type holds bound nothing.
+      const low = min <= leastOf(this.dtype) ? this as unknown as Tensor : this.maximum(min);
+      return max >= mostOf(this.dtype) ? low : low.minimum(max);
     }
     return map(unary.clampBetween, this, { lo: min, hi: max });
   }
@@ -382,12 +385,25 @@ export function combineAny(op: Op<BinaryAttrs>, [a, b]: readonly [Operand, Opera
     throw new TypeError(`Cannot ${op.name} the numbers ${a} and ${b}: one must be a tensor`);
   }
   checkOperand(op.name, b);
-  return apply(op, [b], { a })[0]!;
+  const mirrored = MIRRORED[op.name as keyof typeof MIRRORED];
+  return (mirrored && beyond(binary[mirrored], b, a)) ?? apply(op, [b], { a })[0]!;
+}
+
+/** Comparisons by what they are with their operands exchanged. */
+const MIRRORED = { eq: "eq", ne: "ne", lt: "gt", le: "ge", gt: "lt", ge: "le" } as const;
+
+/** A comparison of integers with a whole number that their type does not hold: the same for all of them. */
+function beyond(op: Op<BinaryAttrs>, x: TensorBase, value: number): Tensor | undefined {
+  if (!(op.name in MIRRORED) || !Number.isInteger(value)) return undefined;
+  const above = value > mostOf(x.dtype);
+  if (!above && value >= leastOf(x.dtype)) return undefined;
+  const holds = op.name === "ne" || (above ? /^l/ : /^g/).test(op.name);
+  return wrapTensor(inArena(() => fill({ shape: x.shape, dtype: "bool" }, Number(holds))));
 }
 
 /** a op b, where b may be a number. */
 export function combine(op: Op<BinaryAttrs>, a: TensorBase, b: Operand): Tensor {
-  if (typeof b === "number") return apply(op, [a], { b })[0]!;
+  if (typeof b === "number") return beyond(op, a, b) ?? apply(op, [a], { b })[0]!;
   checkOperand(op.name, b);
   return apply(op, [a, b], {})[0]!;
 }

@@ -91,9 +91,12 @@ export abstract class Module implements Disposable {
   /** The modules right inside, by property, in order of definition. */
   namedChildren(): [string, Module][] {
     const children: [string, Module][] = [];
-    for (const [name, value] of Object.entries(this)) {
+    const own = Object.entries(this);
+    const isForgotten = (value: unknown) =>
+      isRegistered(value) && !own.some(([, other]) => other === value);
+    for (const [name, value] of own) {
       if (value instanceof Module) children.push([name, value]);
-      else if (typeof value === "object" && value !== null && holds(value)) {
+      else if (typeof value === "object" && value !== null && holds(value, isForgotten)) {
         const list = Array.isArray(value) || value instanceof Set;
         const kind = Array.isArray(value)
           ? "array"
@@ -308,18 +311,17 @@ function isRegistered(value: unknown): boolean {
 /** Entries that are looked at in what is no flat array: only as many as make it cheap. */
 const LOOKED_AT = 32;
 
-/** Whether a list, a map or a plain object has modules or parameters in it, at most two levels deep. */
-function holds(value: object, depth = 2): boolean {
-  if (depth === 2 && Array.isArray(value) && value.some(isRegistered)) return true;
+/** Whether a list, a map or a plain object has something in it that is wanted, at most two levels deep. */
+function holds(value: object, wanted: (item: unknown) => boolean, depth = 2): boolean {
+  if (depth === 2 && Array.isArray(value) && value.some(wanted)) return true;
   const items = itemsOf(value);
   if (!items) return false;
   let left = LOOKED_AT;
   for (const item of items) {
     if (left-- === 0) return false;
-    if (isRegistered(item)) return true;
-    if (depth > 1 && typeof item === "object" && item !== null && holds(item, depth - 1)) {
-      return true;
-    }
+    if (wanted(item)) return true;
+    const deeper = depth > 1 && typeof item === "object" && item !== null && !isRegistered(item);
+    if (deeper && holds(item, wanted, depth - 1)) return true;
   }
   return false;
 }

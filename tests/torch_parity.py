@@ -295,6 +295,11 @@ CASES = {
         plain,
     ),
     "upsample_nearest": (nn.Upsample(scale_factor=(1.7, 0.6)), [r(*IMAGE)], plain),
+    "interpolate_factor_same": (
+        Call(lambda x: F.interpolate(x, scale_factor=(1.1, 1.05), mode="bilinear")),
+        [r(*IMAGE)],
+        plain,
+    ),
     "interpolate_factor_antialias": (
         Call(lambda x: F.interpolate(x, scale_factor=0.6, mode="bilinear", antialias=True)),
         [r(*IMAGE)],

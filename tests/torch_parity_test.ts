@@ -220,6 +220,9 @@ const CASES: Readonly<Record<string, Case>> = {
     module: () => new nn.Upsample({ scaleFactor: 1.7, mode: "bilinear", alignCorners: true }),
   },
   upsample_nearest: { module: () => new nn.Upsample({ scaleFactor: [1.7, 0.6] }) },
+  interpolate_factor_same: {
+    call: (_, [x]) => [interpolate(x!, { scaleFactor: [1.1, 1.05] })],
+  },
   interpolate_factor_antialias: {
     call: (_, [x]) => [interpolate(x!, { scaleFactor: 0.6, antialias: true })],
   },

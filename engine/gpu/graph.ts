@@ -54,7 +54,7 @@ export class GraphRecorder {
   /** What must be done before each replay. */
   readonly before = new Set<() => void>();
   /** Leaves whose gradient the step changes, and what it does first. */
-  readonly leaves = new Map<object, GradientStart>();
+  readonly leaves = new Map<object, { readonly start: GradientStart; readonly before?: Storage }>();
 
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
@@ -81,11 +81,11 @@ export class GraphRecorder {
     return this.#made.has(storage);
   }
 
-  /** Called for every leaf whose gradient is about to change; returns what was done first. */
-  touch(leaf: object, how: GradientStart): GradientStart {
+  /** Called for every leaf whose gradient is about to change, with what is added to; returns what was done first. */
+  touch(leaf: object, start: GradientStart, before?: Storage): GradientStart {
     const first = this.leaves.get(leaf);
-    if (!first) this.leaves.set(leaf, how);
-    return first ?? how;
+    if (!first) this.leaves.set(leaf, { start, before });
+    return first?.start ?? start;
   }
 
   /** Called by the queue for every dispatch. */
@@ -274,9 +274,12 @@ export class Graph {
     this.#shared = parts.outside.filter((s) => !s.forgotten);
   }
 
-  /** Whether it uses a tensor that has been freed since: a plain call would use another, or fail. */
-  get stale(): boolean {
-    return this.#shared.some((s) => s.forgotten);
+  /**
+   * Whether it uses a tensor that has been freed since, or a device that is not the open one: a plain call would
+   * use another, or fail.
+   */
+  isStale(open: BufferPool): boolean {
+    return open !== this.#parts.pool || this.#shared.some((s) => s.forgotten);
   }
 
   /** Every buffer a replay touches. */

@@ -162,10 +162,10 @@ export class CommandQueue {
     const where = this.#as ? this.#as.where : this.where();
     if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
     else {
+      if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
       const uses = run.buffers.map((b) => b.storage);
       const writes = uses.filter((_, i) => kernel.access[i] === "write");
       this.#losses.note({ uses, writes, batch: this.#pool.batch });
-      if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
       const slabOffset = this.#writeParams(run);
       const group = this.#bind(pipeline, run);
       this.#commands.push({ pipeline, group, slabOffset, grid, cost: run.cost, where });

@@ -147,6 +147,12 @@ export class Storage {
     this.#pooled = null;
   }
 
+  /** Forgets what kept it from being written: all of it is about to be overwritten. */
+  forgive(): void {
+    this.failure = null;
+    this.writtenIn = 0;
+  }
+
   /** Has the work done that was put off and reads what is about to be overwritten. */
   settleReaders(): void {
     for (const reader of [...this.readers ?? []]) reader.settle();
@@ -155,6 +161,7 @@ export class Storage {
   /** Overwrites bytes from the host, after all work recorded so far. */
   write(data: Uint8Array<ArrayBuffer>, byteOffset = 0): void {
     this.settleReaders();
+    if (data.byteLength >= this.bytes) this.forgive();
     const pooled = this.pooled;
     if (pooled.lastBatch === this.#gpu.pool.batch) this.#gpu.queue.flush();
     this.#gpu.device.queue.writeBuffer(pooled.buffer, byteOffset, data);

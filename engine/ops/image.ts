@@ -106,7 +106,10 @@ function requireImages(name: string, x: Spec): void {
 
 /** Input position = output · scale + shift, where pixel i is at i + ½. */
 function resizeMap(size: number, outputs: number, options: { step?: number; corners?: boolean }) {
-  const { step = size / outputs, corners = false } = options;
+  // Of equal sizes each output is its input, whatever factor made them so; as PyTorch.
+  const { step = size / outputs, corners = false } = size === outputs
+    ? { ...options, step: 1 }
+    : options;
   if (!corners) return { scale: step, shift: step / 2 };
   // One output reads the first pixel; a scale of 0 would divide by 0.
   const scale = outputs > 1 ? Math.max((size - 1) / (outputs - 1), 1e-9) : 1;

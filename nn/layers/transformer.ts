@@ -103,6 +103,12 @@ function repeated<L extends TransformerLayer>(
   make: new (dModel: number, nhead: number, options: TransformerLayerOptions) => L,
 ): ModuleList<L> {
   checkSizes("a Transformer", { numLayers: count });
+  if (layer.constructor !== make) {
+    throw new TypeError(
+      `Cannot repeat a ${layer.constructor.name}: only a ${make.name} itself; put layers of your own into a ` +
+        "ModuleList",
+    );
+  }
   const parameters = layer.parameters();
   const layers = Array.from({ length: count }, (_, i) => {
     if (i === 0) return layer;

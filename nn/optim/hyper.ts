@@ -1,6 +1,6 @@
 /** @file Numbers of an optimizer that live in GPU memory. */
 
-import { keep, noGrad, type Tensor, tensor } from "../../engine/mod.ts";
+import { keep, type Tensor, tensor } from "../../engine/mod.ts";
 
 /**
  * A short f32 tensor that is rewritten in place, and only when its numbers change: kernels read it, so
@@ -15,8 +15,8 @@ export class HyperTensor implements Disposable {
     if (this.#tensor === null) {
       this.#tensor = keep(tensor([...values]));
     } else if (values.some((value, i) => !Object.is(value, this.#values[i]))) {
-      using fresh = tensor([...values]);
-      noGrad(() => this.#tensor!.copy_(fresh));
+      // From the host, not by a dispatch: a captured step would write these numbers at each replay.
+      this.#tensor.device.storage.write(new Uint8Array(Float32Array.from(values).buffer));
     }
     this.#values = [...values];
     return this.#tensor;

@@ -389,6 +389,10 @@ Deno.test("checkpoint() lets its function use an input from outside, too, or ret
     checkpoint((t) => t, plain) === plain,
     "without gradients what it returns is what it was given",
   );
+  x.grad = null;
+  const [first, second] = checkpoint((t) => [t, t], x);
+  first!.add(second!.square()).sum().backward();
+  assertEquals([...await x.grad!.data()], [3, 5]);
   const ids = tensor([1], { dtype: "i32" });
   assertEquals([...await checkpoint((t, i) => [t.mul(2), i], x, ids)[1]!.data()], [1]);
 });

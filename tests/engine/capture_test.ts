@@ -205,8 +205,8 @@ Deno.test("capture(): tensors that are not needed at the same time share memory,
   const want = await scope(() => chain(x)).item();
   const step = capture(chain);
   const bytes = 4 * size;
-  for (const most of [2, 3, 1]) {
-    // Two for the chain; the second call copies the input; the third has all it needs, but for the result.
+  for (const most of [3, 3, 1]) {
+    // Two for the chain, and a copy of the input; the third call has all it needs, but for the result.
     const results: Tensor[] = [];
     const peak = peakOf(() => results.push(step(x)));
     assert(peak <= most * bytes + 4096, `${peak / bytes} arrays, ${most} would do`);
@@ -509,6 +509,53 @@ Deno.test("capture(): gradients that nobody drops go on adding up, also to those
   assertEquals(await run(true), await run(false));
 });
 
+Deno.test("capture(): gradients that a step adds to, then drops or replaces, are as without it", async () => {
+  const bodies: Record<string, (w: Tensor, x: Tensor, o: nn.optim.SGD) => void> = {
+    "drops them": (w, x, o) => {
+      w.mul(x).sum().backward();
+      o.step();
+      o.zeroGrad();
+    },
+    "replaces them": (w, x) => {
+      w.mul(x).sum().backward();
+      w.grad = noGrad(() => w.grad!.mul(0.5)).detach();
+    },
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    const run = async (captured: boolean) => {
+      const w = tensor([1], { requiresGrad: true });
+      const optimizer = new nn.optim.SGD([w], { lr: 0.125 });
+      const step = captured
+        ? capture((x: Tensor) => body(w, x, optimizer))
+        : (x: Tensor) => scope(() => body(w, x, optimizer));
+      const seen: number[] = [];
+      for (let i = 0; i < 8; i++) {
+        if ([1, 2, 5].includes(i)) scope(() => w.mul(tensor([1])).sum().backward());
+        step(tensor([1]));
+        seen.push(await w.item(), await w.grad?.item() ?? -1);
+      }
+      return seen;
+    };
+    assertEquals(await run(true), await run(false), name);
+  }
+});
+
+Deno.test("capture(): an input may be what the step changes, seen otherwise", async () => {
+  const run = async (captured: boolean) => {
+    const w = tensor([1, 2], { requiresGrad: true });
+    const optimizer = new nn.optim.SGD([w], { lr: 0.125 });
+    const body = (o: Tensor) => {
+      optimizer.zeroGrad();
+      w.mul(o).sum().backward();
+      optimizer.step();
+    };
+    const step = captured ? capture(body) : (o: Tensor) => scope(() => body(o.clone()));
+    for (let i = 0; i < 4; i++) step(w.detach());
+    return [...await w.data()];
+  };
+  assertEquals(await run(true), await run(false));
+});
+
 Deno.test("capture(): options set by hand between replays count", async () => {
   for (const make of [nn.optim.SGD, nn.optim.Adam]) {
     const ends: number[] = [];
@@ -522,7 +569,8 @@ Deno.test("capture(): options set by hand between replays count", async () => {
       };
       const step = captured ? capture(body) : () => scope(body);
       for (let i = 0; i < 6; i++) {
-        optimizer.paramGroups[0]!.lr = i < 4 ? 0.125 : 0;
+        // Another before each call: those that record the step, too.
+        optimizer.paramGroups[0]!.lr = i < 4 ? 0.0625 * (i + 1) : 0;
         step();
       }
       ends.push(await w.item());

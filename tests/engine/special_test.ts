@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { erf, erfc, erfInverse, normalCdf } from "../../engine/host_math.ts";
-import { add, init, readAll, type Tensor, tensor } from "../../mod.ts";
+import { add, eq, ge, init, lt, readAll, type Tensor, tensor } from "../../mod.ts";
 import { Draw } from "../helpers/draw.ts";
 
 await init();
@@ -454,4 +454,24 @@ Deno.test("activations refuse settings that mean nothing", () => {
     RangeError,
     'Cannot approximate gelu by "erf": it must be none or tanh',
   );
+});
+
+Deno.test("whole numbers beyond a type compare as numbers, and bound nothing", async () => {
+  const [i, u] = [tensor([-5, 2 ** 31 - 1], { dtype: "i32" }), tensor([0, 7], { dtype: "u32" })];
+  const cases: [Tensor, number[]][] = [
+    [i.lt(2 ** 31), [1, 1]],
+    [i.eq(2 ** 31), [0, 0]],
+    [i.ge(-(2 ** 40)), [1, 1]],
+    [i.gt(2 ** 40), [0, 0]],
+    [i.ne(2 ** 40), [1, 1]],
+    [u.ge(-1), [1, 1]],
+    [u.le(-1), [0, 0]],
+    [lt(-1, u), [1, 1]],
+    [ge(2 ** 33, i), [1, 1]],
+    [eq(2 ** 33, i), [0, 0]],
+    [u.clamp({ min: -1, max: 5 }), [0, 5]],
+    [i.clamp({ min: 0, max: 1e10 }), [0, 2 ** 31 - 1]],
+  ];
+  const got = await readAll(cases.map(([t]) => t));
+  cases.forEach(([, want], k) => assertEquals([...got[k]!].map(Number), want, `case ${k}`));
 });

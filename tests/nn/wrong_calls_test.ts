@@ -426,3 +426,23 @@ Deno.test("what was right still is", () => {
   assertEquals(new optim.SGD([group], { momentum: undefined }).paramGroups[0]!.lr, 0.5);
   assertEquals(new optim.SGD(new Set(linear.parameters())).paramGroups[0]!.params.length, 2);
 });
+
+Deno.test("right calls of unusual forms are taken", () => {
+  class Options {
+    lr = 0.1;
+    _note = "mine";
+  }
+  const w = new nn.Parameter(zeros([2]));
+  new nn.optim.Adam([w], { lr: 0.1, ...{ maximize: undefined } });
+  new nn.Linear(2, 2, new Options() as { bias?: boolean });
+  const layer = new nn.Linear(2, 2);
+  class Net extends nn.Module {
+    lin = layer;
+    options = { encoder: layer };
+    override forward(x: Tensor): Tensor {
+      return this.options.encoder.forward(x);
+    }
+  }
+  assertEquals(Object.keys(new Net().stateDict()), ["lin.weight", "lin.bias"]);
+  assertEquals(zeros([2, 3, 4]).sum(new Int32Array([0, 1]) as unknown as number[]).shape, [4]);
+});

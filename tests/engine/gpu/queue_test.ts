@@ -208,9 +208,29 @@ Deno.test("what a failed kernel should have written stays unreadable, and so wha
     await assertRejects(() => y.data(), GpuError, "planted_error");
   }
   assertEquals(await ones([64]).add(1).sum().item(), 128, "the device works on");
+  // Overwritten as a whole it is good again, as after loading weights.
+  const whole = wrapTensor(spoiled.device.alias());
+  whole.copy_(ones([64]));
+  assertEquals(await spoiled.sum().item(), 64);
   const ids = tensor([1], { dtype: "i32" });
   assertEquals(await tensor([5, 6]).indexSelect(0, ids).array(), [6]);
   assert((await randn([3]).data()).every(Number.isFinite));
+});
+
+Deno.test("the first work after a full slab is lost with its own batch, not the one before", async () => {
+  const { queue } = gpu();
+  await synchronize();
+  const x = ones([4]);
+  const { submits } = queue.stats;
+  let last = x.mul(1);
+  while (queue.stats.submits === submits) {
+    last.dispose();
+    last = x.mul(2);
+  }
+  const spoiled = wrapTensor(DeviceArray.empty({ shape: [64], dtype: "f32" }));
+  launch(kernelOf("planted_late_error", "  y[lid.x] = nonsense;"), spoiled.device);
+  await assertRejects(() => spoiled.data(), GpuError, "planted_late_error");
+  await assertRejects(() => last.data(), GpuError, "planted_late_error");
 });
 
 Deno.test("a submit that fails validation is named after a kernel of it", async () => {

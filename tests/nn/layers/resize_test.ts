@@ -217,3 +217,11 @@ Deno.test("layers that resize say what they cannot do", () => {
   ];
   scope(() => cases.forEach(([call, kind, text]) => assertThrows(call, kind, text)));
 });
+
+Deno.test("interpolate() by a factor that leaves a size as it is leaves the pixels", async () => {
+  const x = tensor([[1, 2, 3, 4, 5]]).reshape(1, 1, 1, 5);
+  for (const mode of ["nearest", "bilinear"] as const) {
+    const y = interpolate(x, { scaleFactor: [1, 1.1], mode });
+    assertEquals([...await y.data()], [1, 2, 3, 4, 5], mode);
+  }
+});

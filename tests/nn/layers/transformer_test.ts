@@ -1,6 +1,6 @@
 /** Values of transformer layers and stacks of them against float64. */
 
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { init, nn, readAll, type Tensor, tensor } from "../../../mod.ts";
 import { assertClose } from "../../helpers/close.ts";
 import { normalCdf } from "../../../engine/host_math.ts";
@@ -187,4 +187,13 @@ Deno.test("stacks give the float64 values of their layers and the norm, one afte
     assertClose(got!, e.want, { atol: 2 * 100 * e.largest * U, what: `encoder, norm ${norm}` });
     assertClose(other!, d.want, { atol: 3 * 150 * d.largest * U, what: `decoder, norm ${norm}` });
   }
+});
+
+Deno.test("TransformerEncoder refuses to repeat a layer of another class", () => {
+  class Own extends nn.TransformerEncoderLayer {}
+  assertThrows(
+    () => new nn.TransformerEncoder(new Own(4, 2, { dimFeedforward: 8 }), 2),
+    TypeError,
+    "Cannot repeat a Own: only a TransformerEncoderLayer itself; put layers of your own into a ModuleList",
+  );
 });
