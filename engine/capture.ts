@@ -260,6 +260,11 @@ export function keepState<T extends Tensor>(state: T): T {
   return keep(state);
 }
 
+/** What stands for the step that is being captured, if one is. */
+export function recordingNow(): object | null {
+  return openGpu()?.queue.recorder ?? null;
+}
+
 /** Frees a recording with its inputs. */
 function drop<R extends CapturedResult>(recording: Recording<R>): void {
   for (const t of recording.inputs) t.dispose();

@@ -1,6 +1,6 @@
 /** Gradients of one's own: a function of tensors with the rule that goes back through it. */
 
-import { given } from "./arguments.ts";
+import { given, notTensor } from "./arguments.ts";
 import { isRecording, Node, noGrad } from "./autograd.ts";
 import { modulePath } from "./check.ts";
 import { isFloat } from "./dtype.ts";
@@ -17,7 +17,8 @@ export interface CustomResult {
   readonly value: Tensor;
   /**
    * The gradient of each input, in order, of the one of the result; null for those that have none. It is called
-   * by `backward`, and may use tensors of the forward pass that have not been freed by then.
+   * by `backward`, and may use tensors of the forward pass that have not been freed by then. It must not write
+   * into dy, which others may read.
    */
   gradient(dy: Tensor): Tensor | readonly (Tensor | null)[];
 }
@@ -48,6 +49,7 @@ export function customGrad(
     throw new TypeError(`Cannot make a function of ${given(fn)}: write ${EXAMPLE}`);
   }
   return (...inputs) => {
+    for (const t of inputs) if (!(t instanceof Tensor)) throw notTensor("customGrad", t);
     const result = noGrad(() => fn(...inputs));
     const { value, gradient } = checked(result);
     if (!isRecording() || !inputs.some((t) => t.requiresGrad)) return value;

@@ -324,8 +324,10 @@ export abstract class TensorPointwise extends TensorShape {
     }
     if (!isFloat(this.dtype)) {
       // Bounds beyond what the type holds bound nothing.
-      const low = min <= leastOf(this.dtype) ? this as unknown as Tensor : this.maximum(min);
-      return max >= mostOf(this.dtype) ? low : low.minimum(max);
+      const [least, most] = [leastOf(this.dtype), mostOf(this.dtype)];
+      if (min <= least) return max >= most ? this.clone() : this.minimum(max);
+      const low = this.maximum(min);
+      return max >= most ? low : low.minimum(max);
     }
     return map(unary.clampBetween, this, { lo: min, hi: max });
   }
@@ -395,10 +397,11 @@ const MIRRORED = { eq: "eq", ne: "ne", lt: "gt", le: "ge", gt: "lt", ge: "le" } 
 /** A comparison of integers with a whole number that their type does not hold: the same for all of them. */
 function beyond(op: Op<BinaryAttrs>, x: TensorBase, value: number): Tensor | undefined {
   if (!(op.name in MIRRORED) || !Number.isInteger(value)) return undefined;
+  const { shape } = x.device;
   const above = value > mostOf(x.dtype);
   if (!above && value >= leastOf(x.dtype)) return undefined;
   const holds = op.name === "ne" || (above ? /^l/ : /^g/).test(op.name);
-  return wrapTensor(inArena(() => fill({ shape: x.shape, dtype: "bool" }, Number(holds))));
+  return wrapTensor(inArena(() => fill({ shape, dtype: "bool" }, Number(holds))));
 }
 
 /** a op b, where b may be a number. */

@@ -60,8 +60,9 @@ function flagText(name: string, value: unknown): string {
 
 /** A command line without its `--out`. */
 export function withoutOut(args: readonly string[]): readonly string[] {
-  const at = args.findIndex((arg) => arg === "--out" || arg.startsWith("--out="));
-  return at < 0 ? args : args.toSpliced(at, args[at] === "--out" ? 2 : 1);
+  return args.filter((arg, i) =>
+    arg !== "--out" && !arg.startsWith("--out=") && args[i - 1] !== "--out"
+  );
 }
 
 /** The folder of parts that are started without `--out`: `runs/NAME-TIME`. */

@@ -144,19 +144,25 @@ function namesIn(dir: string): string[] | undefined {
   }
 }
 
+/** Files that a run has before it trains. */
+const BEGINNINGS: readonly string[] = ["config.json", "log.txt", "metrics.csv"];
+
 /**
- * Removes what a folder holds besides the names that it had before; without those, all of it. What cannot be
- * removed stays: the error that ended the run says more.
+ * Removes the files that a run began with, unless they were there before, and the folder if nothing else is in it.
+ * What cannot be removed stays: the error that ended the run says more.
  */
 function removeNew(dir: string, before: readonly string[] | undefined): void {
-  try {
-    if (before === undefined) return Deno.removeSync(dir, { recursive: true });
-    for (const name of namesIn(dir) ?? []) {
-      if (!before.includes(name)) Deno.removeSync(`${dir}/${name}`, { recursive: true });
+  const remove = (path: string) => {
+    try {
+      Deno.removeSync(path);
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
     }
-  } catch (error) {
-    if (!Object.values(Deno.errors).some((type) => error instanceof type)) throw error;
+  };
+  for (const name of namesIn(dir) ?? []) {
+    if (BEGINNINGS.includes(name) && !before?.includes(name)) remove(`${dir}/${name}`);
   }
+  if (before === undefined) remove(dir); // refused where there is something left
 }
 
 /** Flags that would make it another run are refused. */

@@ -91,7 +91,8 @@ fn floor_divide(a: f32, b: f32) -> f32 {
 }`,
   },
   // The quotient as rounded to f32, then its whole part. Adapters may round a / b otherwise, 49 / 49 to below 1,
-  // so it is the exact whole part, or the next one where what the quotient lacks of that rounds away.
+  // so it is the exact whole part, or the next one where what the quotient lacks of that rounds away; beyond
+  // 2^23 as exact as the quotient.
   // Integers: a where b is 0, as WGSL has it.
   truncDivide: {
     f: "trunc_divide(a, b)",

@@ -129,7 +129,7 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
       const n = group.params.length;
       numbers = {
         hyper: new HyperTensor(),
-        active: new HyperTensor(),
+        active: new HyperTensor({ fixed: true }),
         steps: keepState(zeros([n])),
         factors: keep(zeros([n, 2])),
       };

@@ -579,6 +579,37 @@ Deno.test("capture(): options set by hand between replays count", async () => {
   }
 });
 
+Deno.test("capture(): several steps of an optimizer in one, and of one in several, are as without it", async () => {
+  const run = async (make: "SGD" | "Adam" | "AdamW", captured: boolean) => {
+    const [a, b] = [tensor([1, 2], { requiresGrad: true }), tensor([3, 4], { requiresGrad: true })];
+    const optimizer = make === "SGD"
+      ? new nn.optim.SGD([a, b], { lr: 0.125, momentum: 0.5 })
+      : new nn.optim[make]([a, b], { lr: 0.125 });
+    const [group] = optimizer.paramGroups;
+    const update = (loss: () => Tensor) => {
+      optimizer.zeroGrad();
+      loss().backward();
+      optimizer.step();
+    };
+    const bodies = [
+      () => {
+        group!.lr = 0.25;
+        update(() => a.square().sum());
+        group!.lr = 0.0625;
+        update(() => a.mul(b).sum());
+      },
+      () => update(() => a.square().sum()),
+      () => update(() => a.mul(b).square().sum()),
+    ];
+    const steps = bodies.map((body) => captured ? capture(body) : () => scope(body));
+    for (let i = 0; i < 4; i++) for (const step of steps) for (let k = 0; k < 3; k++) step();
+    return await readAll([a, b]);
+  };
+  for (const make of ["SGD", "Adam", "AdamW"] as const) {
+    assertEquals(await run(make, true), await run(make, false), make);
+  }
+});
+
 Deno.test("capture(): empty tensors on the way are as without it", async () => {
   const cases: [string, (x: Tensor) => Tensor][] = [
     ["sum", (x) => x.mul(1).sum()],

@@ -103,6 +103,11 @@ Deno.test("customGrad() says what it must be given", async () => {
     TypeError,
     "the function must give its value and gradient, as in customGrad(",
   );
+  assertThrows(
+    () => halfProduct(x, 3 as unknown as Tensor),
+    TypeError,
+    "Cannot customGrad with 3: it must be a tensor",
+  );
   const whole = tensor([1], { dtype: "i32" });
   assertThrows(
     () => wrong({ value: whole, gradient: () => [] })(x),

@@ -472,6 +472,9 @@ Deno.test("whole numbers beyond a type compare as numbers, and bound nothing", a
     [u.clamp({ min: -1, max: 5 }), [0, 5]],
     [i.clamp({ min: 0, max: 1e10 }), [0, 2 ** 31 - 1]],
   ];
+  const apart = u.clamp({ min: 0 });
+  apart.add_(1);
+  assertEquals([...await u.data()], [0, 7], "what is not limited is a copy");
   const got = await readAll(cases.map(([t]) => t));
   cases.forEach(([, want], k) => assertEquals([...got[k]!].map(Number), want, `case ${k}`));
 });
