@@ -181,6 +181,8 @@ ${steps.join("\n")}
     if (lid.x == 0u) { winner = anchors_of[0]; }
     let chosen = workgroupUniformLoad(&winner);
     if (chosen == p.A) { break; }
+    // All have read what is marked now.
+    storageBarrier();
     if (chosen % ${BOX_THREADS}u == lid.x) {
       let object = best_object[b * p.A + chosen];
       matches[b * p.A + chosen] = object;

@@ -13,6 +13,7 @@ import { TILES } from "../../engine/ops/gemm_plan.ts";
 import { synchronize } from "../../engine/read.ts";
 import { scope } from "../../engine/scope.ts";
 import { apply } from "../../engine/tensor.ts";
+import { asSoftware } from "../helpers/as_hardware.ts";
 import { checkOp } from "../helpers/check_op.ts";
 import { Draw, drawInputs, place } from "../helpers/draw.ts";
 import { kernelNames, variantsOf } from "../helpers/kernel_names.ts";
@@ -89,13 +90,18 @@ Deno.test("every variant that a kernel's name tells of is run by a test", async 
   await reopen();
   const seen = recorder();
   const noHalf = !gpu().info.features.has("shader-f16");
-  for (const op of allOps().values()) {
+  const runOp = (op: Op<unknown>) => {
     for (const sample of op.samples) {
       for (const dtype of Object.keys(DTYPES) as DType[]) {
         if (dtype === "f16" && noHalf) continue;
         runSample(op, sample, dtype);
       }
     }
+  };
+  for (const op of allOps().values()) {
+    runOp(op);
+    // Some are for software only.
+    if (!gpu().info.software) asSoftware(() => runOp(op));
     await synchronize();
   }
   const names = kernelNames();
