@@ -681,6 +681,9 @@ function operation(op: string, type: ScalarName, a: string, b: string): string |
     return null;
   }
   const arithmetic = /^[-+*/%]$/.test(op);
+  if ((type === "f32" || type === "f16") && op === "/") {
+    return `R.${type.toUpperCase()}.divide(${a}, ${b})`;
+  }
   if (type === "f32" || type === "f16") return arithmetic ? `R.${type}(${a} ${op} ${b})` : null;
   if (type === "float") return arithmetic ? `(${a} ${op} ${b})` : null;
   if (type === "int") {

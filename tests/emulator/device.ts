@@ -11,6 +11,23 @@ import { type Arithmetic, type Runtime, runtimeOf } from "./numbers.ts";
 import type { GlobalVar } from "./syntax.ts";
 import { runDispatch } from "./workgroup.ts";
 
+const MATRIX = /subgroup_matrix_(left|right|result)<f(?:16|32), (\d+), (\d+)>/g;
+
+/** WebGPU's limits where nobody asks for more. */
+const DEFAULTS: Readonly<Record<string, number>> = {
+  maxStorageBufferBindingSize: 2 ** 27,
+  maxBufferSize: 2 ** 28,
+  maxStorageBuffersPerShaderStage: 8,
+  maxComputeWorkgroupsPerDimension: 65535,
+  maxComputeInvocationsPerWorkgroup: 256,
+  maxComputeWorkgroupSizeX: 256,
+  maxComputeWorkgroupSizeY: 256,
+  maxComputeWorkgroupSizeZ: 64,
+  maxComputeWorkgroupStorageSize: 16384,
+  minStorageBufferOffsetAlignment: 256,
+  minUniformBufferOffsetAlignment: 256,
+};
+
 /** The hardware to emulate. */
 export interface Hardware extends Arithmetic {
   readonly name: string;
@@ -42,23 +59,18 @@ export const DISCRETE: Hardware = {
   },
   flush: true,
   unfused: false,
+  coarse: false,
 };
 
-const MATRIX = /subgroup_matrix_(left|right|result)<f(?:16|32), (\d+), (\d+)>/g;
-
-/** WebGPU's limits where nobody asks for more. */
-const DEFAULTS: Readonly<Record<string, number>> = {
-  maxStorageBufferBindingSize: 2 ** 27,
-  maxBufferSize: 2 ** 28,
-  maxStorageBuffersPerShaderStage: 8,
-  maxComputeWorkgroupsPerDimension: 65535,
-  maxComputeInvocationsPerWorkgroup: 256,
-  maxComputeWorkgroupSizeX: 256,
-  maxComputeWorkgroupSizeY: 256,
-  maxComputeWorkgroupSizeZ: 64,
-  maxComputeWorkgroupStorageSize: 16384,
-  minStorageBufferOffsetAlignment: 256,
-  minUniformBufferOffsetAlignment: 256,
+/** Other hardware, by name. */
+export const HARDWARE: Readonly<Record<string, Hardware>> = {
+  discrete: DISCRETE,
+  /** With the largest errors that WGSL allows. */
+  coarse: { ...DISCRETE, coarse: true, unfused: true },
+  /** Subgroups as AMD's can be, and no matrix units. */
+  wide: { ...DISCRETE, subgroupSize: 64, matrices: [] },
+  /** What every WebGPU device has, and no more. */
+  plain: { ...DISCRETE, subgroupSize: 0, features: [], matrices: [], limits: DEFAULTS },
 };
 
 /** Something that WebGPU refuses, told to the error scopes. */

@@ -6,6 +6,73 @@ export interface Arithmetic {
   readonly flush: boolean;
   /** Whether a fused multiply-add rounds the product, too, as WGSL allows. */
   readonly unfused: boolean;
+  /** Whether functions and divisions are as far off as WGSL allows, now up, now down. */
+  readonly coarse: boolean;
+}
+
+/** Something between -1 and 1 that depends on the operands alone, mostly near the ends. */
+function wobble(x: number, y = 0): number {
+  view.setFloat32(0, x);
+  let bits = view.getUint32(0);
+  view.setFloat32(0, y);
+  bits = Math.imul(bits ^ Math.imul(view.getUint32(0), 0x9e3779b1), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  const u = (bits >>> 8) / 2 ** 23 - 1;
+  return Math.sign(u) * Math.sqrt(Math.abs(u));
+}
+
+function isPower(x: number): boolean {
+  return Number.isInteger(Math.log2(Math.abs(x)));
+}
+
+/** Relative size of a unit in the last place, at its largest. */
+const ULP = { f32: 2 ** -23, f16: 2 ** -10 };
+
+/**
+ * The largest errors that WGSL allows, in units in the last place and on their own.
+ * Source: https://www.w3.org/TR/WGSL/#concrete-float-accuracy
+ */
+function allowed(name: string, x: number, half: boolean): { ulps?: number; absolute?: number } {
+  switch (name) {
+    case "exp":
+    case "exp2":
+      return { ulps: half ? 1 + 2 * Math.abs(x) : 3 + 2 * Math.abs(x) };
+    case "log":
+    case "log2":
+      return x >= 0.5 && x <= 2 ? { absolute: half ? 2 ** -7 : 2 ** -21 } : { ulps: 3 };
+    case "inverseSqrt":
+      return { ulps: 2 };
+    case "sqrt":
+      return { ulps: 4.5 };
+    case "sin":
+    case "cos":
+      return { absolute: half ? 2 ** -7 : 2 ** -11 };
+    case "tan":
+    case "tanh":
+      return { absolute: 2 ** -10 };
+    case "asin":
+    case "acos":
+      return { absolute: half ? 3.91e-3 : 6.77e-5 };
+    case "atan":
+    case "atan2":
+      return { ulps: half ? 5 : 4096 };
+    case "divide":
+      return { ulps: 2.5 };
+    default:
+      return {};
+  }
+}
+
+/** The value, as far off as is allowed. */
+function off(value: number, at: { name: string; x: number; y?: number; half: boolean }): number {
+  const { ulps = 0, absolute = 0 } = allowed(at.name, at.x, at.half);
+  if (!Number.isFinite(value) || value === 0) return value;
+  // WGSL does not say so, but all hardware has powers of two right.
+  if (at.name === "divide" ? isPower(at.y!) : isPower(value)) return value;
+  const unit = at.half ? ULP.f16 : ULP.f32;
+  // The grid's spacing at the value is half a unit to one of its size; half a unit goes for the rounding.
+  const spacing = 2 ** Math.floor(Math.log2(Math.abs(value))) * unit;
+  return value + wobble(at.x, at.y) * (Math.max(0, ulps - 0.5) * spacing + absolute);
 }
 
 const view = new DataView(new ArrayBuffer(4));
@@ -26,8 +93,15 @@ function largest(a: number, b: number): number {
 }
 
 /** Functions of floats, each rounded once by `round`. */
-function floats(round: (x: number) => number, unfused: boolean) {
+function floats(
+  round: (x: number) => number,
+  { unfused, coarse, half }: { unfused: boolean; coarse: boolean; half: boolean },
+) {
   const once = (f: (x: number) => number) => (x: number) => round(f(x));
+  const hard = coarse
+    ? (name: string, f: (x: number) => number) => (x: number) => round(off(f(x), { name, x, half }))
+    : (_: string, f: (x: number) => number) => once(f);
+  const exp2 = hard("exp2", (x) => 2 ** x), log2 = hard("log2", Math.log2);
   return {
     round: once(halfEven),
     fma: unfused
@@ -42,21 +116,28 @@ function floats(round: (x: number) => number, unfused: boolean) {
     ceil: Math.ceil,
     trunc: Math.trunc,
     fract: once((x) => x - Math.floor(x)),
-    exp: once(Math.exp),
-    exp2: once((x) => 2 ** x),
-    log: once(Math.log),
-    log2: once(Math.log2),
-    sqrt: once(Math.sqrt),
-    inverseSqrt: once((x) => 1 / Math.sqrt(x)),
-    sin: once(Math.sin),
-    cos: once(Math.cos),
-    tan: once(Math.tan),
-    asin: once(Math.asin),
-    acos: once(Math.acos),
-    atan: once(Math.atan),
-    tanh: once(Math.tanh),
-    pow: (a: number, b: number) => round(a ** b),
-    atan2: (a: number, b: number) => round(Math.atan2(a, b)),
+    exp: hard("exp", Math.exp),
+    exp2,
+    log: hard("log", Math.log),
+    log2,
+    sqrt: hard("sqrt", Math.sqrt),
+    inverseSqrt: hard("inverseSqrt", (x) => 1 / Math.sqrt(x)),
+    sin: hard("sin", Math.sin),
+    cos: hard("cos", Math.cos),
+    tan: hard("tan", Math.tan),
+    asin: hard("asin", Math.asin),
+    acos: hard("acos", Math.acos),
+    atan: hard("atan", Math.atan),
+    tanh: hard("tanh", Math.tanh),
+    pow: coarse
+      ? (a: number, b: number) => exp2(round(b * log2(a)))
+      : (a: number, b: number) => a < 0 ? NaN : round(a ** b),
+    atan2: coarse
+      ? (x: number, y: number) => round(off(Math.atan2(x, y), { name: "atan2", x, y, half }))
+      : (x: number, y: number) => round(Math.atan2(x, y)),
+    divide: coarse
+      ? (x: number, y: number) => round(off(x / y, { name: "divide", x, y, half }))
+      : (x: number, y: number) => round(x / y),
     mix: (a: number, b: number, t: number) => round(round(a * round(1 - t)) + round(b * t)),
     step: (edge: number, x: number) => edge <= x ? 1 : 0,
   };
@@ -84,7 +165,7 @@ function wholes(wrap: (x: number) => number) {
 export type Runtime = ReturnType<typeof runtimeOf>;
 
 /** The functions that compiled text calls, for one kind of hardware. */
-export function runtimeOf({ flush, unfused }: Arithmetic) {
+export function runtimeOf({ flush, unfused, coarse }: Arithmetic) {
   const { fround } = Math;
   const f16round = (Math as unknown as { f16round(x: number): number }).f16round;
   const f32 = flush
@@ -96,8 +177,8 @@ export function runtimeOf({ flush, unfused }: Arithmetic) {
   return {
     f32,
     f16: f16round,
-    F32: floats(f32, unfused),
-    F16: floats(f16round, unfused),
+    F32: floats(f32, { unfused, coarse, half: false }),
+    F16: floats(f16round, { unfused, coarse, half: true }),
     I32: wholes((x) => x | 0),
     U32: wholes((x) => x >>> 0),
     imul: Math.imul,

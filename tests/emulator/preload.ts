@@ -3,9 +3,11 @@
  * discrete GPU, and each fails if a kernel raced, parted from a barrier or wrote outside.
  */
 
-import { DISCRETE, emulatedGpu } from "./device.ts";
+import { emulatedGpu, HARDWARE } from "./device.ts";
 
-const { gpu, devices } = emulatedGpu(DISCRETE);
+const name = Deno.env.get("LATHE_HARDWARE") ?? "discrete", hardware = HARDWARE[name];
+if (!hardware) throw new Error(`No hardware ${name}: it must be one of ${Object.keys(HARDWARE)}`);
+const { gpu, devices } = emulatedGpu(hardware);
 Object.defineProperty(navigator, "gpu", { value: gpu, configurable: true });
 
 Deno.test.afterEach(() => {

@@ -394,8 +394,9 @@ function gradientPlan(
   );
   const outputs = forward.want.reduce((n, y) => n + y.data.length, 1);
   const terms = Math.max(termsOf(sample), outputs);
-  const tolerances = wanted.map((d) => {
-    const scale = d ? d.magnitude.reduce((m, v) => Math.max(m, v), 0) : 0;
+  const conditions = gradientConditions(op, sample, { hosts, weights, wanted });
+  const tolerances = wanted.map((d, i) => {
+    const scale = d ? d.magnitude.reduce((m, v) => Math.max(m, v), conditions[i]!) : 0;
     const rounding = K * UNIT.f32 * Math.sqrt(terms) + 1e-8;
     // In f16 the outputs and gradients that the rule reads and writes are rounded to 11 bits.
     return scale * (given.coarse ? rounding + 4 * UNIT.f16 : rounding) + TINY.f32;
@@ -418,6 +419,33 @@ function gradientPlan(
     return { along, slope: (at(1e-5) - at(-1e-5)) / 2e-5 };
   });
   return { weights, wanted, moved, directions, tolerances };
+}
+
+/**
+ * How far a gradient moves with the inputs, relative to them: rounding on the way moves it as much. Only of
+ * samples of single elements; others have elements whose gradients are large enough to tell.
+ */
+function gradientConditions(
+  op: Op<unknown>,
+  sample: Sample<unknown>,
+  { hosts, weights, wanted }: {
+    hosts: readonly HostArray[];
+    weights: readonly (HostArray | null)[];
+    wanted: readonly (Differences | null)[];
+  },
+): number[] {
+  if (!sample.inputs.every((i) => sizeOf(i.shape) === 1)) return hosts.map(() => 0);
+  const NUDGE = 2 ** -10;
+  const nudged = differences(
+    (at) => op.reference!(at, sample.attrs),
+    mapFloats(hosts, (v) => v * (1 + NUDGE)),
+    weights.map((w) => w && w.data),
+    { eps: 1e-5, wanted: wanted.map((d) => d !== null) },
+  );
+  return wanted.map((d, i) => {
+    const move = d ? Math.abs(nudged[i]!.gradient[0]! - d.gradient[0]!) / NUDGE : 0;
+    return Number.isFinite(move) ? move : 0;
+  });
 }
 
 function expectGradients(
