@@ -1,11 +1,11 @@
 /**
  * y[o, i] = finish( combine over r of load(x[o, r, i]) ) for a contiguous x seen as [outer, R, inner].
  *
- * A thread owns one (o, i) and one of `splits` shares of R, whose rows lie `apart`: 1, or as many as there are
- * shares. With splits > 1 the partial results [outer, inner, splits] are reduced as rows. Neighbouring threads
- * take neighbouring elements: shares, or where `by_column` is 1 columns. No atomics: the order of additions is
- * fixed by the shape. Eight running sums a thread would change the error bound only by a constant, so there is
- * one. Source: ours.
+ * A thread owns one (o, i) and one of `splits` shares of R, whose rows lie `row_step` apart: 1, or as many as
+ * there are shares. With splits > 1 the partial results [outer, inner, splits] are reduced as rows. Neighbouring
+ * threads take neighbouring elements: shares, or where `by_column` is 1 columns. No atomics: the order of
+ * additions is fixed by the shape. Eight running sums a thread would change the error bound only by a constant,
+ * so there is one. Source: ours.
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
@@ -62,15 +62,15 @@ const COLUMN_UNROLL = 2;
 type ColumnSpec = ReduceSpec & {
   /** Whether a thread owns four neighbours, in which `outputs` and `inner` then count. */
   readonly fours: boolean;
-  /** Whether results are shares for another pass. */
-  readonly shares: boolean;
+  /** Whether a thread's four results are stored apart, as shares are. */
+  readonly apart: boolean;
 };
 
 /** Builds one pass. */
 export const reduceKernel: (spec: ColumnSpec) => Kernel = memoized(buildReduce);
 
 function buildReduce(spec: ColumnSpec): Kernel {
-  const { accumulator, fours, shares } = spec;
+  const { accumulator, fours, apart } = spec;
   const { storage } = DTYPES[spec.input];
   const parts = fours ? ["x", "y", "z", "w"] : ["x"];
   const element = (part: string) => {
@@ -81,7 +81,7 @@ function buildReduce(spec: ColumnSpec): Kernel {
   const turn = `{ let v = b_x[at]; ${sums.join(" ")} at += step; }`;
   const out = DTYPES[spec.output].storage;
   const results = parts.map((part) => `finish(a_${part})`);
-  const store = fours && !shares
+  const store = fours && !apart
     ? `b_y[o] = vec4(${results.join(", ")});`
     : results.map((result, i) =>
       `b_y[(o * ${results.length}u + ${i}u) * p.splits + share] = ${result};`
@@ -89,10 +89,10 @@ function buildReduce(spec: ColumnSpec): Kernel {
       .join("\n  ");
   const unroll = fours ? COLUMN_UNROLL : UNROLL;
   return kernel({
-    name: `${spec.name}${fours ? "_fours" : ""}`,
+    name: `${spec.name}${fours ? "_fours" : ""}${apart ? "_apart" : ""}`,
     buffers: [
       { name: "b_x", access: "read", type: storedType(spec.input, fours) },
-      { name: "b_y", access: "write", type: storedType(spec.output, fours && !shares) },
+      { name: "b_y", access: "write", type: storedType(spec.output, fours && !apart) },
     ],
     params: {
       outputs: "u32",
@@ -100,7 +100,7 @@ function buildReduce(spec: ColumnSpec): Kernel {
       inner: "u32",
       splits: "u32",
       by_column: "u32",
-      apart: "u32",
+      row_step: "u32",
       count: "f32",
       first: "f32",
     },
@@ -114,13 +114,13 @@ fn finish(a: ${accumulator}) -> ${out} {
 }`,
     body: `${linearThread("t", "p.outputs * p.splits")}
 ${PLACE}
-  let mixed = p.apart > 1u;
+  let mixed = p.row_step > 1u;
   let rows = (p.length + p.splits - 1u) / p.splits;
   let row = select(min(share * rows, p.length), share, mixed);
   var at = ((o / p.inner) * p.length + row) * p.inner + o % p.inner;
-  let step = p.apart * p.inner;
+  let step = p.row_step * p.inner;
   ${parts.map((part) => `var a_${part} = ${accumulator}(${spec.init});`).join("\n  ")}
-  var left = select(min(rows, p.length - row), (p.length - share + p.apart - 1u) / p.apart, mixed);
+  var left = select(min(rows, p.length - row), (p.length - share + p.row_step - 1u) / p.row_step, mixed);
   while (left >= ${unroll}u) {
 ${Array(unroll).fill(`    ${turn}`).join("\n")}
     left -= ${unroll}u;

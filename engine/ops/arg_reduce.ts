@@ -4,7 +4,7 @@ import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { argReduceKernel, argSharesKernel } from "../kernels/reduce.ts";
 import { defineOp, notDifferentiable, type Op, type Sample } from "../op.ts";
-import { normalizeDims, show } from "../shape.ts";
+import { normalizeDims, show, sizeOf } from "../shape.ts";
 import { permuted } from "./movement.ts";
 import {
   asMiddle,
@@ -133,6 +133,14 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
       },
       ...ENDS,
       ...ALONE,
+      // Shares of workgroups on a GPU, with equal ones in several, and columns apart and side by side.
+      ...[[4201], [1500, 3], [2, 310, 9]].map((shape) => ({
+        inputs: [{
+          shape,
+          values: Array.from({ length: sizeOf(shape) }, (_, i) => i * i % 977 % 401),
+        }],
+        attrs: shape.length === 1 ? {} : { dim: shape.length - 2 },
+      })),
     ],
   });
 }

@@ -157,7 +157,7 @@ function reduceRun(x: DeviceArray, run: Run): DeviceArray {
   const text = passOf(run, { outputs, splits });
   const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
   gpu().queue.launch({
-    kernel: reduceKernel({ ...specOf(run, array, text), fours, shares: !last }),
+    kernel: reduceKernel({ ...specOf(run, array, text), fours, apart: fours && !last }),
     buffers: [operand(array).binding, operand(y).binding],
     params: {
       outputs: threads,
@@ -166,7 +166,7 @@ function reduceRun(x: DeviceArray, run: Run): DeviceArray {
       splits,
       by_column: Number(byColumn),
       // On software rows of a share that are far apart would lie in pages of their own.
-      apart: software && byColumn ? 1 : splits,
+      row_step: software && byColumn ? 1 : splits,
       count: run.count,
       first: run.first ?? 0,
     },
@@ -316,7 +316,16 @@ export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
     return [spread(dy!, shape, normalizeDims("sum", dim, shape.length))];
   },
   reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0))],
-  samples: [...REDUCE_SAMPLES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
+  samples: [
+    ...REDUCE_SAMPLES,
+    { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
+    // Columns that are few: read side by side on a GPU, in many shares.
+    ...[[1501, 3], [2, 800, 4]].map((shape) => ({
+      inputs: [{ shape }],
+      attrs: { dim: shape.length - 2 },
+      grad: false,
+    })),
+  ],
 });
 
 /** The sum in another float dtype than x's: f32 sums are not rounded to an f16 on the way. */

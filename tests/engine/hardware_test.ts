@@ -1,6 +1,7 @@
 /**
  * What a discrete GPU shares out among more threads than software does, against the same by few: statistics of
- * long groups, the rows of a loss, gradients of depthwise weights.
+ * long groups, the rows of a loss, gradients of depthwise weights, few columns, long rows that are searched or
+ * scanned.
  */
 
 import { assert, assertEquals } from "@std/assert";
@@ -16,7 +17,9 @@ import {
   tensor,
 } from "../../engine/mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
+import { allOps } from "../../engine/op.ts";
 import { asHardware } from "../helpers/as_hardware.ts";
+import { checkOp } from "../helpers/check_op.ts";
 import { Draw } from "../helpers/draw.ts";
 import { poisoned } from "../helpers/poison.ts";
 
@@ -91,26 +94,36 @@ function ids(count: number): Tensor {
   return tensor(Int32Array.from({ length: count }, (_, i) => (i + 2) % 7 % 5));
 }
 
-/** The output and all gradients under a weighting, and the kernels that ran. */
-async function results(one: Case): Promise<{ values: Float32Array[]; kernels: Set<string> }> {
+/** What `fn` gives on buffers that are poisoned, and the threads of each kernel that ran, in order. */
+async function launched<T>(
+  fn: () => Promise<T>,
+): Promise<{ result: T; ran: [kernel: string, threads: number][] }> {
   using _fresh = poisoned();
   const { queue } = gpu();
-  const kernels = new Set<string>();
+  const ran: [string, number][] = [];
   const launch = queue.launch;
   queue.launch = (run) => {
-    kernels.add(run.kernel.name);
+    const threads = [...run.grid, ...run.kernel.workgroup].reduce((n, side) => n * side, 1);
+    if (run.kernel.name !== "poison") ran.push([run.kernel.name, threads]);
     launch.call(queue, run);
   };
   try {
+    return { result: await fn(), ran };
+  } finally {
+    queue.launch = launch;
+  }
+}
+
+/** The output and all gradients under a weighting, and the kernels that ran. */
+async function results(one: Case): Promise<{ values: Float32Array[]; kernels: Set<string> }> {
+  const { result, ran } = await launched(async () => {
     const leaves = one.leaves().map((t) => t.requiresGrad_());
     const y = one.run(leaves);
     // Squares, so that gradients go along with the values.
     scope(() => (y.ndim === 0 ? y : y.mul(y.add(drawn("seed", y.shape))).sum()).backward());
-    const values = await readAll([y, ...leaves.map((t) => t.grad!)]);
-    return { values: values as Float32Array[], kernels };
-  } finally {
-    queue.launch = launch;
-  }
+    return await readAll([y, ...leaves.map((t) => t.grad!)]) as Float32Array[];
+  });
+  return { values: result, kernels: new Set(ran.map(([name]) => name)) };
 }
 
 for (const [name, one] of Object.entries(CASES)) {
@@ -131,5 +144,76 @@ for (const [name, one] of Object.entries(CASES)) {
         assert(Math.abs(v - want[at]!) <= allowed, `${i} at ${at}: ${v}, ${want[at]} by few`);
       });
     });
+  });
+}
+
+/** Whole numbers with equal ones all over, so that every result is exact; floats with some NaN. */
+function whole(shape: readonly number[], dtype: "i32" | "f32" = "i32"): Tensor {
+  const size = shape.reduce((n, d) => n * d, 1);
+  const values = Array.from({ length: size }, (_, i) => (i * 7919) % 1013 - 506);
+  if (dtype === "f32") { for (const at of [0.41, 0.83]) values[Math.floor(size * at)] = NaN; }
+  return tensor(values, { shape: [...shape], dtype });
+}
+
+/** Work that is the same to the last bit, and kernels with their least number of threads on a GPU. */
+const EXACT: Readonly<Record<string, [run: () => Tensor[], wanted: [RegExp, number][]]>> = {
+  "sum of three columns": [() => [whole([6007, 3]).sum(0)], [
+    [/^sum$/, 2000],
+    [/^sum_rows_lanes64_fours$/, 192],
+  ]],
+  "sum of eight columns": [() => [whole([5003, 8]).sum(0)], [[/^sum_fours_apart$/, 1200]]],
+  "sum of two long columns": [() => [whole([270_001, 2]).sum(0)], [
+    [/^sum$/, 65_000],
+    [/^sum_rows_lanes256_fours$/, 512],
+  ]],
+  "max of outer columns": [() => [whole([2, 3001, 5]).to("f32").max(1)], [[/^max$/, 3700]]],
+  "argmax of a long row": [
+    () => [whole([70_001], "f32").argmax(), whole([70_001]).argmax()],
+    [[/^argmax_f32_lanes256$/, 8000], [/^argmax_shares_f32_lanes64$/, 64]],
+  ],
+  "argmin of few columns": [
+    () => [whole([9001, 3], "f32").argmin(0), whole([9001, 3]).argmin(0)],
+    [[/^argmin_f32_lanes256$/, 3000], [/^argmin_i32_lanes256$/, 3000]],
+  ],
+  "argmax of columns side by side": [
+    () => [whole([3001, 9], "f32").argmax(0), whole([3001, 9]).argmax(0)],
+    [[/^argmax_f32$/, 3300], [/^argmax_shares_f32_lanes64$/, 576]],
+  ],
+  "cumsum of a long row": [() => [whole([50_021]).cumsum(0)], [[/^scan_sum_blocks_i32$/, 1500]]],
+  "cumsum of columns": [() => [whole([3001, 3]).cumsum(0)], [[/^scan_sum_totals_i32$/, 250]]],
+  "topk of rows in pieces": [
+    () =>
+      [true, false].flatMap((largest) => {
+        const { values, indices } = whole([2, 9001], "f32").topk(5, { largest });
+        return [values, indices];
+      }),
+    [[/^topk_largest_f32_lanes256$/, 2000], [/^topk_smallest_merge_f32$/, 2]],
+  ],
+  "topk of pieces of pieces": [
+    () => {
+      const { values, indices } = whole([1, 150_001]).topk(64, { largest: false });
+      return [values, indices];
+    },
+    [[/^topk_smallest_i32_lanes256$/, 18_000], [/^topk_smallest_merge_i32_lanes64$/, 64]],
+  ],
+};
+
+for (const [name, [run, wanted]] of Object.entries(EXACT)) {
+  Deno.test(`${name} is the same on a GPU, by more threads`, async () => {
+    const few = await launched(() => readAll(run()));
+    const many = await asHardware(() => launched(() => readAll(run())));
+    assertEquals(many.result, few.result);
+    for (const [kernel, threads] of wanted) {
+      const most = Math.max(...many.ran.filter(([n]) => kernel.test(n)).map(([, t]) => t));
+      assert(most >= threads, `${kernel}: ${most} threads; ${many.ran.join("; ")}`);
+    }
+  });
+}
+
+for (const name of "sum mean max min argmax argmin cumsum cumprod topk".split(" ")) {
+  Deno.test(`${name} gives on a GPU what its reference and its differences give`, async () => {
+    // Everything is recorded before the first wait.
+    const { problems } = await asHardware(() => checkOp(allOps().get(name)!));
+    assertEquals(problems, []);
   });
 }
