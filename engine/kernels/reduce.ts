@@ -222,6 +222,7 @@ export const argReduceKernel: (spec: ArgReduceSpec) => Kernel = memoized((spec: 
 ${PLACE}
   let start = share * ${lanes}u + lane;
   let step = p.splits * ${lanes}u;
+  let stride = step * p.inner;
   // A lane past the end has the last element.
   var arg = min(start, p.length - 1u);
   var at = (o / p.inner) * p.length * p.inner + o % p.inner + arg * p.inner;
@@ -229,7 +230,7 @@ ${PLACE}
   for (var r = start; r < p.length; r += step) {
     let x: ${compute} = ${element};
     if (!is_nan(best) && (${beats} || is_nan(x))) { best = x; arg = r; }
-    at += step * p.inner;
+    at += stride;
   }
 ${firstOf(spec)}
   b_y[o * p.splits + share] = i32(arg);`,
