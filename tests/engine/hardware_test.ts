@@ -17,9 +17,7 @@ import {
   tensor,
 } from "../../engine/mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
-import { allOps } from "../../engine/op.ts";
 import { asHardware } from "../helpers/as_hardware.ts";
-import { checkOp } from "../helpers/check_op.ts";
 import { Draw } from "../helpers/draw.ts";
 import { poisoned } from "../helpers/poison.ts";
 
@@ -155,8 +153,28 @@ function whole(shape: readonly number[], dtype: "i32" | "f32" = "i32"): Tensor {
   return tensor(values, { shape: [...shape], dtype });
 }
 
+/** Rows of the numbers below C, no multiple of 7919: the best are all over the first, at an end of the second. */
+function mixedAndRising(C: number): Tensor {
+  const values = Int32Array.from({ length: 2 * C }, (_, i) => i < C ? i * 7919 % C : i - C);
+  return tensor(values, { shape: [2, C] });
+}
+
+/** The k best with their positions. */
+function best(x: Tensor, k: number, largest: boolean): Tensor[] {
+  const { values, indices } = x.topk(k, { largest });
+  return [values, indices];
+}
+
+/** The same by sorting. */
+function front(x: Tensor, k: number, largest: boolean): Tensor[] {
+  const { values, indices } = x.sort({ descending: largest });
+  return [values, indices].map((t) => t.narrow(-1, 0, k));
+}
+
 /** Work that is the same to the last bit, and kernels with their least number of threads on a GPU. */
-const EXACT: Readonly<Record<string, [run: () => Tensor[], wanted: [RegExp, number][]]>> = {
+const EXACT: Readonly<
+  Record<string, [run: () => Tensor[], wanted: [RegExp, number][], otherwise?: () => Tensor[]]>
+> = {
   "sum of three columns": [() => [whole([6007, 3]).sum(0)], [
     [/^sum$/, 2000],
     [/^sum_rows_lanes64_fours$/, 192],
@@ -182,25 +200,20 @@ const EXACT: Readonly<Record<string, [run: () => Tensor[], wanted: [RegExp, numb
   "cumsum of a long row": [() => [whole([50_021]).cumsum(0)], [[/^scan_sum_blocks_i32$/, 1500]]],
   "cumsum of columns": [() => [whole([3001, 3]).cumsum(0)], [[/^scan_sum_totals_i32$/, 250]]],
   "topk of rows in pieces": [
-    () =>
-      [true, false].flatMap((largest) => {
-        const { values, indices } = whole([2, 9001], "f32").topk(5, { largest });
-        return [values, indices];
-      }),
+    () => [true, false].flatMap((largest) => best(whole([2, 9001], "f32"), 5, largest)),
     [[/^topk_largest_f32_lanes256$/, 2000], [/^topk_smallest_merge_f32$/, 2]],
+    () => [true, false].flatMap((largest) => front(whole([2, 9001], "f32"), 5, largest)),
   ],
   "topk of pieces of pieces": [
-    () => {
-      const { values, indices } = whole([1, 150_001]).topk(64, { largest: false });
-      return [values, indices];
-    },
+    () => best(mixedAndRising(150_001), 64, false),
     [[/^topk_smallest_i32_lanes256$/, 18_000], [/^topk_smallest_merge_i32_lanes64$/, 64]],
+    () => front(mixedAndRising(150_001), 64, false),
   ],
 };
 
-for (const [name, [run, wanted]] of Object.entries(EXACT)) {
+for (const [name, [run, wanted, otherwise]] of Object.entries(EXACT)) {
   Deno.test(`${name} is the same on a GPU, by more threads`, async () => {
-    const few = await launched(() => readAll(run()));
+    const few = await launched(() => readAll((otherwise ?? run)()));
     const many = await asHardware(() => launched(() => readAll(run())));
     assertEquals(many.result, few.result);
     for (const [kernel, threads] of wanted) {
@@ -210,10 +223,27 @@ for (const [name, [run, wanted]] of Object.entries(EXACT)) {
   });
 }
 
-for (const name of "sum mean max min argmax argmin cumsum cumprod topk".split(" ")) {
-  Deno.test(`${name} gives on a GPU what its reference and its differences give`, async () => {
-    // Everything is recorded before the first wait.
-    const { problems } = await asHardware(() => checkOp(allOps().get(name)!));
-    assertEquals(problems, []);
-  });
-}
+/** Rows of 64 lanes and columns of 375 shares; the element at `at` alone differs, in a first or second turn. */
+const LONE = [
+  ...[5, 65, 129].map((at) => ({ R: 1, C: 130, dim: 1, at })),
+  ...[20, 374].map((at) => ({ R: 3001, C: 9, dim: 0, at })),
+];
+
+Deno.test("argmax and argmin find a lone extreme in any turn of a lane, in every dtype", async () => {
+  using _fresh = poisoned();
+  const half = gpu().info.features.has("shader-f16") ? ["f16" as const] : [];
+  for (const dtype of ["f32", "i32", "u32", "bool", ...half] as const) {
+    for (const { R, C, dim, at } of LONE) {
+      const place = dim === 1 ? at : at * C + C - 1;
+      const ones = tensor(Array.from({ length: R * C }, (_, i) => Number(i === place)), {
+        shape: [R, C],
+      });
+      const [most, least] = await asHardware(() =>
+        readAll([ones.to(dtype).argmax(dim), ones.eq(0).to(dtype).argmin(dim)])
+      );
+      const want = dim === 1 ? [at] : Array.from({ length: C }, (_, c) => c === C - 1 ? at : 0);
+      assertEquals([...most!], want, `argmax of ${dtype}`);
+      assertEquals([...least!], want, `argmin of ${dtype}`);
+    }
+  }
+});
