@@ -22,11 +22,10 @@ import { TensorPointwise } from "./tensor_pointwise.ts";
 import type { TensorShape } from "./tensor_shape.ts";
 
 /**
- * Limits up to which a thread scans its row k times; beyond them the row is sorted. lavapipe, 2 cores,
- * Deno 2.9.6, 2026-11: of 1000 rows of 1000 a scan takes 4 ns an element and k, sorting 420 ns an
- * element. The number of steps k · C bounds the time of a thread where rows are few and long.
+ * Largest k for which rows are scanned k times; beyond it they are sorted. lavapipe, 2 cores, Deno 2.9.6, 2026-11:
+ * of 1000 rows of 1000 a scan takes 4 ns an element and k, sorting 420 ns an element.
  */
-const SCAN = { k: 64, steps: 2 ** 20 };
+const MOST_SCANS = 64;
 
 /** Largest finite f32. */
 const LARGEST = 3.4028234663852886e38;
@@ -162,7 +161,7 @@ export abstract class TensorReduce extends TensorPointwise {
     const last = at === this.ndim - 1;
     const x = last ? this : this.transpose(at, -1);
     const C = this.shape[at]!;
-    const [values, indices] = Number.isInteger(k) && k <= C && (k > SCAN.k || k * C > SCAN.steps)
+    const [values, indices] = Number.isInteger(k) && k <= C && k > MOST_SCANS
       ? apply(sort, [x], { descending: largest }).map((t) => t.narrow(-1, 0, k))
       : apply(topk, [x], { k, largest });
     return last

@@ -1,16 +1,26 @@
 /**
  * y[o, i] = finish( combine over r of load(x[o, r, i]) ) for a contiguous x seen as [outer, R, inner].
  *
- * A thread owns one (o, i) and one of `splits` interleaved shares of R; with splits > 1 the partial
- * results are reduced by a second run of the same kernel. Neighbouring threads take neighbouring
- * elements: shares, or where `by_column` is 1 columns; the partial results are [outer, inner, splits] or
- * [splits, outer, inner]. No atomics: the order of additions is fixed by the shape. Eight running sums a thread would change the error bound
- * only by a constant, so there is one. Source: ours.
+ * A thread owns one (o, i) and one of `splits` shares of R, whose rows lie `row_step` apart: 1, or as many as
+ * there are shares. With splits > 1 the partial results [outer, inner, splits] are reduced as rows. Neighbouring
+ * threads take neighbouring elements: shares, or where `by_column` is 1 columns. No atomics: the order of
+ * additions is fixed by the shape. Eight running sums a thread would change the error bound only by a constant,
+ * so there is one. Source: ours.
  */
 
 import { type DType, DTYPES } from "../dtype.ts";
 import { type Kernel, kernel, linearThread, memoized, storedType } from "./kernel.ts";
-import { meet, partsOf, type RowLayout, rowVariant, rowWorkgroup } from "./rows.ts";
+import {
+  type Lanes,
+  laneStart,
+  meet,
+  meetFirst,
+  meetMemory,
+  partsOf,
+  type RowLayout,
+  rowVariant,
+  rowWorkgroup,
+} from "./rows.ts";
 
 /** What varies between reductions. */
 export interface ReduceSpec {
@@ -31,6 +41,14 @@ export interface ReduceSpec {
   readonly module?: string;
 }
 
+/** Output `o` and `share` of thread or workgroup `t`: neighbours are shares, or where `by_column` is 1 columns. */
+const PLACE = `  let by_column = p.by_column != 0u;
+  let size = select(p.splits, p.outputs, by_column);
+  let first = t / size;
+  let second = t - first * size;
+  let o = select(first, second, by_column);
+  let share = select(second, first, by_column);`;
+
 /** Elements a turn of the loop. A turn of software Vulkan costs more than an addition. */
 const UNROLL = 8;
 
@@ -40,13 +58,19 @@ const UNROLL = 8;
  */
 const COLUMN_UNROLL = 2;
 
-/** Builds one pass; with `fours` a thread owns four neighbours, in which `outputs` and `inner` then count. */
-export const reduceKernel: (spec: ReduceSpec & { readonly fours: boolean }) => Kernel = memoized(
-  buildReduce,
-);
+/** A reduction of columns. */
+type ColumnSpec = ReduceSpec & {
+  /** Whether a thread owns four neighbours, in which `outputs` and `inner` then count. */
+  readonly fours: boolean;
+  /** Whether a thread's four results are stored apart, as shares are. */
+  readonly apart: boolean;
+};
 
-function buildReduce(spec: ReduceSpec & { readonly fours: boolean }): Kernel {
-  const { accumulator, fours } = spec;
+/** Builds one pass. */
+export const reduceKernel: (spec: ColumnSpec) => Kernel = memoized(buildReduce);
+
+function buildReduce(spec: ColumnSpec): Kernel {
+  const { accumulator, fours, apart } = spec;
   const { storage } = DTYPES[spec.input];
   const parts = fours ? ["x", "y", "z", "w"] : ["x"];
   const element = (part: string) => {
@@ -56,13 +80,19 @@ function buildReduce(spec: ReduceSpec & { readonly fours: boolean }): Kernel {
   const sums = parts.map((part) => `a_${part} = combine(a_${part}, map(${element(part)}));`);
   const turn = `{ let v = b_x[at]; ${sums.join(" ")} at += step; }`;
   const out = DTYPES[spec.output].storage;
-  const results = parts.map((part) => `finish(a_${part})`).join(", ");
+  const results = parts.map((part) => `finish(a_${part})`);
+  const store = fours && !apart
+    ? `b_y[o] = vec4(${results.join(", ")});`
+    : results.map((result, i) =>
+      `b_y[(o * ${results.length}u + ${i}u) * p.splits + share] = ${result};`
+    )
+      .join("\n  ");
   const unroll = fours ? COLUMN_UNROLL : UNROLL;
   return kernel({
-    name: `${spec.name}${fours ? "_fours" : ""}`,
+    name: `${spec.name}${fours ? "_fours" : ""}${apart ? "_apart" : ""}`,
     buffers: [
       { name: "b_x", access: "read", type: storedType(spec.input, fours) },
-      { name: "b_y", access: "write", type: storedType(spec.output, fours) },
+      { name: "b_y", access: "write", type: storedType(spec.output, fours && !apart) },
     ],
     params: {
       outputs: "u32",
@@ -70,6 +100,7 @@ function buildReduce(spec: ReduceSpec & { readonly fours: boolean }): Kernel {
       inner: "u32",
       splits: "u32",
       by_column: "u32",
+      row_step: "u32",
       count: "f32",
       first: "f32",
     },
@@ -82,19 +113,14 @@ fn finish(a: ${accumulator}) -> ${out} {
   return ${out === accumulator ? spec.finish : `${out}(${spec.finish})`};
 }`,
     body: `${linearThread("t", "p.outputs * p.splits")}
-  let by_column = p.by_column != 0u;
-  let size = select(p.splits, p.outputs, by_column);
-  let first = t / size;
-  let second = t - first * size;
-  let o = select(first, second, by_column);
-  let share = select(second, first, by_column);
-  // A column's share is rows one after the other: far apart they would lie in pages of their own.
+${PLACE}
+  let mixed = p.row_step > 1u;
   let rows = (p.length + p.splits - 1u) / p.splits;
-  let row = select(share, min(share * rows, p.length), by_column);
+  let row = select(min(share * rows, p.length), share, mixed);
   var at = ((o / p.inner) * p.length + row) * p.inner + o % p.inner;
-  let step = select(p.splits, 1u, by_column) * p.inner;
+  let step = p.row_step * p.inner;
   ${parts.map((part) => `var a_${part} = ${accumulator}(${spec.init});`).join("\n  ")}
-  var left = select((p.length - share + p.splits - 1u) / p.splits, min(rows, p.length - row), by_column);
+  var left = select(min(rows, p.length - row), (p.length - share + p.row_step - 1u) / p.row_step, mixed);
   while (left >= ${unroll}u) {
 ${Array(unroll).fill(`    ${turn}`).join("\n")}
     left -= ${unroll}u;
@@ -105,7 +131,7 @@ ${
     left -= 1u;
   }`
     }
-  b_y[t] = ${fours ? `vec4(${results})` : results};`,
+  ${store}`,
   });
 }
 
@@ -143,14 +169,7 @@ fn combine(a: ${accumulator}, x: ${accumulator}) -> ${accumulator} {
   return ${spec.combine};
 }
 ${lanes === 1 ? "" : `var<workgroup> row_values: array<${accumulator}, ${lanes}>;`}`,
-    body: `${
-      lanes === 1
-        ? `${linearThread("t", "p.outputs * p.splits")}
-  let lane = 0u;`
-        : `  let t = wid.y * nwg.x + wid.x;
-  if (t >= p.outputs * p.splits) { return; }
-  let lane = lid.x;`
-    }
+    body: `${laneStart("t", "p.outputs * p.splits", spec)}
   let start = (t % p.splits) * ${lanes}u + lane;
   let step = p.splits * ${lanes}u;
   var at = (t / p.splits) * p.length + start;
@@ -176,78 +195,103 @@ ${meet(lanes, both)}
 }
 
 /** What varies between searches for an extreme. */
-export interface ArgReduceSpec {
+export interface ArgReduceSpec extends Lanes {
   readonly input: DType;
   readonly largest: boolean;
 }
 
 /**
  * Positions of the largest or smallest elements of x seen as [outer, R, inner]; the first of equal
- * ones, and NaN before all. A thread owns one (o, i) and one of `splits` interleaved shares of R.
+ * ones, and NaN before all. A thread, or a workgroup whose lanes walk side by side and meet in a tree, owns
+ * one (o, i) and one of `splits` interleaved shares of R. Neighbouring threads take neighbouring shares, or
+ * where `by_column` is 1 columns; positions are [outer, inner, splits].
  */
 export const argReduceKernel: (spec: ArgReduceSpec) => Kernel = memoized((spec: ArgReduceSpec) => {
   const { compute, element, beats, module } = argParts(spec);
+  const { lanes } = spec;
   return kernel({
-    name: `arg${spec.largest ? "max" : "min"}_${spec.input}`,
+    name: `arg${spec.largest ? "max" : "min"}_${spec.input}${rowVariant(spec)}`,
     buffers: [
       { name: "b_x", access: "read", type: DTYPES[spec.input].storage },
       { name: "b_y", access: "write", type: "i32" },
     ],
-    params: ARG_PARAMS,
+    params: { ...ARG_PARAMS, by_column: "u32" },
+    workgroup: rowWorkgroup(spec),
     module,
-    body: `${linearThread("t", "p.outputs * p.splits")}
-  let o = t / p.splits;
-  let share = t % p.splits;
-  var at = (o / p.inner) * p.length * p.inner + o % p.inner + share * p.inner;
+    body: `${laneStart("t", "p.outputs * p.splits", spec)}
+${PLACE}
+  let start = share * ${lanes}u + lane;
+  let step = p.splits * ${lanes}u;
+  let stride = step * p.inner;
+  // A lane past the end has the last element.
+  var arg = min(start, p.length - 1u);
+  var at = (o / p.inner) * p.length * p.inner + o % p.inner + arg * p.inner;
   var best: ${compute} = ${element};
-  var arg = share;
-  for (var r = share; r < p.length; r += p.splits) {
+  for (var r = start; r < p.length; r += step) {
     let x: ${compute} = ${element};
     if (!is_nan(best) && (${beats} || is_nan(x))) { best = x; arg = r; }
-    at += p.splits * p.inner;
+    at += stride;
   }
-  b_y[t] = i32(arg);`,
+${firstOf(spec)}
+  b_y[o * p.splits + share] = i32(arg);`,
   });
 });
 
 /** The second pass: the best of the positions [outputs, splits] that the first one found. */
 export const argSharesKernel: (spec: ArgReduceSpec) => Kernel = memoized((spec: ArgReduceSpec) => {
-  const { compute, element, beats, module } = argParts(spec);
+  const { compute, element, module } = argParts(spec);
   return kernel({
-    name: `arg${spec.largest ? "max" : "min"}_shares_${spec.input}`,
+    name: `arg${spec.largest ? "max" : "min"}_shares_${spec.input}${rowVariant(spec)}`,
     buffers: [
       { name: "b_x", access: "read", type: DTYPES[spec.input].storage },
       { name: "b_shares", access: "read", type: "i32" },
       { name: "b_y", access: "write", type: "i32" },
     ],
     params: ARG_PARAMS,
+    workgroup: rowWorkgroup(spec),
     module,
-    body: `${linearThread("o", "p.outputs")}
+    body: `${laneStart("o", "p.outputs", spec)}
   let start = (o / p.inner) * p.length * p.inner + o % p.inner;
-  var arg = b_shares[o * p.splits];
-  var at = start + u32(arg) * p.inner;
+  var arg = u32(b_shares[o * p.splits + min(lane, p.splits - 1u)]);
+  var at = start + arg * p.inner;
   var best: ${compute} = ${element};
-  for (var s = 1u; s < p.splits; s++) {
-    let r = b_shares[o * p.splits + s];
-    at = start + u32(r) * p.inner;
+  for (var s = lane + ${spec.lanes}u; s < p.splits; s += ${spec.lanes}u) {
+    let r = u32(b_shares[o * p.splits + s]);
+    at = start + r * p.inner;
     let x: ${compute} = ${element};
-    let equal = x == best || (is_nan(x) && is_nan(best));
-    let better = !is_nan(best) && (${beats} || is_nan(x));
-    if (better || (equal && r < arg)) { best = x; arg = r; }
+    if (precedes(x, r, best, arg)) { best = x; arg = r; }
   }
-  b_y[o] = arg;`,
+${firstOf(spec)}
+  b_y[o] = i32(arg);`,
   });
 });
 
+/** WGSL that leaves the first lane with the `arg` of all. */
+function firstOf({ lanes }: ArgReduceSpec): string {
+  return lanes === 1 ? "" : `  row_values[lane] = best;
+  row_places[lane] = arg;
+  workgroupBarrier();
+${meetFirst(lanes)}
+  if (lane != 0u) { return; }
+  arg = row_places[0];`;
+}
+
 const ARG_PARAMS = { outputs: "u32", length: "u32", inner: "u32", splits: "u32" } as const;
 
-function argParts({ input, largest }: ArgReduceSpec) {
+function argParts({ input, largest, lanes }: ArgReduceSpec) {
   const { storage, compute } = DTYPES[input];
+  const beats = largest ? "x > best" : "x < best";
+  const isNan = compute === "f32" ? IS_NAN : `fn is_nan(x: ${compute}) -> bool { return false; }`;
   return {
     compute,
     element: storage === compute ? "b_x[at]" : `${compute}(b_x[at])`,
-    beats: largest ? "x > best" : "x < best",
-    module: compute === "f32" ? IS_NAN : `fn is_nan(x: ${compute}) -> bool { return false; }`,
+    beats,
+    module: `${isNan}
+fn precedes(x: ${compute}, place: u32, best: ${compute}, best_place: u32) -> bool {
+  let equal = x == best || (is_nan(x) && is_nan(best));
+  let better = !is_nan(best) && (${beats} || is_nan(x));
+  return better || (equal && place < best_place);
+}${lanes === 1 ? "" : meetMemory(lanes, compute)}`,
   };
 }
 

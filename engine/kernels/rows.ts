@@ -7,10 +7,14 @@
 
 import { asFloats, LINEAR, linearThread } from "./kernel.ts";
 
-/** Who owns a row, and how it is read. */
-export interface RowLayout {
+/** Who owns a row. */
+export interface Lanes {
   /** Threads of a row: 1, or a power of two. */
   readonly lanes: number;
+}
+
+/** Who owns a row, and how it is read. */
+export interface RowLayout extends Lanes {
   readonly fours: boolean;
 }
 
@@ -35,24 +39,28 @@ export function rowElement(
 }
 
 /** First lines of a body: `row`, its first element `first`, and the thread's `lane`. */
-export function rowStart({ lanes }: RowLayout): string {
-  const place = lanes === 1
-    ? `${linearThread("row", "p.rows")}
-  let lane = 0u;`
-    : `  let row = wid.y * nwg.x + wid.x;
-  if (row >= p.rows) { return; }
-  let lane = lid.x;`;
-  return `${place}
+export function rowStart(layout: RowLayout): string {
+  return `${laneStart("row", "p.rows", layout)}
   let first = row * p.C;`;
 }
 
+/** First lines of a body: `name` is the number of what `lanes` threads own, and `lane` the thread's own. */
+export function laneStart(name: string, count: string, { lanes }: Lanes): string {
+  return lanes === 1
+    ? `${linearThread(name, count)}
+  let lane = 0u;`
+    : `  let ${name} = wid.y * nwg.x + wid.x;
+  if (${name} >= ${count}) { return; }
+  let lane = lid.x;`;
+}
+
 /** WGSL of a loop over the lane's elements `c`. */
-export function eachColumn({ lanes }: RowLayout, body: string): string {
+export function eachColumn({ lanes }: Lanes, body: string): string {
   return `for (var c = lane; c < p.C; c += ${lanes}u) { ${body} }`;
 }
 
 /** Threads of a workgroup. */
-export function rowWorkgroup({ lanes }: RowLayout): [number, number, number] {
+export function rowWorkgroup({ lanes }: Lanes): [number, number, number] {
   return [lanes === 1 ? LINEAR : lanes, 1, 1];
 }
 
@@ -65,6 +73,34 @@ export function meet(lanes: number, combine: (a: string, b: string) => string): 
   workgroupBarrier();`);
   }
   return steps.join("\n");
+}
+
+/**
+ * WGSL that brings the first of the lanes' `row_values` and `row_places` to the front, in a tree; all have
+ * written theirs. The kernel's `precedes(x, place, best, best_place)` is their order.
+ */
+export function meetFirst(lanes: number): string {
+  const steps: string[] = [];
+  for (let half = lanes / 2; half >= 1; half /= 2) {
+    const other = `lane + ${half}u`;
+    steps.push(`  if (lane < ${half}u) {
+    let x = row_values[${other}];
+    let place = row_places[${other}];
+    if (precedes(x, place, row_values[lane], row_places[lane])) {
+      row_values[lane] = x;
+      row_places[lane] = place;
+    }
+  }
+  workgroupBarrier();`);
+  }
+  return steps.join("\n");
+}
+
+/** Workgroup memory of {@linkcode meetFirst} for values of a type. */
+export function meetMemory(lanes: number, type: string): string {
+  return `
+var<workgroup> row_values: array<${type}, ${lanes}>;
+var<workgroup> row_places: array<u32, ${lanes}>;`;
 }
 
 /**
@@ -95,6 +131,6 @@ ${meet(lanes, combine[name])}
 }
 
 /** What a kernel's name tells of its layout. */
-export function rowVariant({ lanes, fours }: RowLayout): string {
+export function rowVariant({ lanes, fours = false }: Lanes & Partial<RowLayout>): string {
   return `${lanes === 1 ? "" : `_lanes${lanes}`}${fours ? "_fours" : ""}`;
 }

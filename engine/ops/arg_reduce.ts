@@ -2,10 +2,9 @@
 
 import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
-import { linearGrid } from "../kernels/kernel.ts";
 import { argReduceKernel, argSharesKernel } from "../kernels/reduce.ts";
 import { defineOp, notDifferentiable, type Op, type Sample } from "../op.ts";
-import { normalizeDims, show } from "../shape.ts";
+import { normalizeDims, show, sizeOf } from "../shape.ts";
 import { permuted } from "./movement.ts";
 import {
   asMiddle,
@@ -17,6 +16,7 @@ import {
   reducedShape,
   sharesOf,
 } from "./reduce.ts";
+import { groupShares, rowGrid, rowLanes } from "./rows.ts";
 
 /** One that differs from all others, in the first, a middle and the last share of a GPU, for every dtype. */
 const ALONE: readonly Sample<ReduceAttrs>[] = [0, 1].flatMap((rest) =>
@@ -44,6 +44,20 @@ const ENDS: readonly Sample<ReduceAttrs>[] = (["f32", "i32"] as const).flatMap((
   })),
 ]);
 
+/** Columns from which on they are read side by side, and shares of one that are merged quickly: guesses. */
+const COLUMNS = 8, MOST_SHARES = 4096;
+
+/** Threads of a share, and the shares of each output. */
+function argPlan(
+  { outputs, length, inner }: { outputs: number; length: number; inner: number },
+): { lanes: number; splits: number } {
+  const lanes = inner < COLUMNS ? rowLanes(length) : 1;
+  const splits = lanes === 1
+    ? Math.min(sharesOf(length, outputs), MOST_SHARES)
+    : groupShares(length, { lanes, rows: outputs });
+  return { lanes, splits };
+}
+
 function argExtreme(largest: boolean): Op<ReduceAttrs> {
   const name = largest ? "argmax" : "argmin";
   return defineOp<ReduceAttrs>({
@@ -65,24 +79,30 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
         ? asMiddle(x!, dims)
         : asMiddle(permuted(x!, [...kept, ...dims]), dims.map((_, i) => kept.length + i));
       const outputs = outer * inner;
-      const splits = sharesOf(length, outputs);
-      const spec = { input: array.dtype, largest };
-      const launch = (y: DeviceArray, shares?: DeviceArray) =>
-        gpu().queue.launch({
-          kernel: shares ? argSharesKernel(spec) : argReduceKernel(spec),
-          buffers: [array, ...(shares ? [shares] : []), y].map((a) => operand(a).binding),
-          params: { outputs, length, inner, splits },
-          grid: linearGrid(y.size, gpu().limits.maxComputeWorkgroupsPerDimension),
-          cost: { flops: array.size, bytes: array.bytes + y.bytes },
-        });
+      const { lanes, splits } = argPlan({ outputs, length, inner });
+      const input = array.dtype;
+      const params = { outputs, length, inner, splits };
       const y = DeviceArray.empty(out!, name);
-      if (splits === 1) {
-        launch(y);
-        return [y];
-      }
-      const shares = DeviceArray.empty({ shape: [outputs, splits], dtype: "i32" }, name);
-      launch(shares);
-      launch(y, shares);
+      const shares = splits === 1
+        ? y
+        : DeviceArray.empty({ shape: [outputs, splits], dtype: "i32" }, name);
+      gpu().queue.launch({
+        kernel: argReduceKernel({ input, largest, lanes }),
+        buffers: [array, shares].map((a) => operand(a).binding),
+        // On software columns far apart would lie in pages of their own.
+        params: { ...params, by_column: Number(!gpu().info.software) },
+        grid: rowGrid(shares.size, { lanes }),
+        cost: { flops: array.size, bytes: array.bytes + shares.bytes },
+      });
+      if (splits === 1) return [y];
+      const merging = rowLanes(splits);
+      gpu().queue.launch({
+        kernel: argSharesKernel({ input, largest, lanes: merging }),
+        buffers: [array, shares, y].map((a) => operand(a).binding),
+        params,
+        grid: rowGrid(outputs, { lanes: merging }),
+        cost: { flops: shares.size, bytes: 2 * shares.bytes + y.bytes },
+      });
       return [y];
     },
     backward: notDifferentiable("gives positions, which are integers"),
@@ -113,6 +133,14 @@ function argExtreme(largest: boolean): Op<ReduceAttrs> {
       },
       ...ENDS,
       ...ALONE,
+      // Shares of workgroups on a GPU, with equal ones in several, and columns apart and side by side.
+      ...[[4201], [1500, 3], [2, 310, 9]].map((shape) => ({
+        inputs: [{
+          shape,
+          values: Array.from({ length: sizeOf(shape) }, (_, i) => i * i % 977 % 401),
+        }],
+        attrs: shape.length === 1 ? {} : { dim: shape.length - 2 },
+      })),
     ],
   });
 }

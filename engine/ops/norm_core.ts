@@ -112,7 +112,7 @@ export function moments(x: DeviceArray, view: NormView, centred: boolean): Devic
     kernel: momentMergeKernel(lanes),
     buffers: [operand(parts).binding, operand(stats).binding],
     params: { G: view.G, splits, length: view.A * view.S / unit, unit },
-    grid: rowGrid(view.G, { lanes, fours: false }),
+    grid: rowGrid(view.G, { lanes }),
     cost: { flops: 6 * view.G * splits, bytes: parts.bytes + stats.bytes },
   });
   return stats;
@@ -338,7 +338,7 @@ export function gradientSums(
       weight_off: weight?.offset ?? 0,
       bias_off: bias?.offset ?? 0,
     },
-    grid: rowGrid(G, { lanes, fours: false }),
+    grid: rowGrid(G, { lanes }),
     cost: {
       flops: 2 * G * splits,
       bytes: parts.bytes + stats.bytes + plain.bytes + scaled.bytes + rows.bytes,

@@ -198,6 +198,14 @@ function truth(name: "any" | "all"): Op<ReduceAttrs> {
         }],
         attrs: { dim: 0 },
       })),
+      // The same in shares.
+      {
+        inputs: [{
+          shape: [530, 8],
+          values: Array.from({ length: 4240 }, (_, i) => Number((i === 2402) === any)),
+        }],
+        attrs: { dim: 0 },
+      },
     ],
   });
 }

@@ -10,7 +10,7 @@ import { defineOp, type HostArray, type Op, type Sample } from "../op.ts";
 import { eachCoordinate, hostZeros } from "../reference.ts";
 import { broadcastStrides, contiguousStrides, normalizeDims, show, sizeOf } from "../shape.ts";
 import { copyOf, plain, pointwise } from "./launch_pointwise.ts";
-import { rowColumns, rowGrid, rowLayout } from "./rows.ts";
+import { groupShares, rowColumns, rowGrid, rowLayout } from "./rows.ts";
 
 /** Attributes of a reduction: dimensions (all when absent) and whether they stay as size 1. */
 export interface ReduceAttrs {
@@ -22,27 +22,29 @@ export interface ReduceAttrs {
 const SOFTWARE = { threads: 4096, share: 128 };
 // No discrete GPU has been at hand: these are guesses.
 const DISCRETE = { threads: 1 << 16, share: 8 };
-/** Most shares on a discrete GPU, and most that the second pass adds without shares of its own. */
-const MOST_SHARES = 256;
-/** Workgroups that rows are cut into on a discrete GPU, and turns of a lane that a share is worth: guesses. */
-const DISCRETE_GROUPS = 1024, LANE_TURNS = 8;
+/** Loads of a lane up to which a later pass adds shares without shares of its own. */
+const MERGE_TURNS = 512;
 
 /** Shares that a reduction of `length` elements to each of `outputs` is cut into, a thread a share. */
 export function sharesOf(length: number, outputs: number): number {
-  const { software } = gpu().info;
-  const { threads, share } = software ? SOFTWARE : DISCRETE;
+  const { threads, share } = gpu().info.software ? SOFTWARE : DISCRETE;
   const wanted = Math.ceil(threads / Math.max(outputs, 1));
-  const most = software ? wanted : Math.min(wanted, MOST_SHARES);
-  return Math.max(1, Math.min(most, Math.floor(length / share)));
+  return Math.max(1, Math.min(wanted, Math.floor(length / share)));
 }
 
-/** Who owns a share of a row, and into how many it is cut. */
-function rowPlan(length: number, outputs: number): RowLayout & { readonly splits: number } {
+/** Who owns a share of a row, and into how many it is cut; rows of shares are cut only where they are long. */
+function rowPlan(
+  length: number,
+  { outputs, merges }: { readonly outputs: number; readonly merges: boolean },
+): RowLayout & { readonly splits: number } {
   const layout = rowLayout(length);
-  if (layout.lanes === 1) return { ...layout, splits: sharesOf(length, outputs) };
-  const worth = Math.floor(rowColumns(length, layout) / layout.lanes / LANE_TURNS);
-  const wanted = Math.ceil(DISCRETE_GROUPS / Math.max(outputs, 1));
-  return { ...layout, splits: Math.max(1, Math.min(wanted, worth, MOST_SHARES)) };
+  const { lanes } = layout;
+  const loads = rowColumns(length, layout);
+  if (merges && loads <= lanes * MERGE_TURNS) return { ...layout, splits: 1 };
+  const splits = lanes === 1
+    ? sharesOf(length, outputs)
+    : groupShares(loads, { lanes, rows: outputs });
+  return { ...layout, splits };
 }
 
 /** The shape that is left when `dims` are reduced. */
@@ -117,8 +119,11 @@ export function reduce(
   return array;
 }
 
-/** Columns from which on neighbouring threads take columns: the lanes of a software subgroup. */
-const COLUMNS = 8;
+/**
+ * Columns from which on neighbouring threads take columns: on software the lanes of a subgroup, on a GPU any,
+ * so that a subgroup's loads are neighbours.
+ */
+const COLUMNS = { software: 8, discrete: 2 };
 
 /** Reduction of one run of neighbouring dimensions. */
 type Run =
@@ -139,48 +144,43 @@ type Pass = Pick<Run, "map" | "finish" | "output" | "shape">;
 function reduceRun(x: DeviceArray, run: Run): DeviceArray {
   const { array, outer, length, inner } = asMiddle(x, run.dims);
   const outputs = outer * inner;
-  const { map, finish, output, shape } = run;
   if (inner === 1) return reduceRows(array, { ...run, length, outputs });
-  const byColumn = inner >= COLUMNS;
+  const { software } = gpu().info;
+  const byColumn = inner >= (software ? COLUMNS.software : COLUMNS.discrete);
   const fours = byColumn && inner % 4 === 0;
   const unit = fours ? 4 : 1;
   const threads = outputs / unit;
-  const splits = sharesOf(length, threads);
-  const pass = (
-    input: DeviceArray,
-    size: { length: number; inner: number; splits: number },
-    text: Pass,
-  ) => {
-    const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
-    gpu().queue.launch({
-      kernel: reduceKernel({ ...specOf(run, input, text), fours }),
-      buffers: [operand(input).binding, operand(y).binding],
-      params: {
-        outputs: threads,
-        ...size,
-        by_column: Number(byColumn),
-        count: run.count,
-        first: run.first ?? 0,
-      },
-      grid: linearGrid(threads * size.splits, gpu().limits.maxComputeWorkgroupsPerDimension),
-      cost: { flops: input.size, bytes: input.bytes + y.bytes },
-    });
-    return y;
-  };
-  const size = { length, inner: inner / unit, splits };
-  if (splits === 1) return pass(array, size, { map, finish, output, shape });
-  const partial = pass(array, size, {
-    map,
-    finish: "a",
-    output: run.accumulator,
-    shape: byColumn ? [splits, outputs] : [outputs, splits],
+  const wanted = sharesOf(length, threads);
+  // The next pass reads shares by fours.
+  const splits = wanted < 4 ? wanted : wanted - wanted % 4;
+  const last = splits === 1;
+  const text = passOf(run, { outputs, splits });
+  const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
+  gpu().queue.launch({
+    kernel: reduceKernel({ ...specOf(run, array, text), fours, apart: fours && !last }),
+    buffers: [operand(array).binding, operand(y).binding],
+    params: {
+      outputs: threads,
+      length,
+      inner: inner / unit,
+      splits,
+      by_column: Number(byColumn),
+      // On software rows of a share that are far apart would lie in pages of their own.
+      row_step: software && byColumn ? 1 : splits,
+      count: run.count,
+      first: run.first ?? 0,
+    },
+    grid: linearGrid(threads * splits, gpu().limits.maxComputeWorkgroupsPerDimension),
+    cost: { flops: array.size, bytes: array.bytes + y.bytes },
   });
-  return pass(partial, { length: splits, inner: byColumn ? threads : 1, splits: 1 }, {
-    map: "x",
-    finish,
-    output,
-    shape,
-  });
+  return last ? y : reduceRows(y, { ...run, map: "x", length: splits, outputs, merges: true });
+}
+
+/** What a pass stores: results, or shares [outputs, splits] for another pass. */
+function passOf(run: Run, { outputs, splits }: { outputs: number; splits: number }): Pass {
+  return splits === 1
+    ? run
+    : { map: run.map, finish: "a", output: run.accumulator, shape: [outputs, splits] };
 }
 
 /** Reduces each of `outputs` rows of `length` elements. */
@@ -194,14 +194,9 @@ function reduceRows(
   },
 ): DeviceArray {
   const { length, outputs } = run;
-  const planned = rowPlan(length, outputs);
-  const { splits, ...layout } = run.merges && length <= MOST_SHARES
-    ? { ...planned, splits: 1 }
-    : planned;
+  const { splits, ...layout } = rowPlan(length, { outputs, merges: run.merges ?? false });
   const last = splits === 1;
-  const text: Pass = last
-    ? run
-    : { map: run.map, finish: "a", output: run.accumulator, shape: [outputs, splits] };
+  const text = passOf(run, { outputs, splits });
   const y = DeviceArray.empty({ shape: text.shape, dtype: text.output }, run.name);
   gpu().queue.launch({
     kernel: rowReduceKernel({ ...specOf(run, x, text), ...layout }),
@@ -321,7 +316,16 @@ export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
     return [spread(dy!, shape, normalizeDims("sum", dim, shape.length))];
   },
   reference: ([x], attrs) => [hostReduce(x!, attrs, (v) => v.reduce((a, b) => a + b, 0))],
-  samples: [...REDUCE_SAMPLES, { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } }],
+  samples: [
+    ...REDUCE_SAMPLES,
+    { inputs: [{ shape: [0, 3] }], attrs: { dim: 0 } },
+    // Columns that are few: read side by side on a GPU, in many shares.
+    ...[[1501, 3], [2, 800, 4]].map((shape) => ({
+      inputs: [{ shape }],
+      attrs: { dim: shape.length - 2 },
+      grad: false,
+    })),
+  ],
 });
 
 /** The sum in another float dtype than x's: f32 sums are not rounded to an f16 on the way. */

@@ -17,10 +17,20 @@ export interface ScanAttrs {
   readonly dim: number;
 }
 
-/** Threads above which rows are not cut into blocks. */
-const TARGET_THREADS = 4096;
-/** Length below which they are not either. */
-const SHORTEST = 256;
+/** Threads above which rows are not cut into blocks. Of a discrete GPU it is a guess: none has been at hand. */
+const TARGET_THREADS = { software: 1 << 12, discrete: 1 << 17 };
+/** Length below which they are not either, and the shortest block. */
+const SHORTEST = 256, SHORTEST_BLOCK = 32;
+
+/** Elements of a block, of which a thread has one: of L where they are not cut. */
+function blockOf(L: number, rows: number): number {
+  const { software } = gpu().info;
+  const target = software ? TARGET_THREADS.software : TARGET_THREADS.discrete;
+  if (L <= SHORTEST || rows >= target) return L;
+  // Few blocks are scanned in few passes; but where threads are many, one that walks far is waited for.
+  const wanted = software ? Infinity : Math.ceil(L * rows / target);
+  return Math.max(SHORTEST_BLOCK, Math.min(Math.ceil(Math.sqrt(L)), wanted));
+}
 
 /** A shape seen as [outer, L, inner] around `dim`; a scalar has L = 1. */
 function lanes(shape: readonly number[], dim: number) {
@@ -44,8 +54,7 @@ function scan(
   const input = sources[0]!.dtype;
   const accumulator = DTYPES[out.dtype].compute;
   const spec = { kind, input, output: out.dtype, accumulator };
-  const whole = L <= SHORTEST || outer * inner >= TARGET_THREADS;
-  const block = whole ? L : Math.max(32, Math.ceil(Math.sqrt(L)));
+  const block = blockOf(L, outer * inner);
   const blocks = Math.ceil(L / block);
   const threads = outer * blocks * inner;
   const most = gpu().limits.maxComputeWorkgroupsPerDimension;

@@ -33,7 +33,7 @@ const ADAPTERS: Readonly<Record<string, Partial<DeviceInfo>>> = {
 
 /** The ops whose kernels depend on the adapter. */
 const PLANNED = new RegExp(
-  "^(matmul|linear|conv\\w*|\\w*[nN]orm(Eval)?|\\w*[sS]oftmax|crossEntropy|sum|mean|max|min|prod|any|all|argm\\w*)$",
+  "^(matmul|linear|conv\\w*|\\w*[nN]orm(Eval)?|\\w*[sS]oftmax|crossEntropy|sum|mean|max|min|prod|any|all|argm\\w*|cum\\w*|topk)$",
 );
 
 /** One case for each sample of each op and one for its other dtypes, on each adapter that matters. */

@@ -224,7 +224,7 @@ export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^moment_merge_/, /^read one on: .*\(2u \* first\)/, "means may differ from any number"],
   [/^norm_grad_merge_statistics_lanes\d+$/, /^sums /, "neither weight nor bias asks for them"],
   [/^(any|all)_rows/, /\(a\) \* 1\.01/, "a share is only compared with 0"],
-  [/^(any|all)(_fours)?$/, /stored wrong/, "a bool is stored, and 1.01 of one is 1"],
+  [/^(any|all)(_fours(_apart)?)?$/, /stored wrong/, "a bool is stored, and 1.01 of one is 1"],
   [/^square_shares_/, /\(mean\)/, "root mean square norms have no mean"],
   [/^square_shares_/, /a = p\.step_a/, "they are of rows: A is 1, so a share's a is 0 throughout"],
   [
