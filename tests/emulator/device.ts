@@ -542,3 +542,19 @@ export function emulatedGpu(hardware: Hardware): { gpu: GPU; devices: EmulatedDe
   const gpu = { requestAdapter: () => Promise.resolve(adapter) };
   return { gpu: gpu as unknown as GPU, devices };
 }
+
+/**
+ * Puts emulated hardware in place of this process's WebGPU. From now on each test fails if a kernel raced,
+ * parted from a barrier or wrote outside in it.
+ */
+export function emulate(hardware: Hardware): void {
+  const { gpu, devices } = emulatedGpu(hardware);
+  Object.defineProperty(navigator, "gpu", { value: gpu, configurable: true });
+  Deno.test.afterEach(() => {
+    const faults = devices.flatMap(({ faults }) => [...faults]);
+    for (const { faults } of devices) faults.clear();
+    if (faults.length > 0) {
+      throw new Error(`the emulated GPU met faults:\n  ${faults.join("\n  ")}`);
+    }
+  });
+}
