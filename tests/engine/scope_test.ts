@@ -178,6 +178,30 @@ balanced("an op that fails half-way frees what it took", () => {
   }
 });
 
+balanced("a gradient that is returned or kept outlives its leaf", async () => {
+  let kept: Tensor | undefined;
+  const given = scope(() => {
+    const inner = scope(() => {
+      const [x, y, z] = [[1, 2], [3, 4], [5, 6]].map((v) => tensor(v, { requiresGrad: true }));
+      x!.mul(y!).mul(z!).sum().backward();
+      kept = keep(z!.grad!);
+      return { grads: [x!.grad] };
+    });
+    const w = tensor([1, 1], { requiresGrad: true });
+    w.mul(inner.grads[0]!).sum().backward();
+    return w.grad!;
+  });
+  assertEquals(await given.array(), [15, 24]);
+  assertEquals(await kept!.array(), [3, 8]);
+  for (const t of [given, kept!]) t.dispose();
+
+  // Of a leaf that lives on it stays the leaf's.
+  const leaf = tensor([2], { requiresGrad: true });
+  scope(() => (leaf.square().sum().backward(), leaf.grad));
+  assertEquals(await leaf.grad!.array(), [4]);
+  leaf.dispose();
+});
+
 balanced("peakBytes is the most that was live", () => {
   gpu().pool.resetPeak();
   const before = memory();
