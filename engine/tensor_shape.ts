@@ -148,7 +148,9 @@ export abstract class TensorShape extends TensorBase {
   chunk(count: number, dim = 0): Tensor[] {
     checkWhole("chunk", { count }, 1);
     const d = dimension("chunk", dim, this);
-    return this.split(Math.max(1, Math.ceil(this.shape[d]! / count)), d);
+    const size = this.shape[d]!;
+    // As PyTorch: of no elements it is as many parts as asked for.
+    return this.split(size === 0 ? Array<number>(count).fill(0) : Math.ceil(size / count), d);
   }
   /** The tensors along dim, without the dimension; views. */
   unbind(dim = 0): Tensor[] {
@@ -185,7 +187,7 @@ export abstract class TensorShape extends TensorBase {
           x = padDimension(x, mode, { dim: d, before: before[d]!, after: after[d]! });
         }
       });
-      return x;
+      return x === this as unknown ? this.clone() : x;
     }
     this.shape.forEach((s, d) => {
       const [from, to] = [Math.max(0, -before[d]!), s - Math.max(0, -after[d]!)];
