@@ -111,7 +111,7 @@ export abstract class TensorShape extends TensorBase {
     }
     return this.narrow(d, index, 1).reshape(this.shape.filter((_, i) => i !== d));
   }
-  /** The whole tensor repeated so many times along each dimension; more sizes add dimensions in front. */
+  /** A copy that repeats the tensor so many times along each dimension; more sizes add dimensions in front. */
   repeat(...times: Sizes): Tensor {
     const counts = sizes(times);
     const lead = counts.length - this.ndim;
@@ -122,9 +122,10 @@ export abstract class TensorShape extends TensorBase {
       );
     }
     const shape = [...Array<number>(lead).fill(1), ...this.shape];
-    return this.reshape(shape.flatMap((s) => [1, s]))
+    const y = this.reshape(shape.flatMap((s) => [1, s]))
       .expand(shape.flatMap((s, d) => [counts[d]!, s]))
       .reshape(shape.map((s, d) => s * counts[d]!));
+    return y.device.storage === this.device.storage ? y.clone() : y;
   }
   /** Parts of `size` along dim (the last may be smaller), or parts of the given sizes; views. */
   split(size: number | readonly number[], dim = 0): Tensor[] {

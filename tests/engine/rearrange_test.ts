@@ -180,3 +180,13 @@ Deno.test("padding makes a copy, also where there is nothing to pad", async () =
     assertEquals(await x.array(), [[0, 1, 2], [3, 4, 5]], mode);
   }
 });
+
+Deno.test("repeat() makes a copy, also where an expanded view would do", async () => {
+  const x = counted(1, 3);
+  for (const times of [[1, 1], [2, 1], [2, 1, 1]]) {
+    const y = x.repeat(times);
+    y.slice(-1, 0, 1).slice(0, 0, 1).fill_(7);
+    assertEquals((await y.data()).indexOf(7, 1), -1, `${times}`);
+  }
+  assertEquals(await x.array(), [[0, 1, 2]]);
+});
