@@ -132,7 +132,11 @@ export abstract class TensorBase implements GradientSink, Disposable {
   }
   /** The gradient `backward` collected, or null. Leaves only. */
   get grad(): Tensor | null {
-    return this.#grad;
+    const grad = this.#grad;
+    if (!grad?.disposed) {
+      openGpu()?.queue.recorder?.read(this, grad?.device.storage, () => grad?.device.alias());
+    }
+    return grad;
   }
   /** Replaces the gradient; the old one is freed. */
   set grad(value: Tensor | null) {
