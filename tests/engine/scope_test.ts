@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { noGrad } from "../../engine/autograd.ts";
 import { ones, randn, tensor, zeros } from "../../engine/creation.ts";
+import { grad } from "../../engine/functions_autograd.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { setDebug } from "../../engine/gpu/debug.ts";
 import { memory, readAll, synchronize } from "../../engine/read.ts";
@@ -200,6 +201,17 @@ balanced("a gradient that is returned or kept outlives its leaf", async () => {
   scope(() => (leaf.square().sum().backward(), leaf.grad));
   assertEquals(await leaf.grad!.array(), [4]);
   leaf.dispose();
+});
+
+balanced("a walk back that fails keeps nothing of what it collected", () => {
+  scope(() => {
+    const x = tensor([1, 2], { requiresGrad: true });
+    const y = x.square();
+    const z = y.exp();
+    noGrad(() => x.add_(1));
+    assertThrows(() => grad(z.mul(3).sum(), [z, y, x]), Error, "changed in place");
+    assertThrows(() => grad([z.sum(), z], [y]), TypeError, "without a seed");
+  });
 });
 
 balanced("peakBytes is the most that was live", () => {
