@@ -215,7 +215,7 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
   const freeHanded = () => {
     for (const t of given.keys()) t.dispose();
   };
-  if (used.size === 0) {
+  if (used.size === 0 || !list.some((t) => isFloat(t.dtype))) {
     const plain = list.map(handedBack);
     freeHanded();
     return (result instanceof Tensor ? plain[0] : plain) as unknown as T;

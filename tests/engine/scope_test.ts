@@ -3,7 +3,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { noGrad } from "../../engine/autograd.ts";
 import { ones, randn, tensor, zeros } from "../../engine/creation.ts";
-import { grad } from "../../engine/functions_autograd.ts";
+import { checkpoint, grad } from "../../engine/functions_autograd.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { setDebug } from "../../engine/gpu/debug.ts";
 import { memory, readAll, synchronize } from "../../engine/read.ts";
@@ -211,6 +211,16 @@ balanced("a walk back that fails keeps nothing of what it collected", () => {
     noGrad(() => x.add_(1));
     assertThrows(() => grad(z.mul(3).sum(), [z, y, x]), Error, "changed in place");
     assertThrows(() => grad([z.sum(), z], [y]), TypeError, "without a seed");
+  });
+});
+
+balanced("integers made of a graph do not hold it", () => {
+  using x = tensor([1, 2], { requiresGrad: true });
+  scope(() => {
+    for (const dtype of ["i32", "u32", "bool"] as const) {
+      assert(!x.exp().mul(2).to(dtype).requiresGrad);
+    }
+    assert(!checkpoint((t) => t!.exp().to("i32"), x).requiresGrad);
   });
 });
 
