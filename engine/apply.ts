@@ -17,7 +17,8 @@ export function apply<A>(op: Op<A>, given: readonly TensorBase[], attrs: A): Ten
   const inputs = isAutocasting() ? autocasted(op.name, given) : given;
   const arrays = inputs.map((t) => t.device);
   const specs = op.check(arrays, attrs);
-  const tracked = isRecording() && backwardOf(op) !== null;
+  // Of a conversion to integers nothing is recorded: no result would hold the record, and free it.
+  const tracked = isRecording() && backwardOf(op) !== null && specs.some((s) => isFloat(s.dtype));
   const needs = inputs.map((t) => tracked && t.requiresGrad);
   const { outputs, saved } = runForward(op, arrays, attrs, specs, needs);
   const node = needs.some(Boolean)

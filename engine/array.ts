@@ -54,8 +54,9 @@ export class DeviceArray implements Spec {
     this.dtype = dtype;
     this.shape = shape;
     this.strides = strides;
-    this.offset = offset;
     this.size = sizeOf(shape);
+    // Nothing has no place: a view of nothing may begin behind the end of the memory.
+    this.offset = this.size === 0 ? 0 : offset;
     arena?.push(this);
   }
 

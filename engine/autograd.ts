@@ -118,8 +118,10 @@ export class Node {
     }
   }
 
+  /** Frees what was saved. A node that saved nothing may be walked through again, as in PyTorch. */
   #free(): void {
-    for (const array of this.#saved ?? []) array.release();
+    if (!this.#saved?.length) return;
+    for (const array of this.#saved) array.release();
     this.#saved = null;
   }
 

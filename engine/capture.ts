@@ -57,8 +57,10 @@ interface Recording<R> {
 interface Gradient {
   readonly leaf: TensorBase;
   readonly start: GradientStart;
-  /** What the step adds to, if it adds. */
+  /** What the step adds to, or reads. */
   readonly before?: Storage;
+  /** The gradient that the step reads: the one that there is goes into its memory before each replay. */
+  readonly source?: DeviceArray;
   /** Null where the step drops it, undefined where it is still the one that was there. */
   readonly array: DeviceArray | null | undefined;
 }
@@ -93,6 +95,7 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
  * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
  * They lie in memory of the graph: a view of one from an earlier call changes with it, so clone() what is to last.
+ * A step may read those that the call before left, as by updating first: so does one that begins with `step()`.
  *
  * @throws {TypeError} if an input is no tensor or requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
@@ -224,16 +227,22 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
       for (
         const [leaf, how] of recorder.leaves as Map<TensorBase, Omit<Gradient, "leaf" | "array">>
       ) {
-        if (leaf.disposed) continue;
+        if (leaf.disposed) {
+          how.source?.release();
+          continue;
+        }
         const array = leaf.grad?.device ?? null;
         // What was added to belongs to others: the graph holds it as it does all that was there before.
-        const kept = how.start === "add" && array?.storage === how.before;
+        const kept = how.before !== undefined && array?.storage === how.before;
         gradients.push({ leaf, ...how, array: kept ? undefined : array?.alias() ?? null });
       }
       return result;
     });
   } catch (error) {
     for (const { array } of gradients) array?.release();
+    for (const { source } of recorder.leaves.values()) {
+      (source as DeviceArray | undefined)?.release();
+    }
     const done = recorder.finish();
     queue.replay(done);
     queue.flush();
@@ -274,7 +283,10 @@ function drop<R extends CapturedResult>(recording: Recording<R>): void {
 /** Frees a recording but for its inputs. */
 function free<R extends CapturedResult>({ graph, outputs, gradients }: Recording<R>): void {
   gpu().queue.flush();
-  for (const { array } of gradients) array?.release();
+  for (const { array, source } of gradients) {
+    array?.release();
+    source?.release();
+  }
   for (const t of tensorsOf(outputs)) t.dispose();
   graph.dispose();
 }
@@ -287,6 +299,7 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
   return scope(() => {
     inArena(() => {
       recording.inputs.forEach((own, i) => copyInto(arrays[i]!, own.device));
+      recording.gradients.forEach(bring);
       return [];
     });
     baseRaised(recording.calls);
@@ -302,10 +315,21 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
 
 /** Whether the gradients that there are now are those that a step begins with. */
 function fits<R extends CapturedResult>({ gradients }: Recording<R>): boolean {
-  return gradients.every(({ leaf, start, before }) =>
-    leaf.disposed || start === "set" ||
-    (start === "make" ? leaf.grad === null : leaf.grad?.device.storage === before)
-  );
+  return gradients.every(({ leaf, start, before, array }) => {
+    if (leaf.disposed || start === "set") return true;
+    if (start === "make") return leaf.grad === null;
+    // What is only read may be another one, if what the step leaves is not the one that it read.
+    if (start === "read" && array !== undefined) return leaf.grad !== null;
+    return leaf.grad?.device.storage === before;
+  });
+}
+
+/** Puts the gradient that there is where the step reads it. */
+function bring({ leaf, source }: Gradient): void {
+  const now = source && !leaf.disposed ? leaf.grad?.device : undefined;
+  if (!now || now.storage === source!.storage) return;
+  copyInto(now, source!);
+  source!.storage.version++;
 }
 
 /** Makes `array` the gradient of `leaf`, where it is not already: plain calls may have set another. */

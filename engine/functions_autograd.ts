@@ -116,21 +116,27 @@ export function grad(
   });
   const collector = new Collector();
   const places = to.map((t) => collector.add(t.edge()));
-  const roots: Root[] = from.map((t, i) => ({
-    edge: t.edge(),
-    grad: startOf(t, gradOutputs[i] ?? undefined),
-  }));
-  walkBack(roots, {
-    retainGraph,
-    collect(edge, array) {
-      collector.collect(edge, array);
-    },
-    exact: (edge) => collector.placeOf(edge) !== undefined,
-    through: nodesToward(
-      roots.map((r) => r.edge),
-      (edge) => collector.placeOf(edge) !== undefined,
-    ),
-  });
+  const roots: Root[] = [];
+  try {
+    for (const [i, t] of from.entries()) {
+      roots.push({ edge: t.edge(), grad: startOf(t, gradOutputs[i] ?? undefined) });
+    }
+    walkBack(roots.splice(0), {
+      retainGraph,
+      collect(edge, array) {
+        collector.collect(edge, array);
+      },
+      exact: (edge) => collector.placeOf(edge) !== undefined,
+      through: nodesToward(
+        from.map((t) => t.edge()),
+        (edge) => collector.placeOf(edge) !== undefined,
+      ),
+    });
+  } catch (error) {
+    for (const { grad } of roots) grad.release();
+    for (const sum of collector.sums) sum?.release();
+    throw error;
+  }
   const unused = places.findIndex((place) => collector.sums[place] === null);
   if (unused >= 0 && !allowUnused) {
     for (const sum of collector.sums) sum?.release();
@@ -209,7 +215,7 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
   const freeHanded = () => {
     for (const t of given.keys()) t.dispose();
   };
-  if (used.size === 0) {
+  if (used.size === 0 || !list.some((t) => isFloat(t.dtype))) {
     const plain = list.map(handedBack);
     freeHanded();
     return (result instanceof Tensor ? plain[0] : plain) as unknown as T;

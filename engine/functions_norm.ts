@@ -4,7 +4,7 @@ import { checkOptions } from "./arguments.ts";
 import { inArena } from "./array.ts";
 import { batchNorm as batchNormOp, batchNormEval as batchNormEvalOp } from "./ops/batch_norm.ts";
 import * as ops from "./ops/norm.ts";
-import type { Activation } from "./ops/epilogue.ts";
+import { type Activation, checkActivation } from "./ops/epilogue.ts";
 import { updateRunning } from "./ops/norm_running.ts";
 import { sameShape, show } from "./shape.ts";
 import { apply, type Tensor } from "./tensor.ts";
@@ -81,6 +81,13 @@ export function batchNorm(x: Tensor, options: BatchNormOptions = {}): Tensor {
     );
   }
   const { residual, activation } = options;
+  // Of another dtype, as under autocast: the sum then has the wider one.
+  if (residual && residual.dtype !== x.dtype && sameShape(residual.shape, x.shape)) {
+    checkActivation("batchNorm", activation);
+    const sum = batchNorm(x, { ...options, residual: undefined, activation: undefined })
+      .add(residual);
+    return activation ? sum[activation]() : sum;
+  }
   const affine = withAffine(x, options);
   const inputs = [...affine.inputs, ...(residual ? [residual] : [])];
   const attrs = {

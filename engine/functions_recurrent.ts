@@ -38,7 +38,7 @@ export interface RecurrentLayerOptions {
 export interface RecurrentLayerResult {
   /** States at all time steps [T, N, H]; 0 past a sequence's end. */
   readonly output: Tensor;
-  /** State after each sequence's last step [N, H]. */
+  /** State after each sequence's last step [N, H]; without `lengths` a view of `output`. */
   readonly h: Tensor;
   /** Cell state there, for an LSTM. */
   readonly c?: Tensor;

@@ -10,6 +10,8 @@ import { gpu } from "./gpu/device.ts";
 /** What a scope can free. */
 export interface Scoped {
   dispose(): void;
+  /** Gives up what it owns and is to live on, as its gradient; returns that. */
+  disown?(livesOn: (owned: Scoped) => boolean): Scoped | null;
 }
 
 interface Level {
@@ -18,6 +20,8 @@ interface Level {
 }
 
 let open: Level | null = null;
+/** What `keep` was called for. */
+const kept = new WeakSet<Scoped>();
 
 /** Adds a new value to the innermost open scope. */
 export function enterScope(value: Scoped): void {
@@ -26,6 +30,12 @@ export function enterScope(value: Scoped): void {
 
 /** Lets a tensor outlive every open scope: it lives until it is disposed. Returns it. */
 export function keep<T extends Scoped>(value: T): T {
+  kept.add(value);
+  return leaveScopes(value);
+}
+
+/** Takes a value out of every open scope: something that is not scoped owns it. Returns it. */
+export function leaveScopes<T extends Scoped>(value: T): T {
   for (let level = open; level; level = level.outer) level.values.delete(value);
   return value;
 }
@@ -59,6 +69,7 @@ export function tidy<T>(fn: () => T): T {
   const outer = open;
   const mine = new Set<Scoped>();
   open = { values: mine, outer };
+  const returned = new Set<Scoped>();
   let result: T;
   try {
     result = fn();
@@ -70,11 +81,16 @@ export function tidy<T>(fn: () => T): T {
       );
     }
     for (const value of survivors(result)) {
+      returned.add(value);
       if (mine.delete(value)) outer?.values.add(value);
     }
   } finally {
     open = outer;
-    for (const value of mine) value.dispose();
+    for (const value of mine) {
+      const owned = value.disown?.((v) => returned.has(v) || kept.has(v));
+      if (owned && !kept.has(owned)) outer?.values.add(owned);
+      value.dispose();
+    }
   }
   return result;
 }

@@ -14,7 +14,7 @@ import {
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
-import { enterScope, keep } from "./scope.ts";
+import { enterScope, leaveScopes, type Scoped } from "./scope.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -132,7 +132,11 @@ export abstract class TensorBase implements GradientSink, Disposable {
   }
   /** The gradient `backward` collected, or null. Leaves only. */
   get grad(): Tensor | null {
-    return this.#grad;
+    const grad = this.#grad;
+    if (!grad?.disposed) {
+      openGpu()?.queue.recorder?.read(this, grad?.device.storage, () => grad?.device.alias());
+    }
+    return grad;
   }
   /** Replaces the gradient; the old one is freed. */
   set grad(value: Tensor | null) {
@@ -144,7 +148,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
     }
     openGpu()?.queue.recorder?.touch(this, "set");
     if (this.#grad !== value) this.#grad?.dispose();
-    if (value) keep(value);
+    if (value) leaveScopes(value);
     this.#grad = value;
   }
 
@@ -186,9 +190,16 @@ export abstract class TensorBase implements GradientSink, Disposable {
       this.#grad.dispose();
       this.#grad = wrap(total);
     }
-    keep(this.#grad);
+    leaveScopes(this.#grad);
   }
 
+  /** Gives up a gradient that outlives the tensor. For `scope`. */
+  disown(livesOn: (owned: Scoped) => boolean): Scoped | null {
+    const grad = this.#grad;
+    if (grad === null || !livesOn(grad)) return null;
+    this.#grad = null;
+    return grad;
+  }
   /** Frees the memory now instead of at the end of the scope. Later use throws. */
   dispose(): void {
     if (this.#array.released) return;

@@ -111,7 +111,7 @@ export abstract class TensorShape extends TensorBase {
     }
     return this.narrow(d, index, 1).reshape(this.shape.filter((_, i) => i !== d));
   }
-  /** The whole tensor repeated so many times along each dimension; more sizes add dimensions in front. */
+  /** A copy that repeats the tensor so many times along each dimension; more sizes add dimensions in front. */
   repeat(...times: Sizes): Tensor {
     const counts = sizes(times);
     const lead = counts.length - this.ndim;
@@ -122,9 +122,10 @@ export abstract class TensorShape extends TensorBase {
       );
     }
     const shape = [...Array<number>(lead).fill(1), ...this.shape];
-    return this.reshape(shape.flatMap((s) => [1, s]))
+    const y = this.reshape(shape.flatMap((s) => [1, s]))
       .expand(shape.flatMap((s, d) => [counts[d]!, s]))
       .reshape(shape.map((s, d) => s * counts[d]!));
+    return y.device.storage === this.device.storage ? y.clone() : y;
   }
   /** Parts of `size` along dim (the last may be smaller), or parts of the given sizes; views. */
   split(size: number | readonly number[], dim = 0): Tensor[] {
@@ -148,7 +149,9 @@ export abstract class TensorShape extends TensorBase {
   chunk(count: number, dim = 0): Tensor[] {
     checkWhole("chunk", { count }, 1);
     const d = dimension("chunk", dim, this);
-    return this.split(Math.max(1, Math.ceil(this.shape[d]! / count)), d);
+    const size = this.shape[d]!;
+    // As PyTorch: of no elements it is as many parts as asked for.
+    return this.split(size === 0 ? Array<number>(count).fill(0) : Math.ceil(size / count), d);
   }
   /** The tensors along dim, without the dimension; views. */
   unbind(dim = 0): Tensor[] {
@@ -185,7 +188,7 @@ export abstract class TensorShape extends TensorBase {
           x = padDimension(x, mode, { dim: d, before: before[d]!, after: after[d]! });
         }
       });
-      return x;
+      return x === this as unknown ? this.clone() : x;
     }
     this.shape.forEach((s, d) => {
       const [from, to] = [Math.max(0, -before[d]!), s - Math.max(0, -after[d]!)];

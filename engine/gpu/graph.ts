@@ -36,9 +36,9 @@ const SMALL = 4 << 20;
 
 /**
  * What a step does first with a leaf's gradient: it sets it (or drops it), whatever there was; makes it, where there
- * was none; or adds to the one there was, in place.
+ * was none; adds to the one there was, in place; or reads that.
  */
-export type GradientStart = "set" | "make" | "add";
+export type GradientStart = "set" | "make" | "add" | "read";
 
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
@@ -53,8 +53,11 @@ export class GraphRecorder {
   makesState = false;
   /** What must be done before each replay. */
   readonly before = new Set<() => void>();
-  /** Leaves whose gradient the step changes, and what it does first. */
-  readonly leaves = new Map<object, { readonly start: GradientStart; readonly before?: Storage }>();
+  /** Leaves whose gradient the step uses, what it does first, with what there was, and a handle of what it reads. */
+  readonly leaves = new Map<
+    object,
+    { readonly start: GradientStart; readonly before?: Storage; readonly source?: object }
+  >();
 
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
@@ -86,6 +89,13 @@ export class GraphRecorder {
     const first = this.leaves.get(leaf);
     if (!first) this.leaves.set(leaf, { start, before });
     return first?.start ?? start;
+  }
+
+  /** Called for every leaf whose gradient somebody asks for; `handle` makes a handle that the recording keeps. */
+  read(leaf: object, before: Storage | undefined, handle: () => object | undefined): void {
+    if (this.leaves.has(leaf)) return;
+    const start = before ? "read" : "make"; // to find none is to depend on that
+    this.leaves.set(leaf, { start, before, source: handle() });
   }
 
   /** Called by the queue for every dispatch. */

@@ -29,14 +29,16 @@ function define(log: boolean): Op<Record<never, never>> {
       if (!isFloat(x!.dtype)) {
         throw new TypeError(`Cannot ${name} dtype ${x!.dtype}: it must be a float`);
       }
-      if (x!.shape.length === 0 || x!.shape.at(-1) === 0) {
-        throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs a dimension with elements`);
+      if (x!.shape.length === 0) {
+        throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs a dimension`);
       }
       return [{ shape: x!.shape, dtype: x!.dtype }];
     },
     forward(ctx, [x]) {
       const source = plain(x!);
       const y = DeviceArray.empty(x!, name);
+      ctx.save(y);
+      if (y.size === 0) return [y];
       const { spec, params, grid } = rowsOf(y);
       gpu().queue.launch({
         kernel: softmaxKernel(spec),
@@ -45,12 +47,12 @@ function define(log: boolean): Op<Record<never, never>> {
         grid,
         cost: { flops: 5 * y.size, bytes: 4 * y.bytes },
       });
-      ctx.save(y);
       return [y];
     },
     backward(ctx, [dy]) {
       const [y] = ctx.saved as [DeviceArray];
       const dx = DeviceArray.empty(y, `${name}_backward`);
+      if (dx.size === 0) return [dx];
       const { spec, params, grid } = rowsOf(y);
       gpu().queue.launch({
         kernel: softmaxBackwardKernel(spec),
@@ -115,6 +117,7 @@ function define(log: boolean): Op<Record<never, never>> {
         grad: false,
       })),
       { inputs: [{ shape: [0, 3] }], attrs: {} },
+      { inputs: [{ shape: [2, 0] }], attrs: {} },
     ],
   });
 }

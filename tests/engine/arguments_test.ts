@@ -259,6 +259,19 @@ Deno.test("scalars have no dimension to cut", () => {
   ]]);
 });
 
+Deno.test("nothing may begin at the end of a buffer, or behind it", async () => {
+  // 256 bytes, as aligned as windows of buffers are.
+  const row = arange(64, undefined, { dtype: "f32" }).requiresGrad_();
+  const none = row.narrow(0, 64, 0);
+  assertEquals(await none.sum().item(), 0);
+  assertEquals(await none.prod().item(), 1);
+  assertEquals(await none.reshape(3, 0).matmul(zeros([0, 2])).sum().item(), 0);
+  none.sum().add(row.sum()).backward();
+  assertEquals(await row.grad!.sum().item(), 64);
+  assertEquals(await zeros([100, 0, 30]).narrow(0, 100, 0).array(), []);
+  assertEquals(await zeros([100, 3, 0]).select(0, 99).array(), [[], [], []]);
+});
+
 Deno.test("what is at the limits is still taken", async () => {
   const row = arange(6, undefined, { dtype: "f32" });
   const same = async (a: Tensor, b: unknown) => assertEquals(await a.array(), b as number[]);

@@ -93,7 +93,7 @@ Deno.test("grad() keeps the graph only when it is told to", () => {
     const y = x.square().sum();
     grad(y, x, { retainGraph: true });
     grad(y, x);
-    assertThrows(() => grad(y, x), Error, "Cannot run backward through sum a second time");
+    assertThrows(() => grad(y, x), Error, "Cannot run backward through square a second time");
   });
 });
 

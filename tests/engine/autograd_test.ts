@@ -111,6 +111,15 @@ Deno.test("backward() runs again only with retainGraph", async () => {
   assertThrows(() => h.mul(3).sum().backward(), Error, "through exp a second time");
 });
 
+Deno.test("backward() runs again through what saved nothing, as in PyTorch", async () => {
+  const x = leaf([[1, 2], [3, 4]]);
+  const shared = x.transpose(0, 1).reshape(-1).add(1).to("f32");
+  shared.square().sum().backward();
+  shared.exp().mul(0).sum().backward();
+  shared.sum().backward();
+  assertEquals(await gradsOf(x), [[5, 7, 9, 11]]);
+});
+
 Deno.test("backward() notices what was changed in place since it was saved", async () => {
   const [x, w] = [leaf([1, 2]), leaf([3, 4])];
   const y = x.mul(w).sum();

@@ -540,6 +540,60 @@ Deno.test("capture(): gradients that a step adds to, then drops or replaces, are
   }
 });
 
+Deno.test("capture(): a step reads the gradients that the call before left", async () => {
+  const bodies: Record<string, (w: Tensor, x: Tensor, o: nn.optim.SGD) => void> = {
+    "updates first": (w, x, o) => {
+      o.step();
+      o.zeroGrad();
+      w.mul(x).square().sum().backward();
+    },
+    "adds a part of the last": (w, x, o) => {
+      const last = w.grad?.clone();
+      o.zeroGrad();
+      w.mul(x).sum().backward();
+      if (last) noGrad(() => w.grad!.add_(last, { alpha: 0.5 }));
+    },
+    "shrinks it, then adds": (w, x) => {
+      noGrad(() => w.grad?.mul_(0.5));
+      w.mul(x).sum().backward();
+    },
+    "shrinks it": (w) => {
+      noGrad(() => w.grad?.mul_(0.5));
+    },
+    "replaces it": (w, x) => {
+      w.grad = (w.grad ?? x).mul(x);
+    },
+    "asks whether there is one": (w, x) => {
+      if (w.grad) w.mul(x).square().sum().backward();
+      else w.mul(x).sum().backward();
+    },
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    const run = async (captured: boolean) => {
+      const w = tensor([1, 2], { requiresGrad: true });
+      const optimizer = new nn.optim.SGD([w], { lr: 0.125 });
+      const step = captured
+        ? capture((x: Tensor) => body(w, x, optimizer))
+        : (x: Tensor) => scope(() => body(w, x, optimizer));
+      const seen: number[][] = [];
+      for (let i = 0; i < 14; i++) {
+        if (i === 5 || i === 6) w.grad = tensor([i, 1]);
+        if (i === 9) w.grad = null;
+        if (i === 11) scope(() => w.square().sum().backward());
+        step(tensor([0.5, 0.25 * (i % 5)]));
+        seen.push([...await w.data()], [...await w.grad?.data() ?? []]);
+      }
+      const graphs = captured ? (step as unknown as { graphs: number }).graphs : 0;
+      return { seen, graphs };
+    };
+    const captured = await run(true);
+    assertEquals(captured.seen, (await run(false)).seen, name);
+    // That with a gradient, and that without one where it was recorded a second time; not one a call.
+    if (name !== "shrinks it") assert(captured.graphs <= 2, `${name}: ${captured.graphs} graphs`);
+  }
+  await synchronize();
+});
+
 Deno.test("capture(): an input may be what the step changes, seen otherwise", async () => {
   const run = async (captured: boolean) => {
     const w = tensor([1, 2], { requiresGrad: true });

@@ -193,7 +193,7 @@ const CASES: [() => unknown, typeof Error, string][] = [
       y.backward();
     },
     Error,
-    "Cannot run backward through sum a second time: its saved tensors were freed; call the first " +
+    "Cannot run backward through exp a second time: its saved tensors were freed; call the first " +
     "backward with { retainGraph: true }",
   ],
   [

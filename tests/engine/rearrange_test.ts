@@ -4,6 +4,7 @@ import {
   arange,
   chunk,
   flip,
+  glu,
   gradcheck,
   init,
   pad,
@@ -16,6 +17,7 @@ import {
   tril,
   triu,
   unbind,
+  zeros,
 } from "../../mod.ts";
 
 await init();
@@ -159,4 +161,32 @@ Deno.test("flip, roll and triangles", async () => {
     TypeError,
     "Cannot tril [1]: it needs at least two dimensions",
   );
+});
+
+Deno.test("a dimension without elements has as many chunks as asked for", async () => {
+  const x = zeros([3, 0, 2], { requiresGrad: true });
+  assertEquals(chunk(x, 3, 1).map((t) => t.shape), [[3, 0, 2], [3, 0, 2], [3, 0, 2]]);
+  assertEquals(x.split(2, 1).map((t) => t.shape), [[3, 0, 2]]);
+  const y = glu(x, 1);
+  assertEquals(y.shape, [3, 0, 2]);
+  y.sum().backward();
+  assertEquals((await x.grad!.data()).length, 0);
+});
+
+Deno.test("padding makes a copy, also where there is nothing to pad", async () => {
+  for (const mode of ["constant", "reflect", "replicate", "circular"] as const) {
+    const x = counted(2, 3);
+    pad(x, [0, 0], { mode }).fill_(7);
+    assertEquals(await x.array(), [[0, 1, 2], [3, 4, 5]], mode);
+  }
+});
+
+Deno.test("repeat() makes a copy, also where an expanded view would do", async () => {
+  const x = counted(1, 3);
+  for (const times of [[1, 1], [2, 1], [2, 1, 1]]) {
+    const y = x.repeat(times);
+    y.slice(-1, 0, 1).slice(0, 0, 1).fill_(7);
+    assertEquals((await y.data()).indexOf(7, 1), -1, `${times}`);
+  }
+  assertEquals(await x.array(), [[0, 1, 2]]);
 });

@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { noGrad } from "../../engine/autograd.ts";
 import { ones, randn, tensor, zeros } from "../../engine/creation.ts";
+import { checkpoint, grad } from "../../engine/functions_autograd.ts";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { setDebug } from "../../engine/gpu/debug.ts";
 import { memory, readAll, synchronize } from "../../engine/read.ts";
@@ -176,6 +177,51 @@ balanced("an op that fails half-way frees what it took", () => {
   } finally {
     gpu().queue.launch = launch;
   }
+});
+
+balanced("a gradient that is returned or kept outlives its leaf", async () => {
+  let kept: Tensor | undefined;
+  const given = scope(() => {
+    const inner = scope(() => {
+      const [x, y, z] = [[1, 2], [3, 4], [5, 6]].map((v) => tensor(v, { requiresGrad: true }));
+      x!.mul(y!).mul(z!).sum().backward();
+      kept = keep(z!.grad!);
+      return { grads: [x!.grad] };
+    });
+    const w = tensor([1, 1], { requiresGrad: true });
+    w.mul(inner.grads[0]!).sum().backward();
+    return w.grad!;
+  });
+  assertEquals(await given.array(), [15, 24]);
+  assertEquals(await kept!.array(), [3, 8]);
+  for (const t of [given, kept!]) t.dispose();
+
+  // Of a leaf that lives on it stays the leaf's.
+  const leaf = tensor([2], { requiresGrad: true });
+  scope(() => (leaf.square().sum().backward(), leaf.grad));
+  assertEquals(await leaf.grad!.array(), [4]);
+  leaf.dispose();
+});
+
+balanced("a walk back that fails keeps nothing of what it collected", () => {
+  scope(() => {
+    const x = tensor([1, 2], { requiresGrad: true });
+    const y = x.square();
+    const z = y.exp();
+    noGrad(() => x.add_(1));
+    assertThrows(() => grad(z.mul(3).sum(), [z, y, x]), Error, "changed in place");
+    assertThrows(() => grad([z.sum(), z], [y]), TypeError, "without a seed");
+  });
+});
+
+balanced("integers made of a graph do not hold it", () => {
+  using x = tensor([1, 2], { requiresGrad: true });
+  scope(() => {
+    for (const dtype of ["i32", "u32", "bool"] as const) {
+      assert(!x.exp().mul(2).to(dtype).requiresGrad);
+    }
+    assert(!checkpoint((t) => t!.exp().to("i32"), x).requiresGrad);
+  });
 });
 
 balanced("peakBytes is the most that was live", () => {

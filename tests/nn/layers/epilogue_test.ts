@@ -24,7 +24,7 @@ import {
 import { watchForward } from "../../../nn/forward.ts";
 import { assertClose } from "../../helpers/close.ts";
 
-await init();
+const info = await init();
 
 /** Names of the kernels that `fn` launches. */
 async function launched(fn: () => void): Promise<string[]> {
@@ -210,6 +210,34 @@ Deno.test("options that do not fit are refused", () => {
     TypeError,
     'Cannot linear with activation "swish"',
   );
+});
+
+Deno.test({
+  name: "batchNorm() adds a residual of another dtype in the wider one",
+  ignore: !info.features.has("shader-f16"),
+  async fn() {
+    const x = randn([4, 3, 2, 2], { dtype: "f16", requiresGrad: true });
+    const r = randn([4, 3, 2, 2], { requiresGrad: true });
+    const y = batchNorm(x, { training: true, residual: r, activation: "relu" });
+    assertEquals(y.dtype, "f32");
+    y.sum().backward();
+    const apart = batchNorm(x.detach(), { training: true }).add(r.detach()).relu();
+    assertEquals(await y.data(), await apart.data());
+    assertEquals(await r.grad!.data(), await apart.gt(0).to("f32").data());
+    assertEquals(x.grad!.dtype, "f16");
+
+    const w = randn([3, 3, 1, 1]);
+    const z = autocast(
+      { dtype: "f16" },
+      () => batchNorm(conv2d(r.detach(), w), { training: true, residual: r.detach() }),
+    );
+    assertEquals(z.dtype, "f32");
+    assertThrows(
+      () => batchNorm(x, { training: true, residual: r, activation: "elu" as "relu" }),
+      TypeError,
+      'Cannot batchNorm with activation "elu"',
+    );
+  },
 });
 
 Deno.test("batch norm's gradient is right where only some of its outputs are used", async () => {
