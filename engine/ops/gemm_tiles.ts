@@ -24,20 +24,26 @@ const LANES_THIN: Tile = { ...SOFTWARE_THIN, lanes: true };
 const DISCRETE_LARGE: Tile = { tm: 8, tn: 8, wx: 16, wy: 16, staged: 8 };
 const DISCRETE: Tile = { tm: 8, tn: 8, wx: 8, wy: 8, staged: 8 };
 const DISCRETE_THIN: Tile = { tm: 4, tn: 4, wx: 8, wy: 8, staged: 16 };
+const DISCRETE_WIDE: Tile = { tm: 8, tn: 8, wx: 16, wy: 4, staged: 8 };
 /**
- * Instructions that a multiplication takes on each of them, those between the multiplications shared out: the
- * midst of what products and convolutions come to where Mesa's NVK compiles them (26.2, for Ampere; 2026-11).
+ * Time of a multiplication on each of them, in that of the multiplication alone: the more of the instructions that
+ * Mesa's NVK makes (26.2, for Ampere), and of the turns of workgroup memory and first cache that loads take, 128
+ * bytes a turn, as an emulation of 32 lanes counts them. The midst of products and convolutions (2026-12). Where
+ * memory hands one number to many lanes in less, THIN is better than it looks here.
  */
 const DISCRETE_COSTS: readonly (readonly [Tile, number])[] = [
-  [DISCRETE_LARGE, 1.35],
-  [DISCRETE, 1.6],
-  [DISCRETE_THIN, 2.2],
+  [DISCRETE_LARGE, 1.45],
+  [DISCRETE, 1.7],
+  [DISCRETE_THIN, 2.7],
+  [DISCRETE_WIDE, 2],
 ];
 /** Threads that fill a discrete GPU: 16 subgroups on each of an H200's 132 cores. Smaller products split K. */
 export const DISCRETE_THREADS = 1 << 16;
 /** Steps of K that are worth a share of their own, and the most shares. */
 const LEAST_SHARE = 256;
-const MOST_SHARES = 128;
+const MOST_SHARES = 1024;
+/** Multiplications that an H200 does while it stores and loads an element of a share: 60 TFLOP/s, 4 TB/s. */
+const SHARE_COST = 60;
 /** For adapters with little workgroup memory or few threads. */
 const DISCRETE_DIRECT: Tile = { tm: 8, tn: 8, wx: 8, wy: 8 };
 // Matrix units, f16: 128 x 128 outputs a workgroup of eight subgroups, or 64 x 64 of four. The first two have the shape of
@@ -75,6 +81,7 @@ export const TILES: readonly Tile[] = [
   DISCRETE_LARGE,
   DISCRETE,
   DISCRETE_THIN,
+  DISCRETE_WIDE,
   DISCRETE_DIRECT,
   MATRIX_LARGE,
   MATRIX,
@@ -197,17 +204,32 @@ export function defaultTile(
   const large = M * N * batch >= 1 << 22 && M >= 128 && N >= 128;
   if (large && fits(MATRIX_LARGE, dtype)) return MATRIX_LARGE;
   if (M >= 32 && N >= 32 && fits(MATRIX, dtype)) return MATRIX;
-  // The least work, rows and columns past the end included, for as many threads as there are to share it.
   let best = DISCRETE_DIRECT;
   let least = Infinity;
   for (const [tile, cost] of DISCRETE_COSTS) {
     if (!fits(tile, dtype)) continue;
-    const threads = tile.wx * tile.wy;
-    const groups = groupsOf(size, tile);
-    const parts = shares ? sharesOf(size, tile, DISCRETE_THREADS / threads) : 1;
-    const filled = Math.min(1, groups * parts * threads / DISCRETE_THREADS);
-    const work = groups * threads * tile.tm * tile.tn * cost / filled;
-    if (work < least) [best, least] = [tile, work];
+    const time = discreteTime(size, { tile, cost, shares });
+    if (time < least) [best, least] = [tile, time];
   }
   return best;
+}
+
+/** Time of a product on a tile, in that of a multiplication; rows and columns past the end count. */
+function discreteTime(
+  size: GemmSize,
+  { tile, cost, shares }: { tile: Tile; cost: number; shares: boolean },
+): number {
+  const each = tile.wx * tile.wy, groups = groupsOf(size, tile);
+  const parts = shares ? sharesOf(size, tile, DISCRETE_THREADS / each) : 1;
+  const multiplied = groups * each * tile.tm * tile.tn * size.K * cost /
+    speedOf(groups * parts * each);
+  return multiplied + (parts > 1 ? SHARE_COST * size.M * size.N * size.batch * parts : 0);
+}
+
+/**
+ * Part of its speed that a discrete GPU reaches with so many threads of a tile. Half of those that fill it keep three
+ * quarters of it busy: a thread has many multiplications at hand. A guess, to be measured.
+ */
+function speedOf(threads: number): number {
+  return Math.min(1, 1.5 * threads / (threads + DISCRETE_THREADS / 2));
 }
