@@ -17,7 +17,7 @@ import type { Kernel } from "../kernels/kernel.ts";
 import { gpu } from "../gpu/device.ts";
 import { run } from "../op.ts";
 import { contiguousStrides } from "../shape.ts";
-import { convDirect, isDirect } from "./conv_direct.ts";
+import { convDirect, convDirectWeightGrad, isDirect, isDirectWeightGrad } from "./conv_direct.ts";
 import { depthwiseForward, depthwiseInputGrad, depthwiseWeightGrad } from "./conv_depthwise.ts";
 import { type Sizes, sizesOf, tapSteps, type Window, windowParams } from "./conv_sizes.ts";
 import { isByWinograd, winograd } from "./conv_winograd.ts";
@@ -360,6 +360,19 @@ export function convWeightGrad(
 ): DeviceArray {
   const s = sizesOf({ x: x.shape, w: shape, y: dy.shape }, at);
   if (isDepthwise(s)) return depthwiseWeightGrad({ dy, x }, { s, at, shape });
+  const shares = forced === "auto" && isDirectWeightGrad(s, at)
+    ? convDirectWeightGrad({ dy, x }, { s, at, shape })
+    : weightGradShares({ dy, x }, { s, at, shape });
+  return shares.shape[0] === 1
+    ? shares.view(shape, contiguousStrides(shape))
+    : run(sum, [shares], { dim: 0 });
+}
+
+/** Shares of dW by the tiled core, [shares, ...shape] in f32. */
+function weightGradShares(
+  { dy, x }: { dy: DeviceArray; x: DeviceArray },
+  { s, at, shape }: { s: Sizes; at: Window; shape: readonly number[] },
+): DeviceArray {
   const size = { M: s.O, N: s.C * s.KH * s.KW, K: s.B * s.OH * s.OW, batch: at.groups };
   const plan = planGemm(size, { kind: "dw", dtype: floatOf(x) });
   const { splits } = plan;
@@ -380,7 +393,5 @@ export function convWeightGrad(
     arrays: [dy, x, shares],
     params: windowParams(s, at),
   });
-  return splits === 1
-    ? shares.view(shape, contiguousStrides(shape))
-    : run(sum, [shares], { dim: 0 });
+  return shares;
 }

@@ -1,11 +1,17 @@
 /** Convolutions of 3 x 3 windows and few output channels on a discrete GPU. */
 
-import { type DeviceArray, operand } from "../array.ts";
+import { DeviceArray, operand } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
 import { convDirectKernel, directBytes, PATCH } from "../kernels/conv_direct.ts";
+import {
+  BLOCK,
+  convDirectWeightGradKernel,
+  DIRECT_DW_BYTES,
+  STRIP,
+} from "../kernels/conv_direct_dw.ts";
 import type { Epilogue } from "../kernels/epilogue.ts";
 import type { Sizes, Window } from "./conv_sizes.ts";
-import { floatOf } from "./gemm_tiles.ts";
+import { DISCRETE_THREADS, floatOf } from "./gemm_tiles.ts";
 import { whole } from "./gemm_plan.ts";
 
 /** Most output channels: the tiled core fetches an input nine times, which 64 products make up for. */
@@ -40,6 +46,14 @@ function rowsOf(channels: number): number {
   return channels <= ROWS / 2 ? ROWS / 2 : ROWS;
 }
 
+function isThreeByThree(
+  s: Sizes,
+  { stride, dilation }: Pick<Window, "stride" | "dilation">,
+): boolean {
+  return s.KH === 3 && s.KW === 3 && s.C > 0 && s.O > 0 &&
+    [...stride, ...dilation].every((n) => n === 1);
+}
+
 /**
  * Whether a convolution, or `turned` its dX, goes by this kernel. Where Mesa's NVK compiles both (26.2, for Ampere)
  * its inner loop has 80 % multiplications, of all that it does 63; the loop of the core's tiles of 32 rows has 38 to
@@ -56,8 +70,7 @@ export function isDirect(
   const most = limits.maxComputeWorkgroupsPerDimension;
   const blocks = groups * Math.ceil(rows / rowsOf(rows));
   const { all } = patchesOf(h, w);
-  const able = s.KH === 3 && s.KW === 3 && stride[0] === 1 && stride[1] === 1 &&
-    dilation[0] === 1 && dilation[1] === 1 && s.C > 0 && s.O > 0 &&
+  const able = isThreeByThree(s, { stride, dilation }) &&
     Math.max(all, s.B, blocks) <= most &&
     directBytes({ rows: ROWS, chunk: CHUNK }) <= limits.maxComputeWorkgroupStorageSize;
   if (!able || forced) return able;
@@ -113,4 +126,81 @@ export function convDirect(
       bytes: arrays.reduce((n, a) => n + a.bytes, 0),
     },
   });
+}
+
+/** Fewest input channels of a weight's gradient: with fewer most threads of a workgroup have none. */
+const LEAST_CHANNELS = 8;
+/** Strips that are worth a share of their own. */
+const LEAST_STRIPS = 8;
+
+/** Blocks of output and input channels of a weight's gradient, and its strips. */
+function blocksOf(s: Sizes): { o: number; c: number; across: number; down: number } {
+  return {
+    o: Math.ceil(s.O / BLOCK),
+    c: Math.ceil(s.C / BLOCK),
+    across: Math.ceil(s.OW / STRIP.width),
+    down: Math.ceil(s.OH / STRIP.height),
+  };
+}
+
+/**
+ * Whether a weight's gradient goes by its kernel. On an emulated GPU of 32 lanes its loads take as many turns of the
+ * first cache and workgroup memory as its multiplications, those of the core's tiles for so few channels 2 to 7 times as
+ * many (2026-12). Not timed on a GPU.
+ */
+export function isDirectWeightGrad(s: Sizes, { stride, dilation, groups }: Window): boolean {
+  const { info, limits } = gpu();
+  const { o, c } = blocksOf(s);
+  const able = isThreeByThree(s, { stride, dilation }) && s.B > 0 && whole(s.OW) &&
+    groups * o * c <= limits.maxComputeWorkgroupsPerDimension &&
+    DIRECT_DW_BYTES <= limits.maxComputeWorkgroupStorageSize;
+  if (!able || forced) return able;
+  return !info.software && s.O <= MOST_ROWS && s.C >= LEAST_CHANNELS;
+}
+
+/** Shares of dW, [shares, ...shape] in f32, to be added up. */
+export function convDirectWeightGrad(
+  { dy, x }: { dy: DeviceArray; x: DeviceArray },
+  { s, at, shape }: { readonly s: Sizes; readonly at: Window; readonly shape: readonly number[] },
+): DeviceArray {
+  const { o, c, across, down } = blocksOf(s);
+  const blocks = at.groups * o * c, strips = s.B * across * down;
+  const { maxComputeWorkgroupsPerDimension: most } = gpu().limits;
+  const wanted = Math.min(
+    Math.ceil(strips / LEAST_STRIPS),
+    DISCRETE_THREADS / (BLOCK * BLOCK / 4) / blocks,
+  );
+  const share = Math.ceil(strips / Math.max(1, Math.min(wanted, most)));
+  const splits = Math.max(1, Math.ceil(strips / share));
+  const shares = DeviceArray.empty({ shape: [splits, ...shape], dtype: "f32" }, "conv2d dw");
+  const { B, C, O, H, W, OH, OW } = s;
+  const [pad_h, pad_w] = at.padding;
+  const arrays = [dy, x, shares];
+  gpu().queue.launch({
+    kernel: convDirectWeightGradKernel({ dtype: floatOf(x) }),
+    buffers: arrays.map((a) => operand(a).binding),
+    params: {
+      C,
+      O,
+      groups: at.groups,
+      blocks_o: o,
+      blocks_c: c,
+      H,
+      W,
+      OH,
+      OW,
+      pad_h,
+      pad_w,
+      across,
+      down,
+      strips,
+      share,
+    },
+    grid: [splits, blocks, 1],
+    cost: {
+      flops: 18 * B * O * at.groups * C * OH * OW,
+      bytes: arrays.reduce((n, a) => n + a.bytes, 0),
+    },
+  });
+  return shares;
 }

@@ -97,7 +97,7 @@ Deno.test("a GPU's plan shares K out where it is short of threads, can, and one 
   assertEquals(plan({ ...size, K: 256 }), "32x32_staged16 1");
   // 144 of the 256 workgroups that fill a GPU: to the nearest, two shares.
   assertEquals(plan({ M: 512, N: 4608, K: 3136, batch: 1 }), "128x128_staged8 2");
-  assertEquals(plan({ M: 64, N: 64, K: 1 << 20, batch: 1 }), "32x32_staged16 128");
+  assertEquals(plan({ M: 64, N: 64, K: 1 << 20, batch: 1 }), "64x64_staged8 1024");
   await reopen();
 });
 

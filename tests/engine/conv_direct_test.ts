@@ -3,14 +3,17 @@
 import { assert, assertEquals } from "@std/assert";
 import { gpu, init } from "../../engine/gpu/device.ts";
 import { onTiledCore } from "../../engine/ops/conv_core.ts";
-import { isDirect, onDirect } from "../../engine/ops/conv_direct.ts";
+import { isDirect, isDirectWeightGrad, onDirect } from "../../engine/ops/conv_direct.ts";
 import {
+  arange,
   conv2d,
   convTranspose2d,
+  ones,
   profile,
   randint,
   readAll,
   scope,
+  type Tensor,
   tensor,
 } from "../../engine/mod.ts";
 import { assertSame } from "../helpers/close.ts";
@@ -25,6 +28,10 @@ const SHAPES = [
   { x: [2, 10, 9, 37], w: [34, 5, 3, 3], padding: 0, groups: 2 },
   { x: [1, 4, 5, 3], w: [5, 4, 3, 3], padding: 3, groups: 1 },
   { x: [1, 1, 1, 1], w: [1, 1, 3, 3], padding: 1, groups: 1 },
+  // Rows of whole fours, as the weight's gradient wants: blocks of channels, strips and shares of them, with their ends.
+  { x: [5, 17, 9, 36], w: [18, 17, 3, 3], padding: 1, groups: 1 },
+  { x: [2, 40, 7, 66], w: [10, 20, 3, 3], padding: 0, groups: 2 },
+  { x: [3, 8, 1, 2], w: [3, 8, 3, 3], padding: 2, groups: 1 },
 ] as const;
 
 Deno.test("whole numbers are exact in every patch, block and group, forward and back, in f32 and f16", async () => {
@@ -36,10 +43,10 @@ Deno.test("whole numbers are exact in every patch, block and group, forward and 
       const [x, w, bias] = [draw(shape), draw(window), draw([window[0]])];
       const run = async () => {
         const results = scope(() => {
-          const [gx, gw] = [x.detach().requiresGrad_(), w.detach()];
+          const [gx, gw] = [x, w].map((t) => t.detach().requiresGrad_()) as [Tensor, Tensor];
           const y = conv2d(gx, gw, { bias, padding, groups });
-          y.sum().backward();
-          return [y.detach(), gx.grad!.detach()].map((t) => t.to("f32"));
+          y.backward(arange(y.size).remainder(3).sub(1).reshape(y.shape).to(dtype));
+          return [y.detach(), gx.grad!.detach(), gw.grad!.detach()].map((t) => t.to("f32"));
         });
         const values = await readAll(results);
         for (const t of results) t.dispose();
@@ -104,6 +111,11 @@ Deno.test("GPUs take it for few channels whose patches lie inside of the image",
     ];
     for (const { s = sizes, at: window = at } of no) assert(!isDirect(s, window, false));
     assert(isDirect({ ...sizes, OH: 8, OW: 24 }, at, false));
+    // The weight's gradient wants rows of whole fours and channels for most threads of a workgroup.
+    assert(isDirectWeightGrad(sizes, at) && isDirectWeightGrad({ ...sizes, C: 8, O: 1 }, at));
+    for (const s of [{ O: 33 }, { C: 7 }, { KW: 1 }, { OW: 66 }, { B: 0 }]) {
+      assert(!isDirectWeightGrad({ ...sizes, ...s }, at), JSON.stringify(s));
+    }
     const [x, w] = [
       randint(0, 2, { shape: [1, 4, 16, 32] }),
       randint(0, 2, { shape: [8, 4, 3, 3] }),
@@ -111,6 +123,14 @@ Deno.test("GPUs take it for few channels whose patches lie inside of the image",
     const [a, b] = [x.to("f32"), w.to("f32")];
     const { dispatches } = await profile(() => conv2d(a, b, { padding: 1 }).dispose());
     assertEquals(dispatches.map((d) => d.kernel), ["conv2d_direct_8x4_wide"]);
+    // One share, and as many as there are strips for: 8 each.
+    for (const [rows, kernels] of [[8, 1], [40, 2]] as const) {
+      const [c, d] = [ones([1, 8, rows, 64]), ones([8, 8, 3, 3]).requiresGrad_()];
+      const { dispatches } = await profile(() => conv2d(c, d, { padding: 1 }).sum().backward());
+      const names = dispatches.map((e) => e.kernel);
+      assertEquals(names.slice(names.indexOf("conv2d_direct_dw")).length, kernels, `${names}`);
+      for (const t of [c, d]) t.dispose();
+    }
     for (const t of [x, w, a, b]) t.dispose();
   } finally {
     Object.assign(info, before);
