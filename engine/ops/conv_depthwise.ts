@@ -8,6 +8,7 @@ import {
   depthwiseInputGradKernel,
   depthwiseWeightGradKernel,
 } from "../kernels/depthwise.ts";
+import { depthwiseColumnsKernel } from "../kernels/depthwise_columns.ts";
 import {
   BLOCK_ROWS,
   depthwiseRowsInputGradKernel,
@@ -24,16 +25,58 @@ import { type Sizes, tapSteps, type Window, windowParams } from "./conv_sizes.ts
 import { floatOf } from "./gemm_tiles.ts";
 import { sum } from "./reduce.ts";
 
+/**
+ * Threads that fill an adapter, and positions of a share of a weight's gradient that are worth a thread. For a GPU not
+ * measured: none has been at hand.
+ */
+const SOFTWARE_THREADS = 4096, GPU_THREADS = 1 << 16;
+const LEAST_SHARE = 64;
+
 /** A depthwise convolution. */
 interface Depthwise {
   readonly s: Sizes;
   readonly at: Window;
 }
 
-/** Whether the kernels of depthwise_rows.ts can do a depthwise convolution, and the adapter wants them. */
-function isByRows(s: Sizes, { stride, dilation }: Window): boolean {
-  return gpu().info.software && s.O === 1 && s.KH === s.KW && (s.KH === 3 || s.KH === 5) &&
+/** A window that is square, of a size and step that have kernels for it. */
+function isUsual(s: Sizes, { stride, dilation }: Window): boolean {
+  return s.O === 1 && s.KH === s.KW && (s.KH === 3 || s.KH === 5) &&
     stride[0] === stride[1] && stride[0] <= 2 && dilation[0] === 1 && dilation[1] === 1;
+}
+
+/** Whether the kernels of depthwise_rows.ts can do a depthwise convolution, and the adapter wants them. */
+function isByRows(s: Sizes, at: Window): boolean {
+  return gpu().info.software && isUsual(s, at);
+}
+
+/**
+ * Outputs below each other of a thread on a GPU: seven where that is all of a column or fills it better than eight.
+ * Where threads would be too few to fill a GPU the kernels of depthwise.ts have more; null then.
+ */
+function columnRows(y: DeviceArray): number | null {
+  const [B, C, OH, OW] = y.shape as [number, number, number, number];
+  const rows = OH % 8 !== 0 && OH % 7 === 0 ? 7 : 8;
+  return B * C * OW * Math.ceil(OH / rows) >= GPU_THREADS ? rows : null;
+}
+
+/** Y, or dX of stride 1 with dY in the place of X, on a GPU; false where that is not for these kernels. */
+function launchColumns(
+  spec: { readonly size: number; readonly stride: number; readonly turned: boolean },
+  arrays: readonly DeviceArray[],
+  { bias, padding }: { readonly bias: boolean; readonly padding: readonly [number, number] },
+): boolean {
+  const [x, y] = [arrays[0]!, arrays.at(-1)!];
+  const rows = gpu().info.software ? null : columnRows(y);
+  if (rows === null) return false;
+  const [B, C, H, W] = x.shape as [number, number, number, number];
+  const [OH, OW] = y.shape.slice(2) as [number, number];
+  const down = Math.ceil(OH / rows);
+  launchDepthwise(depthwiseColumnsKernel({ ...spec, dtype: floatOf(y), rows, bias }), arrays, {
+    count: B * C * OW * down,
+    params: { C, H, W, OH, OW, pad_h: padding[0], pad_w: padding[1], down },
+    flops: 2 * Math.min(x.size, y.size) * spec.size ** 2,
+  });
+  return true;
 }
 
 /** Y, or dX of stride 1 with dY in the place of X; the last array is the output. */
@@ -95,6 +138,10 @@ export function depthwiseForward(
     launchRows({ dtype, size: s.KH, stride: at.stride[0], bias }, arrays, at.padding);
     return;
   }
+  if (isUsual(s, at)) {
+    const spec = { size: s.KH, stride: at.stride[0], turned: false };
+    if (launchColumns(spec, arrays, { bias, padding: at.padding })) return;
+  }
   const across = Math.ceil(s.OW / DEPTHWISE_COLUMNS);
   launchDepthwise(depthwiseForwardKernel({ dtype, bias }), arrays, {
     count: y.size / s.OW * across,
@@ -110,10 +157,14 @@ export function depthwiseInputGrad(
 ): void {
   const [dy, dx] = [arrays[0]!, arrays.at(-1)!];
   const dtype = floatOf(dx);
-  if (isByRows(s, at) && at.stride[0] === 1) {
-    const spec = { dtype, size: s.KH, stride: 1, bias, turned: true };
-    launchRows(spec, arrays, [s.KH - 1 - at.padding[0], s.KW - 1 - at.padding[1]]);
-    return;
+  if (isUsual(s, at) && at.stride[0] === 1) {
+    const spec = { size: s.KH, stride: 1, turned: true };
+    const padding = [s.KH - 1 - at.padding[0], s.KW - 1 - at.padding[1]] as const;
+    if (launchColumns(spec, arrays, { bias, padding })) return;
+    if (isByRows(s, at)) {
+      launchRows({ ...spec, dtype, bias }, arrays, padding);
+      return;
+    }
   }
   if (isByRows(s, at)) return blocksInputGrad(arrays, { s, at, bias });
   const [h, v] = [0, 1].map((d) => tapSteps(at.stride[d]!, at.dilation[d]!));
@@ -150,13 +201,6 @@ function blocksInputGrad(
     flops: 2 * dy.size * KH * KH,
   });
 }
-
-/**
- * Threads a depthwise weight gradient aims at, and positions of a share that are worth a thread. For a GPU that is
- * what fills one, not measured: none has been at hand.
- */
-const SOFTWARE_THREADS = 4096, GPU_THREADS = 1 << 16;
-const LEAST_SHARE = 64;
 
 /** Threads of a weight gradient by rows. */
 const ROWS_THREADS = 512;

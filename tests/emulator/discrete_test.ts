@@ -8,6 +8,7 @@ import "../engine/ops_test.ts";
 import "../engine/hardware_test.ts";
 import "../engine/hardware_ops_test.ts";
 import "../engine/gemm_matrices_test.ts";
+import "../engine/depthwise_columns_test.ts";
 import "../engine/sgd_test.ts";
 import "../engine/transpose_test.ts";
 import "../engine/adaptive_test.ts";

@@ -35,6 +35,7 @@ const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
   [/^\[A-Za-z0-9_\]\+\?.*_x\[A-Z/, "tests/nn/optim/adaptive_test.ts"],
   [/^amp_/, "tests/engine/autocast_test.ts"],
   [/^winograd_/, "tests/engine/winograd_test.ts"],
+  [/^depthwise_columns/, "tests/engine/depthwise_columns_test.ts"],
   [/^conv2d_direct_dw/, "tests/engine/conv_direct_test.ts"],
   [/^multibox_prior$/, "tests/nn/vision/boxes_test.ts"],
   [/^transpose_/, "tests/engine/transpose_test.ts"],
