@@ -111,6 +111,8 @@ class Compiler {
   readonly #waiting: Set<string>;
   #scopes: Map<string, { js: string; type: Type; mutable: boolean }>[] = [new Map()];
   #names = 0;
+  /** Places of the text that access memory. */
+  #sites = 0;
   #result: Type = VOID;
 
   constructor(module: Module) {
@@ -303,10 +305,10 @@ class Compiler {
     if (place.in === "local") return { js: place.js, type };
     if (place.in === "part") return { js: `${this.#read(place.of).js}[${place.index}]`, type };
     if (type.kind === "vector") {
-      return { js: `${place.memory}.loads(${place.word}, ${type.size})`, type };
+      return { js: `${place.memory}.loads(${place.word}, ${type.size}, ${++this.#sites})`, type };
     }
     if (type.kind !== "scalar") throw new TypeError(`A read of a whole ${typeName(type)}`);
-    return { js: `${place.memory}.load(${place.word})`, type };
+    return { js: `${place.memory}.load(${place.word}, ${++this.#sites})`, type };
   }
 
   #store(place: Place, js: string): string {
@@ -318,7 +320,7 @@ class Compiler {
       );
     }
     const store = place.type.kind === "vector" ? "stores" : "store";
-    return `${place.memory}.${store}(${place.word}, ${js});`;
+    return `${place.memory}.${store}(${place.word}, ${js}, ${++this.#sites});`;
   }
 
   #expr(e: Expr): Value {

@@ -9,6 +9,7 @@ import { compile, type Program, wordsIn } from "./compile.ts";
 import { Memory, type Now, wordsOf } from "./memory.ts";
 import { type Arithmetic, type Runtime, runtimeOf } from "./numbers.ts";
 import type { GlobalVar } from "./syntax.ts";
+import { Traffic, type Turns } from "./traffic.ts";
 import { runDispatch } from "./workgroup.ts";
 
 const MATRIX = /subgroup_matrix_(left|right|result)<f(?:16|32), (\d+), (\d+)>/g;
@@ -155,6 +156,11 @@ interface Pipeline {
 export class EmulatedDevice extends EventTarget {
   /** What went wrong in the kernels so far, each thing once. */
   readonly faults: Set<string> = new Set();
+  /**
+   * While set, only two workgroups of each dispatch run, and what they load and store is told, reckoned up for all.
+   * Results are wrong then, and races are not looked for.
+   */
+  observe: ((kernel: string, grid: readonly number[], turns: Turns) => void) | null = null;
   readonly features: ReadonlySet<string>;
   readonly limits: Readonly<Record<string, number>>;
   readonly adapterInfo: GPUAdapterInfo;
@@ -333,7 +339,7 @@ export class EmulatedDevice extends EventTarget {
       }
       const end = Math.min(buffer.size, start + (size ?? buffer.size - start));
       const words = wordsOf(wordsIn(v.type).of, buffer.data, start, end - start);
-      const shadow = v.space === "read_write";
+      const shadow = v.space === "read_write" && !this.observe;
       memories[v.name] = new Memory(words, { name: v.name, now, report, storage: true, shadow });
     }
     const own = program.vars.filter((v) => v.space === "workgroup");
@@ -345,15 +351,24 @@ export class EmulatedDevice extends EventTarget {
           now,
           report,
           storage: false,
-          shadow: true,
+          shadow: !this.observe,
         });
       }
       if (own.length > 0) program.bind(memories);
     };
     program.bind(memories);
     const { subgroupSize } = this.#hardware;
+    const groups = grid[0] * grid[1] * grid[2];
+    const only = this.observe
+      ? new Set([Math.floor(groups / 3), Math.floor(groups / 2)])
+      : undefined;
+    if (this.observe) now.traffic = new Traffic(now, subgroupSize || 32);
     try {
-      runDispatch({ program, grid, subgroupSize: subgroupSize || 1, now, report, fresh });
+      runDispatch({ program, grid, subgroupSize: subgroupSize || 1, now, report, fresh, only });
+      if (now.traffic) {
+        now.traffic.end();
+        this.observe?.(label, grid, now.traffic.of(groups));
+      }
     } catch (error) {
       report(error instanceof Error ? error.message : String(error));
     }

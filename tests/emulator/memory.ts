@@ -1,6 +1,7 @@
 /** Memory that notices races: accesses of two threads to one place, one of them a write, with nothing between. */
 
 import type { ScalarName } from "./syntax.ts";
+import type { Traffic } from "./traffic.ts";
 
 /** Who runs, and since which barrier. */
 export interface Now {
@@ -12,6 +13,8 @@ export interface Now {
   phase: number;
   /** Barriers passed that order storage. */
   storagePhase: number;
+  /** Counts accesses, if that is asked for. */
+  traffic?: Traffic;
 }
 
 /** Where faults are told. */
@@ -81,19 +84,40 @@ export class Memory {
     return this.#words.length;
   }
 
-  load(at: number): number {
+  /** Whether it is storage, and not a workgroup's. */
+  get storage(): boolean {
+    return this.#storage;
+  }
+
+  /** Bytes of a scalar. */
+  get bytes(): number {
+    return this.#words.BYTES_PER_ELEMENT;
+  }
+
+  load(at: number, site = 0): number {
+    this.#now.traffic?.see(this, site, at, 1);
+    return this.#load(at);
+  }
+
+  #load(at: number): number {
     if (!(at >= 0 && at < this.#words.length)) return this.#poison;
     if (this.#shadow) this.#seeRead(this.#shadow, at);
     return this.#words[at]!;
   }
 
-  loads(at: number, count: number): number[] {
+  loads(at: number, count: number, site = 0): number[] {
+    this.#now.traffic?.see(this, site, at, count);
     const vector = new Array<number>(count);
-    for (let i = 0; i < count; i++) vector[i] = this.load(at + i);
+    for (let i = 0; i < count; i++) vector[i] = this.#load(at + i);
     return vector;
   }
 
-  store(at: number, value: number): void {
+  store(at: number, value: number, site = 0): void {
+    this.#now.traffic?.see(this, site, at, 1);
+    this.#store(at, value);
+  }
+
+  #store(at: number, value: number): void {
     if (!(at >= 0 && at < this.#words.length)) {
       this.#report(`thread ${this.#now.thread - 1} writes ${this.#name} outside: word ${at}`);
       return;
@@ -102,8 +126,9 @@ export class Memory {
     this.#words[at] = value;
   }
 
-  stores(at: number, values: readonly number[]): void {
-    for (let i = 0; i < values.length; i++) this.store(at + i, values[i]!);
+  stores(at: number, values: readonly number[], site = 0): void {
+    this.#now.traffic?.see(this, site, at, values.length);
+    for (let i = 0; i < values.length; i++) this.#store(at + i, values[i]!);
   }
 
   atomic(at: number, change: (old: number) => number): number {

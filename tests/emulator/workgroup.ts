@@ -12,10 +12,14 @@ export interface Dispatch {
   readonly report: Report;
   /** Called before each workgroup: its memory is new. */
   fresh(): void;
+  /** Workgroups to run; all by default. */
+  readonly only?: ReadonlySet<number>;
 }
 
 /** Runs all workgroups, one after the other. Threads that cannot go on together throw. */
-export function runDispatch({ program, grid, subgroupSize, now, report, fresh }: Dispatch): void {
+export function runDispatch(
+  { program, grid, subgroupSize, now, report, fresh, only }: Dispatch,
+): void {
   const [sx, sy, sz] = program.workgroup, threads = sx * sy * sz;
   const places = Array.from({ length: threads }, (_, i) => [
     i % sx,
@@ -28,7 +32,9 @@ export function runDispatch({ program, grid, subgroupSize, now, report, fresh }:
       for (let x = 0; x < grid[0]; x++) {
         const first = 1 + group * threads;
         now.group = ++group;
+        if (only && !only.has(group - 1)) continue;
         fresh();
+        now.traffic?.begin(first);
         const builtins = (i: number): Builtins => {
           const local = places[i]!;
           return {
