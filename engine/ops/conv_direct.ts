@@ -131,7 +131,7 @@ export function convDirect(
 /** Fewest input channels of a weight's gradient: with fewer most threads of a workgroup have none. */
 const LEAST_CHANNELS = 8;
 /** Strips that are worth a share of their own. */
-const LEAST_STRIPS = 8;
+const LEAST_STRIPS = 4;
 
 /** Blocks of output and input channels of a weight's gradient, and its strips. */
 function blocksOf(s: Sizes): { o: number; c: number; across: number; down: number } {

@@ -95,7 +95,7 @@ export class Memory {
   }
 
   load(at: number, site = 0): number {
-    this.#now.traffic?.see(this, site, at, 1);
+    if (site > 0) this.#now.traffic?.see(this, site, at, 1);
     return this.#load(at);
   }
 
@@ -106,14 +106,14 @@ export class Memory {
   }
 
   loads(at: number, count: number, site = 0): number[] {
-    this.#now.traffic?.see(this, site, at, count);
+    if (site > 0) this.#now.traffic?.see(this, site, at, count);
     const vector = new Array<number>(count);
     for (let i = 0; i < count; i++) vector[i] = this.#load(at + i);
     return vector;
   }
 
   store(at: number, value: number, site = 0): void {
-    this.#now.traffic?.see(this, site, at, 1);
+    if (site > 0) this.#now.traffic?.see(this, site, at, 1);
     this.#store(at, value);
   }
 
@@ -127,7 +127,7 @@ export class Memory {
   }
 
   stores(at: number, values: readonly number[], site = 0): void {
-    this.#now.traffic?.see(this, site, at, values.length);
+    if (site > 0) this.#now.traffic?.see(this, site, at, values.length);
     for (let i = 0; i < values.length; i++) this.#store(at + i, values[i]!);
   }
 

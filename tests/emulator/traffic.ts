@@ -6,7 +6,7 @@
  *   workgroup memory    turns that its 32 banks of 4 bytes take; requests of 16 bytes a thread go by 8 threads, of 8 by 16
  *
  * A turn is 128 bytes, four sectors or all banks: an NVIDIA multiprocessor does one a cycle. Where hardware hands one
- * address to many lanes in less than this counts, it is faster.
+ * address to many lanes in less than this counts, it is faster. What matrix units load by themselves is not counted.
  */
 
 import type { Memory, Now } from "./memory.ts";
