@@ -174,11 +174,11 @@ export function checkWalk(
   names: readonly string[],
 ): void {
   if (
-    typeof options === "object" && options !== null &&
+    typeof options === "object" && options !== null && !names.includes("createGraph") &&
     ("createGraph" in options || "create_graph" in options)
   ) {
     throw new TypeError(
-      `Cannot ${what} with createGraph: gradients of gradients are not supported`,
+      `Cannot ${what} with createGraph: write grad(y, x, { createGraph: true }), which returns the gradients`,
     );
   }
   checkOptions(what, options, right, names);

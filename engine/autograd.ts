@@ -9,14 +9,7 @@ import { DeviceArray, inArena, type Spec } from "./array.ts";
 import { type DType, isFloat } from "./dtype.ts";
 import { afterBackward, inBackward, modulePath } from "./check.ts";
 import { Mode } from "./mode.ts";
-import {
-  backwardOf,
-  type BackwardRule,
-  type ForwardContext,
-  type Op,
-  type PartialRule,
-  run,
-} from "./op.ts";
+import { backwardOf, type ForwardContext, type Op, run } from "./op.ts";
 import { putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
@@ -69,12 +62,11 @@ export function enableGrad<T>(fn: () => T): T {
 /** One recorded op. Lives as long as a tensor or a later node refers to it. */
 export class Node {
   readonly id = nextId++;
-  readonly name: string;
+  readonly op: Op<unknown>;
+  readonly attrs: unknown;
   readonly edges: readonly (Edge | null)[];
   readonly inputs: readonly Spec[];
   readonly outputs: readonly Spec[];
-  readonly #rule: BackwardRule<unknown> | PartialRule<unknown>;
-  readonly #attrs: unknown;
   #saved: DeviceArray[] | null;
   readonly #versions: readonly number[];
   /** Path of the modules it was made in. */
@@ -91,9 +83,8 @@ export class Node {
       saved: DeviceArray[];
     },
   ) {
-    this.name = op.name;
-    this.#rule = backwardOf(op)!;
-    this.#attrs = recorded.attrs;
+    this.op = op;
+    this.attrs = recorded.attrs;
     this.edges = recorded.edges;
     this.inputs = recorded.inputs.map(({ shape, dtype }) => ({ shape, dtype }));
     this.outputs = recorded.outputs;
@@ -125,11 +116,36 @@ export class Node {
     this.#saved = null;
   }
 
+  /**
+   * What the forward rule saved.
+   *
+   * @throws {Error} if a walk has freed it, or it was changed since
+   */
+  get saved(): readonly DeviceArray[] {
+    const saved = this.#saved;
+    if (!saved) {
+      throw new Error(
+        `Cannot run backward through ${this.op.name} a second time: its saved tensors were freed; ` +
+          "call the first backward with { retainGraph: true }",
+      );
+    }
+    const changed = saved.find((a, i) => a.storage.version !== this.#versions[i]);
+    if (changed) {
+      throw new Error(
+        `Cannot run backward through ${this.op.name}: a tensor [${
+          changed.shape.join(", ")
+        }] it saved ` +
+          "was changed in place; change it after backward, or clone() it first",
+      );
+    }
+    return saved;
+  }
+
   /** The dtype of the gradient that the walk should bring for an output of `dtype`. */
   wantedFor(dtype: DType): DType {
     // A conversion's gradient is converted back, so it may as well stay f32 where it is to become that.
     const from = this.inputs[0]?.dtype;
-    return this.name === cast.name && from === "f32" && isFloat(dtype) ? from : dtype;
+    return this.op.name === cast.name && from === "f32" && isFloat(dtype) ? from : dtype;
   }
 
   /**
@@ -142,22 +158,7 @@ export class Node {
     grads: readonly (DeviceArray | null)[],
     { retain, exact }: { retain: boolean; exact: (edge: Edge) => boolean },
   ): (DeviceArray | null)[] {
-    const saved = this.#saved;
-    if (!saved) {
-      throw new Error(
-        `Cannot run backward through ${this.name} a second time: its saved tensors were freed; ` +
-          "call the first backward with { retainGraph: true }",
-      );
-    }
-    const changed = saved.find((a, i) => a.storage.version !== this.#versions[i]);
-    if (changed) {
-      throw new Error(
-        `Cannot run backward through ${this.name}: a tensor [${
-          changed.shape.join(", ")
-        }] it saved ` +
-          "was changed in place; change it after backward, or clone() it first",
-      );
-    }
+    const { saved } = this;
     const wanted = this.inputs.map(({ dtype }, i) => {
       const edge = this.edges[i];
       return edge && "node" in edge && !exact(edge) ? edge.node.wantedFor(dtype) : dtype;
@@ -170,11 +171,11 @@ export class Node {
           inputs: this.inputs,
           wanted,
         };
-        const rule = this.#rule;
+        const rule = backwardOf(this.op)!;
         return putOff(() => {
           const results = "partial" in rule
-            ? rule.partial(ctx, grads, this.#attrs)
-            : rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.#attrs);
+            ? rule.partial(ctx, grads, this.attrs)
+            : rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.attrs);
           return results.map((g, i) =>
             g && this.edges[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]!) : null
           );
@@ -182,13 +183,13 @@ export class Node {
       });
     const result = inBackward(this.where, rule);
     if (!retain) this.#free();
-    afterBackward(this.name, result, this.where);
+    afterBackward(this.op.name, result, this.where);
     return result;
   }
 }
 
 /** Sums the dimensions that broadcasting repeated, and converts to the dtype that is wanted. */
-function likeInput(grad: DeviceArray, shape: readonly number[], dtype: DType): DeviceArray {
+export function likeInput(grad: DeviceArray, shape: readonly number[], dtype: DType): DeviceArray {
   let g = grad;
   if (!sameShape(g.shape, shape)) {
     const lead = g.shape.length - shape.length;
@@ -230,17 +231,77 @@ export function runForward<A>(
 }
 
 /** A gradient that starts a walk. */
-export interface Root {
+export interface Root<G = DeviceArray> {
   readonly edge: Edge;
-  readonly grad: DeviceArray;
+  readonly grad: G;
+}
+
+/** What a walk does with gradients: arrays, or tensors whose making is recorded in turn. */
+export interface Walk<G> {
+  /** Where the walk ends at this edge, as at every leaf: takes the gradient over and gives true. */
+  arrive(edge: Edge, grad: G): boolean;
+  /** The gradients of a node's inputs. */
+  back(node: Node, grads: readonly (G | null)[]): (G | null)[];
+  /** Takes both over. */
+  add(a: G, b: G): G;
+  release(grad: G): void;
+  /** Nodes to walk through; all by default. */
+  readonly through?: ReadonlySet<Node>;
+}
+
+/** Walks back from `roots`, whose gradients it takes over, newest node first. */
+export function walk<G>(roots: readonly Root<G>[], steps: Walk<G>): void {
+  const pending = new Map<Node, (G | null)[]>();
+  const queue: Node[] = [];
+  const deliver = (edge: Edge, grad: G) => {
+    if (steps.arrive(edge, grad) || "leaf" in edge) return;
+    if (steps.through?.has(edge.node) === false) {
+      steps.release(grad);
+      return;
+    }
+    let slots = pending.get(edge.node);
+    if (!slots) {
+      slots = new Array(edge.node.outputs.length).fill(null);
+      pending.set(edge.node, slots);
+      insert(queue, edge.node);
+    }
+    const before = slots[edge.output];
+    slots[edge.output] = before ? steps.add(before, grad) : grad;
+  };
+  for (const root of roots) deliver(root.edge, root.grad);
+  try {
+    while (queue.length > 0) {
+      const node = queue.pop()!;
+      const grads = pending.get(node)!;
+      pending.delete(node);
+      let results: (G | null)[] = [];
+      try {
+        results = steps.back(node, grads);
+        grads.forEach((g, i) => {
+          grads[i] = null;
+          if (g) steps.release(g);
+        });
+        // Sums of gradients, and what was put off until now, are the node's work, too.
+        inBackward(node.where, () =>
+          results.forEach((g, i) => {
+            results[i] = null;
+            if (g) deliver(node.edges[i]!, g);
+          }));
+      } finally {
+        for (const g of [...grads, ...results]) if (g) steps.release(g);
+      }
+    }
+  } finally {
+    for (const slots of pending.values()) for (const g of slots) if (g) steps.release(g);
+  }
 }
 
 /**
- * Walks back from `roots`, newest node first, and hands each leaf its gradient.
+ * Walks back from `roots` and hands each leaf its gradient.
  *
- * @param collect gradients to keep on the way, by edge; leaves then collect nothing, and an edge for
+ * @param options.collect gradients to keep on the way, by edge; leaves then collect nothing, and an edge for
  *   which it returns true is not walked through
- * @param through nodes to walk through; all by default
+ * @param options.through nodes to walk through; all by default
  */
 export function walkBack(
   roots: readonly Root[],
@@ -251,54 +312,20 @@ export function walkBack(
     through?: ReadonlySet<Node>;
   },
 ): void {
-  const pending = new Map<Node, (DeviceArray | null)[]>();
-  const queue: Node[] = [];
-  const deliver = (edge: Edge, grad: DeviceArray) => {
-    const stop = options.collect?.(edge, grad) === true;
-    if (stop || "leaf" in edge) {
-      if (options.collect) grad.release();
+  const { collect, retainGraph: retain, exact = () => false, through } = options;
+  walk(roots, {
+    arrive(edge, grad) {
+      const ends = collect?.(edge, grad) === true || "leaf" in edge;
+      if (!ends) return false;
+      if (collect) grad.release();
       else (edge as { leaf: GradientSink }).leaf.accumulate(grad);
-      return;
-    }
-    if (options.through?.has(edge.node) === false) {
-      grad.release();
-      return;
-    }
-    let slots = pending.get(edge.node);
-    if (!slots) {
-      slots = new Array(edge.node.outputs.length).fill(null);
-      pending.set(edge.node, slots);
-      insert(queue, edge.node);
-    }
-    const before = slots[edge.output];
-    slots[edge.output] = before ? putOff(() => addAndRelease(before, grad)) : grad;
-  };
-  for (const root of roots) deliver(root.edge, root.grad);
-  try {
-    while (queue.length > 0) {
-      const node = queue.pop()!;
-      const grads = pending.get(node)!;
-      pending.delete(node);
-      let results: (DeviceArray | null)[] = [];
-      try {
-        results = node.backward(grads, {
-          retain: options.retainGraph,
-          exact: options.exact ?? (() => false),
-        });
-        for (const g of grads) g?.release();
-        // Sums of gradients, and what was put off until now, are the node's work, too.
-        inBackward(node.where, () =>
-          results.forEach((g, i) => {
-            results[i] = null;
-            if (g) deliver(node.edges[i]!, g);
-          }));
-      } finally {
-        for (const g of [...grads, ...results]) g?.release();
-      }
-    }
-  } finally {
-    for (const slots of pending.values()) for (const g of slots) g?.release();
-  }
+      return true;
+    },
+    back: (node, grads) => node.backward(grads, { retain, exact }),
+    add: (a, b) => putOff(() => addAndRelease(a, b)),
+    release: (grad) => grad.release(),
+    through,
+  });
 }
 
 /** The nodes behind `edges` from which a chosen edge can be reached. */

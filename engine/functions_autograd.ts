@@ -21,17 +21,24 @@ import { debug, setDebug } from "./gpu/debug.ts";
 import type { BackwardRule, Op } from "./op.ts";
 import { cast } from "./ops/select.ts";
 import { rngState, setRngState } from "./rng.ts";
-import { scope } from "./scope.ts";
+import { ones } from "./creation.ts";
+import { recordedGradients } from "./double/walk.ts";
+import { scope, tidy } from "./scope.ts";
 import { sameShape, show } from "./shape.ts";
-import { startOf, Tensor } from "./tensor.ts";
+import { checkStart, startOf, Tensor } from "./tensor.ts";
 import { trace, traceCall } from "./trace.ts";
 
 /** Options of {@linkcode grad}. */
 export interface GradOptions {
   /** The gradient each output starts from; 1 for outputs of one element. */
   gradOutputs?: readonly (Tensor | null)[];
-  /** Keeps what the graph saved, for another walk; default false. */
+  /** Keeps what the graph saved, for another walk; default false, but true with `createGraph`. */
   retainGraph?: boolean;
+  /**
+   * Records how the gradients are made, so that they can be part of a loss and have gradients, of any order;
+   * default false. Costs several times the memory and time.
+   */
+  createGraph?: boolean;
   /** Gives null for inputs that no output depends on, instead of throwing; default false. */
   allowUnused?: boolean;
 }
@@ -77,8 +84,13 @@ function keyOf(edge: Edge): [object, number] {
  * be leaves or computed tensors. Parts of the graph that lead to no input are not walked through, and keep
  * what they saved.
  *
+ * With `createGraph` the gradients are tensors with a history of their own: a penalty on a gradient, a
+ * Hessian times a vector, an update of weights that is trained through.
+ *
  * @throws {TypeError} if an output or input requires no gradient, a gradOutput is missing or mis-shaped,
  *   or no output depends on an input (unless allowUnused)
+ * @throws {Error} with createGraph, at an op that has no gradient of its gradient: gridSample and
+ *   biTemperedLogisticLoss
  *
  * @example
  * ```ts
@@ -87,6 +99,10 @@ function keyOf(edge: Edge): [object, number] {
  * const x = tensor([1, 2, 3], { requiresGrad: true });
  * const [dx] = grad(x.square().sum(), x);
  * console.log(await dx!.array(), x.grad); // [2, 4, 6] null
+ *
+ * const [slope] = grad(x.pow(3).sum(), x, { createGraph: true });
+ * slope!.sum().backward(); // d/dx of 3x²
+ * console.log(await x.grad!.array()); // [6, 12, 18]
  * ```
  */
 export function grad(
@@ -95,7 +111,12 @@ export function grad(
   options: GradOptions = {},
 ): (Tensor | null)[] {
   const right = "grad(y, x, { gradOutputs: [seed] })";
-  checkWalk("take gradients", options, right, ["gradOutputs", "retainGraph", "allowUnused"]);
+  checkWalk("take gradients", options, right, [
+    "gradOutputs",
+    "retainGraph",
+    "createGraph",
+    "allowUnused",
+  ]);
   const from = outputs instanceof Tensor ? [outputs] : outputs;
   const to = inputs instanceof Tensor ? [inputs] : inputs;
   const { gradOutputs = [], retainGraph = false, allowUnused = false } = options;
@@ -114,6 +135,7 @@ export function grad(
     if (t.requiresGrad) return;
     throw new TypeError(`Cannot take the gradient of input ${i}: it requires no gradient`);
   });
+  if (options.createGraph) return recordedGrad(from, to, gradOutputs, allowUnused);
   const collector = new Collector();
   const places = to.map((t) => collector.add(t.edge()));
   const roots: Root[] = [];
@@ -140,10 +162,7 @@ export function grad(
   const unused = places.findIndex((place) => collector.sums[place] === null);
   if (unused >= 0 && !allowUnused) {
     for (const sum of collector.sums) sum?.release();
-    throw new TypeError(
-      `Cannot take the gradient of input ${unused} ${show(to[unused]!.shape)}: no output depends ` +
-        "on it; allowUnused gives null for it",
-    );
+    throw unusedInput(to, unused);
   }
   const results = places.map((place, i) => {
     const sum = collector.sums[place];
@@ -155,6 +174,42 @@ export function grad(
   });
   for (const sum of collector.sums) sum?.release();
   return results;
+}
+
+function unusedInput(to: readonly Tensor[], i: number): TypeError {
+  return new TypeError(
+    `Cannot take the gradient of input ${i} ${show(to[i]!.shape)}: no output depends on it; ` +
+      "allowUnused gives null for it",
+  );
+}
+
+/** The gradients with a history of their own. */
+function recordedGrad(
+  from: readonly Tensor[],
+  to: readonly Tensor[],
+  seeds: readonly (Tensor | null)[],
+  allowUnused: boolean,
+): (Tensor | null)[] {
+  from.forEach((t, i) => checkStart(t, seeds[i] ?? undefined));
+  return tidy(() => {
+    const sums = recordedGradients(
+      from,
+      from.map((t, i) => seeds[i]?.to("f32") ?? ones(t.shape)),
+      to,
+    );
+    const unused = sums.indexOf(null);
+    if (unused >= 0 && !allowUnused) throw unusedInput(to, unused);
+    // A tensor each, also where it is a seed or an input is given twice.
+    return sums.map((sum, i) => sum && enableGrad(() => sum.reshape(sum.shape).to(to[i]!.dtype)));
+  });
+}
+
+/** What {@linkcode checkpoint} does again, for walks back that are recorded as well. */
+export interface CheckpointAttrs {
+  /** The outputs from the inputs, with the random numbers of the first time. */
+  again(leaves: readonly Tensor[]): readonly Tensor[];
+  /** What else gets gradients. */
+  readonly others: readonly Tensor[];
 }
 
 /**
@@ -221,29 +276,28 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
     return (result instanceof Tensor ? plain[0] : plain) as unknown as T;
   }
 
-  const rule: BackwardRule<unknown> = (ctx, grads) => {
+  const again = (leaves: readonly Tensor[]): readonly Tensor[] => {
     const now = rngState();
     try {
       setRngState(start);
-      return scope(() => {
-        const leaves = inputs.map((_, i) =>
-          new Tensor(ctx.saved[i]!.alias(), { requiresGrad: ctx.needs[i] })
-        );
-        const again = listOf(inPath(
-          where,
-          () => autocast({ enabled: casting }, () => enableGrad(() => fn(...leaves))),
-        ));
-        return gradients(again, grads, [
-          ...leaves.map((t, i) => ctx.needs[i] ? t.edge() : null),
-          ...others.map((t) => t.edge()),
-        ]);
-      });
+      const run = () => autocast({ enabled: casting }, () => enableGrad(() => fn(...leaves)));
+      return listOf(inPath(where, run));
     } finally {
       setRngState(now);
     }
   };
-  const node = new Node(asOp(rule), {
-    attrs: null,
+  const rule: BackwardRule<CheckpointAttrs> = (ctx, grads, { again }) =>
+    scope(() => {
+      const leaves = inputs.map((_, i) =>
+        new Tensor(ctx.saved[i]!.alias(), { requiresGrad: ctx.needs[i] })
+      );
+      return gradients(again(leaves), grads, [
+        ...leaves.map((t, i) => ctx.needs[i] ? t.edge() : null),
+        ...others.map((t) => t.edge()),
+      ]);
+    });
+  const node = new Node(asOp(rule as BackwardRule<unknown>), {
+    attrs: { again, others } satisfies CheckpointAttrs,
     edges: [
       ...inputs.map((t) => t.requiresGrad ? t.edge() : null),
       ...others.map((t) => t.edge()),

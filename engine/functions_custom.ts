@@ -23,10 +23,15 @@ export interface CustomResult {
   gradient(dy: Tensor): Tensor | readonly (Tensor | null)[];
 }
 
+/** The rule, for walks back that are recorded as well. */
+export interface CustomAttrs {
+  gradient(dy: Tensor): readonly (Tensor | null)[];
+}
+
 /**
  * Makes a function whose gradient is not that of the ops it is made of but a rule of its own: PyTorch's
  * `autograd.Function`. Nothing inside is recorded. Only the inputs get gradients, not other tensors that `fn`
- * uses.
+ * uses. Gradients of gradients are those of the ops in the rule.
  *
  * @throws {TypeError} when called, if `fn` gives no such result; in `backward`, if the rule's gradients do not
  *   have the inputs' number and shapes
@@ -54,19 +59,25 @@ export function customGrad(
     const { value, gradient } = checked(result);
     if (!isRecording() || !inputs.some((t) => t.requiresGrad)) return value;
     const where = modulePath();
-    const rule: BackwardRule<unknown> = (ctx, [dy]) =>
+    const shapes = inputs.map((t) => t.shape);
+    const attrs: CustomAttrs = {
+      gradient(dy) {
+        const made = gradient.call(result, dy);
+        const list = made instanceof Tensor ? [made] : made;
+        checkGradients(list, shapes, where);
+        return list;
+      },
+    };
+    const rule: BackwardRule<CustomAttrs> = (ctx, [dy], { gradient }) =>
       scope(() => {
         const handed = new Tensor(dy!.alias());
-        const made = noGrad(() => gradient.call(result, handed));
-        const list = made instanceof Tensor ? [made] : made;
-        checkGradients(list, inputs.map((t) => t.shape), where);
-        return list.map((t, i) => {
+        return noGrad(() => gradient(handed)).map((t, i) => {
           if (!t || !ctx.needs[i]) return null;
           return (t.dtype === ctx.inputs[i]!.dtype ? t : t.to(ctx.inputs[i]!.dtype)).device.alias();
         });
       });
-    const node = new Node(asOp(rule), {
-      attrs: null,
+    const node = new Node(asOp(rule as BackwardRule<unknown>), {
+      attrs,
       edges: inputs.map((t) => t.requiresGrad ? t.edge() : null),
       inputs: inputs.map((t) => t.device),
       outputs: [{ shape: value.shape, dtype: value.dtype }],

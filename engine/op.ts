@@ -58,6 +58,19 @@ export interface PartialRule<A> {
   ) => (DeviceArray | null)[];
 }
 
+/** Gradients of an op that works element by element, as text. */
+export interface GradientFormulas {
+  /** Names of the inputs in the formulas. */
+  readonly inputs: readonly string[];
+  /** Names of what was saved, in that order: inputs, or `y`, the output. */
+  readonly saved: readonly string[];
+  /** WGSL of each input's gradient over what was saved, `dy` and the scalars. */
+  readonly gradients: readonly string[];
+  readonly scalars: Readonly<Record<string, number>>;
+  /** WGSL of the functions they call. */
+  readonly module?: string;
+}
+
 /** States that an op has no gradient, and why. */
 export interface NotDifferentiable {
   readonly notDifferentiable: string;
@@ -102,6 +115,18 @@ export interface Op<A> {
   ): DeviceArray[];
   /** Gradient of each input, or why there is none. */
   readonly backward: BackwardRule<A> | PartialRule<A> | NotDifferentiable;
+  /** The gradients as text, where they are formulas of each element: those of them follow from it. */
+  formulas?(needs: readonly boolean[], attrs: A): GradientFormulas;
+  /**
+   * Present where the output is linear in all the float inputs together, for given others, so that the gradient
+   * rule is as well and has the op itself as its gradient. Nothing that is saved may depend on the float inputs.
+   */
+  readonly linear?: {
+    /** Which input each saved array is; null for one that is made of those. Default: nothing is saved. */
+    readonly given?: readonly (number | null)[];
+    /** Attributes without what is added to the linear part. */
+    attrs?(attrs: A): A;
+  };
   /** The same in float64 on the host, written for clarity; null when the op draws random numbers. */
   readonly reference: ((inputs: readonly HostArray[], attrs: A) => HostArray[]) | null;
   /**

@@ -197,8 +197,12 @@ export class Tensor extends TensorIndex {
 
 setTensorFactory((array, options) => new Tensor(array, options));
 
-/** The seed of a backward pass from `root`. */
-export function startOf(root: Tensor, seed?: Tensor): DeviceArray {
+/**
+ * Checks what a walk back from `root` starts with.
+ *
+ * @throws {TypeError} if nothing requires a gradient, or a seed is missing or mis-shaped
+ */
+export function checkStart(root: Tensor, seed?: Tensor): void {
   if (!root.requiresGrad) {
     throw new TypeError(
       "Cannot run backward from a tensor that requires no gradient: it was made from tensors " +
@@ -216,6 +220,11 @@ export function startOf(root: Tensor, seed?: Tensor): DeviceArray {
       `Cannot seed ${show(root.shape)} with ${show(seed.shape)}: the shapes must be equal`,
     );
   }
+}
+
+/** The seed of a backward pass from `root`, checked. */
+export function startOf(root: Tensor, seed?: Tensor): DeviceArray {
+  checkStart(root, seed);
   if (!seed) return fill(root.device, 1);
   return inArena(() => inDType(seed.device, root.dtype));
 }

@@ -23,7 +23,7 @@ const ROWS: Readonly<Record<Activation, UnaryRow>> = {
 };
 
 /** Gradients dx over y = f(x) and dy alone, for ops that keep their output and not what it was made of. */
-const FROM_OUTPUT: Readonly<Record<OutputActivation, string>> = {
+export const FROM_OUTPUT: Readonly<Record<OutputActivation, string>> = {
   relu: "select(dy, 0.0, y <= 0.0)", // y > 0 where x > 0
   sigmoid: UNARY.sigmoid.dx,
   tanh: UNARY.tanh.dx,

@@ -138,6 +138,7 @@ function resizeParams(x: Spec, attrs: InterpolateAttrs) {
 /** Images at another size. */
 export const interpolate: Op<InterpolateAttrs> = defineOp<InterpolateAttrs>({
   name: "interpolate",
+  linear: {},
   discontinuous: ({ mode }) => mode === "nearest",
   check([x], { size, mode, antialias, alignCorners }) {
     checkOneOf("interpolate", { mode }, SAMPLINGS);

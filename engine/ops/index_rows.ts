@@ -181,6 +181,7 @@ export const indexSelect: Op<IndexSelectAttrs> = defineOp<IndexSelectAttrs>({
 /** y = x with the rows src[k] added at index[k], in the order of k. */
 export const indexAdd: Op<Record<never, never>> = defineOp<Record<never, never>>({
   name: "indexAdd",
+  linear: { given: [1] },
   check([x, index, src]) {
     requireRows("indexAdd", x!, index!);
     requireSum("indexAdd", x!);

@@ -132,6 +132,7 @@ function summed(
 /** y[..., k] = x[..., index[..., k]]; the index may be smaller than x in other dimensions. */
 export const gather: Op<None> = defineOp<None>({
   name: "gather",
+  linear: { given: [1] },
   check([x, index]) {
     requireIndex("gather", index!);
     if (!fits(index!.shape, x!.shape)) {
@@ -216,6 +217,7 @@ function cut(src: DeviceArray, index: Spec): DeviceArray {
 /** y = x with src[..., k] added at index[..., k], in the order of k. */
 export const scatterAdd: Op<None> = defineOp<None>({
   name: "scatterAdd",
+  linear: { given: [1] },
   check([x, index, src]) {
     requireSum("scatterAdd", x!);
     return checkScatter("scatterAdd", x!, index!, src!);
@@ -262,6 +264,7 @@ export const scatterAdd: Op<None> = defineOp<None>({
 /** y = x with src[..., k] written at index[..., k]; of several writers the last one wins. */
 export const scatter: Op<None> = defineOp<None>({
   name: "scatter",
+  linear: { given: [1, null] },
   check: ([x, index, src]) => checkScatter("scatter", x!, index!, src!),
   forward(ctx, [x, index, src]) {
     const lead = index!.shape.slice(0, -1);

@@ -1,11 +1,12 @@
 /** Builds the op records of the table of losses: one kernel forward, one an input backward. */
 
 import { isFloat } from "../dtype.ts";
-import { defineOp, type Op, type Sample } from "../op.ts";
+import { defineOp, type GradientFormulas, type Op, type Sample } from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes } from "../shape.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import { LOSSES, type LossRow } from "./loss_table.ts";
+import { runFormulas } from "./pointwise_gradients.ts";
 import { reads, type Scalars } from "./pointwise_row.ts";
 
 /** Names of the inputs in formulas, in order. */
@@ -22,11 +23,6 @@ function build(): Record<keyof typeof LOSSES, Op<Scalars>> {
   return ops;
 }
 
-/** True if a gradient that is wanted reads input i. */
-function isSaved(row: LossRow, i: number, needs: readonly boolean[]): boolean {
-  return row.gradients.some((formula, k) => needs[k] && reads(formula, NAMES[i]!));
-}
-
 function argumentsOf(
   arrays: readonly (PointwiseArgument | null)[],
   scalars: Scalars,
@@ -40,6 +36,12 @@ function argumentsOf(
 }
 
 function defineLoss(name: string, row: LossRow): Op<Scalars> {
+  const formulas = (needs: readonly boolean[], scalars: Scalars): GradientFormulas => {
+    const wanted = row.gradients.filter((_, i) => needs[i]).join(" ");
+    const inputs = NAMES.slice(0, row.gradients.length);
+    const saved = inputs.filter((v) => reads(wanted, v));
+    return { inputs, saved, gradients: row.gradients, scalars, module: row.module };
+  };
   return defineOp<Scalars>({
     name,
     check(inputs) {
@@ -56,7 +58,8 @@ function defineLoss(name: string, row: LossRow): Op<Scalars> {
       return [{ shape, dtype: inputs[0]!.dtype }];
     },
     forward(ctx, inputs, scalars, [out]) {
-      ctx.save(...inputs.filter((_, i) => isSaved(row, i, ctx.needs)));
+      const { saved } = formulas(ctx.needs, scalars);
+      ctx.save(...inputs.filter((_, i) => saved.includes(NAMES[i]!)));
       return [
         pointwise({
           name,
@@ -69,23 +72,13 @@ function defineLoss(name: string, row: LossRow): Op<Scalars> {
         }, out!),
       ];
     },
-    backward(ctx, [dy], scalars) {
-      const saved = [...ctx.saved];
-      const arrays = ctx.inputs.map((_, i) => isSaved(row, i, ctx.needs) ? saved.shift()! : null);
-      return row.gradients.map((formula, i) => {
-        if (!ctx.needs[i]) return null;
-        const read = arrays.map((a, k) => reads(formula, NAMES[k]!) ? a : null);
-        return pointwise({
-          name: `${name}_backward_${NAMES[i]}`,
-          inputs: { ...argumentsOf(read, scalars), dy: dy! },
-          expression: formula,
-          compute: "f32",
-          result: "f32",
-          module: row.module,
-          flops: 5,
-        }, dy!);
-      });
-    },
+    formulas,
+    backward: (ctx, [dy], scalars) =>
+      runFormulas(formulas(ctx.needs, scalars), ctx, dy!, {
+        name: (i) => `${name}_backward_${NAMES[i]}`,
+        out: () => dy!,
+        flops: 5,
+      }),
     reference: (inputs, scalars) => [
       hostMap(
         broadcastShapes(name, ...inputs.map((i) => i.shape)),

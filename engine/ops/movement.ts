@@ -20,6 +20,7 @@ import { fill } from "./fill.ts";
 /** The same elements in row-major order under another shape; one size may be -1. */
 export const reshape: Op<{ shape: readonly number[] }> = defineOp<{ shape: readonly number[] }>({
   name: "reshape",
+  linear: {},
   check: ([x], { shape }) => [{ shape: inferReshape(x!.shape, shape), dtype: x!.dtype }],
   forward: (_ctx, [x], _attrs, [out]) => [reshaped(x!, out!.shape)],
   backward: (ctx, [dy]) => [reshaped(dy!, ctx.inputs[0]!.shape)],
@@ -45,6 +46,7 @@ function contiguousOf(shape: readonly number[]): number[] {
 /** Dimensions in another order. */
 export const permute: Op<{ dims: readonly number[] }> = defineOp<{ dims: readonly number[] }>({
   name: "permute",
+  linear: {},
   check([x], { dims }) {
     const order = dims.map((d) => normalizeDim("permute", d, x!.shape.length));
     if (order.length !== x!.shape.length || new Set(order).size !== order.length) {
@@ -84,6 +86,7 @@ export function permuted(x: DeviceArray, dims: readonly number[]): DeviceArray {
 /** Repeats dimensions of size 1 without copying; -1 keeps a size. */
 export const expand: Op<{ shape: readonly number[] }> = defineOp<{ shape: readonly number[] }>({
   name: "expand",
+  linear: {},
   check([x], { shape }) {
     const lead = shape.length - x!.shape.length;
     const out = shape.map((s, i) => s === -1 && i >= lead ? x!.shape[i - lead]! : s);
@@ -122,6 +125,7 @@ export interface SliceAttrs {
 /** Every step-th index from start to before end along one dimension; a view. */
 export const slice: Op<SliceAttrs> = defineOp<SliceAttrs>({
   name: "slice",
+  linear: {},
   check([x], { dim, start, end, step }) {
     const size = x!.shape[dim]!;
     checkWhole("slice", { step }, 1);
@@ -182,6 +186,7 @@ export function copyInto(from: DeviceArray, to: DeviceArray): void {
 /** Tensors one after the other along a dimension. */
 export const cat: Op<{ dim: number }> = defineOp<{ dim: number }>({
   name: "cat",
+  linear: {},
   check(inputs, { dim }) {
     const first = inputs[0];
     if (!first) throw new TypeError("Cannot cat nothing: give at least one tensor");

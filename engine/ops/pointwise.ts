@@ -2,12 +2,18 @@
 
 import type { DeviceArray, Spec } from "../array.ts";
 import { type DType, DTYPES, isFloat, promote, requireRange } from "../dtype.ts";
-import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts";
+import {
+  defineOp,
+  type GradientFormulas,
+  type NotDifferentiable,
+  type Op,
+  type Sample,
+} from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
 import { BINARY } from "./binary_table.ts";
-import { fill } from "./fill.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
+import { runFormulas } from "./pointwise_gradients.ts";
 import { type BinaryRow, reads, type Scalars, type UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
 
@@ -48,6 +54,14 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
     type === "bool" ? "bool" : type === "same" && x !== "bool" ? x : isFloat(x) ? x : "f32";
   const compute = (x: DType) =>
     type === "float" || isFloat(x) || (type === "same" && x === "bool") ? "f32" : DTYPES[x].compute;
+  const { dx } = row;
+  const formulas = typeof dx !== "string" ? undefined : (_needs: unknown, scalars: Scalars) => ({
+    inputs: ["x"],
+    saved: ["x", "y"].filter((v) => reads(dx, v)),
+    gradients: [dx],
+    scalars,
+    module: row.module,
+  });
   return defineOp<Scalars>({
     name,
     check: ([x]) => [{ shape: x!.shape, dtype: outputType(x!.dtype) }],
@@ -61,30 +75,20 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
         result: type === "bool" ? "bool" : kind,
         module: kind === "f32" ? row.module : undefined,
       }, out!);
-      if (typeof row.dx === "string") {
-        if (reads(row.dx, "x")) ctx.save(x!);
-        if (reads(row.dx, "y")) ctx.save(y);
+      for (const name of formulas?.(ctx.needs, scalars).saved ?? []) {
+        ctx.save(name === "x" ? x! : y);
       }
       return [y];
     },
-    backward: typeof row.dx !== "string" ? row.dx : (ctx, [dy], scalars) => {
-      const formula = row.dx as string;
-      const inputs: Record<string, PointwiseArgument> = { dy: dy!, ...scalarArguments(scalars) };
-      const saved = [...ctx.saved];
-      if (reads(formula, "x")) inputs.x = saved.shift()!;
-      if (reads(formula, "y")) inputs.y_ = saved.shift()!;
-      return [
-        pointwise({
-          name: `${name}_backward`,
-          inputs,
-          expression: formula.replace(/\by\b/g, "y_"),
-          compute: "f32",
-          result: "f32",
-          module: row.module,
+    formulas,
+    backward: typeof row.dx !== "string"
+      ? row.dx
+      : (ctx, [dy], scalars) =>
+        runFormulas(formulas!(ctx.needs, scalars), ctx, dy!, {
+          name: () => `${name}_backward`,
+          out: () => ctx.inputs[0]!,
           flops: 2,
-        }, ctx.inputs[0]!),
-      ];
-    },
+        }),
     reference: ([x], scalars) => [
       hostMap(x!.shape, [x!], (v) => row.ref(v, scalars), outputType(x!.dtype)),
     ],
@@ -142,6 +146,20 @@ function operands<T>(inputs: readonly T[], attrs: BinaryAttrs): [T | number, T |
 }
 
 function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
+  const formulas = (needs: readonly boolean[], { a, b }: BinaryAttrs): GradientFormulas => {
+    // With a number on the left, the only input is operand b.
+    const inputs = a !== undefined ? ["b"] : b !== undefined ? ["a"] : ["a", "b"];
+    const gradients = inputs.map((v) => v === "a" ? row.da : row.db);
+    const wanted = gradients.filter((_, i) => needs[i]).map(text).join(" ");
+    const scalars = { ...(a !== undefined ? { a } : {}), ...(b !== undefined ? { b } : {}) };
+    return {
+      inputs,
+      saved: [...inputs, "y"].filter((v) => reads(wanted, v)),
+      gradients: gradients.map(text),
+      scalars,
+      module: row.module,
+    };
+  };
   return defineOp<BinaryAttrs>({
     name,
     check(inputs, attrs) {
@@ -160,50 +178,18 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
         result: row.type === "bool" ? "bool" : kind,
         module: kind === "f32" ? row.module : undefined,
       }, out!);
-      // A number on the left leaves operand b as the only input.
-      const needs = attrs.a !== undefined ? [false, ctx.needs[0]] : ctx.needs;
-      const formulas = [row.da, row.db].filter((_, o) => needs[o]).map(text).join(" ");
-      for (const [variable, value] of [["a", a], ["b", b], ["y", y]] as const) {
-        if (typeof value !== "number" && reads(formulas, variable)) ctx.save(value);
+      for (const variable of formulas(ctx.needs, attrs).saved) {
+        ctx.save(variable === "y" ? y : (variable === "a" ? a : b) as DeviceArray);
       }
       return [y];
     },
+    formulas: typeof row.da === "string" ? formulas : undefined,
     backward: typeof row.da !== "string" ? row.da : (ctx, [dy], attrs) => {
-      const formulas = [row.da, row.db] as string[];
-      // Which operand each input is: with a number on the left, the only input is operand b.
-      const which = attrs.a !== undefined ? [1] : attrs.b !== undefined ? [0] : [0, 1];
-      const wanted = which.filter((_, i) => ctx.needs[i]).map((o) => formulas[o]!).join(" ");
-      const saved = [...ctx.saved];
-      const values: Record<string, PointwiseArgument> = {};
-      const [a, b] = attrs.a !== undefined
-        ? [attrs.a, null]
-        : attrs.b !== undefined
-        ? [null, attrs.b]
-        : [null, null];
-      for (const [variable, value] of [["a", a], ["b", b], ["y", null]] as const) {
-        if (value !== null) values[variable] = { value, type: "f32" };
-        else if (reads(wanted, variable)) values[variable] = saved.shift()!;
-      }
-      return which.map((o, i) => {
-        if (!ctx.needs[i]) return null;
-        const formula = formulas[o]!;
-        if (formula === "dy") return dy!;
-        if (formula === "0.0") return fill({ shape: dy!.shape, dtype: dy!.dtype }, 0);
-        const inputs: Record<string, PointwiseArgument> = { dy: dy! };
-        for (const variable of ["a", "b", "y"]) {
-          if (reads(formula, variable)) {
-            inputs[variable === "y" ? "y_" : variable] = values[variable]!;
-          }
-        }
-        return pointwise({
-          name: `${name}_backward_${"ab"[o]}`,
-          inputs,
-          expression: formula.replace(/\by\b/g, "y_"),
-          compute: "f32",
-          result: "f32",
-          module: row.module,
-          flops: 2,
-        }, { shape: dy!.shape, dtype: dy!.dtype });
+      const found = formulas(ctx.needs, attrs);
+      return runFormulas(found, ctx, dy!, {
+        name: (i) => `${name}_backward_${found.inputs[i]}`,
+        out: () => ({ shape: dy!.shape, dtype: dy!.dtype }),
+        flops: 2,
       });
     },
     reference: (inputs, attrs) => {

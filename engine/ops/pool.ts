@@ -220,6 +220,7 @@ export const maxPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
 /** Mean of each window. */
 export const avgPool2d: Op<PoolAttrs> = defineOp<PoolAttrs>({
   name: "avgPool2d",
+  linear: {},
   check: ([x], attrs) => [checkPool("avgPool2d", x!, attrs)],
   forward(_ctx, [x], attrs, [out]) {
     const y = DeviceArray.empty(out!, "avgPool2d");
@@ -256,6 +257,7 @@ export interface AdaptiveAttrs {
 /** Mean over windows chosen so that the output has the given size. */
 export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
   name: "adaptiveAvgPool2d",
+  linear: {},
   check([x], { size }) {
     if (!isFloat(x!.dtype) || x!.shape.length !== 4) {
       throw new TypeError(

@@ -89,6 +89,7 @@ export interface DropoutAttrs {
 /** y = x / (1 - p) with probability 1 - p, else 0; plus a second input where there is one. */
 export const dropout: Op<DropoutAttrs> = defineOp<DropoutAttrs>({
   name: "dropout",
+  linear: {},
   check([x, residual], { p }) {
     if (!(p >= 0 && p < 1)) {
       throw new RangeError(`Cannot drop out with p = ${p}: it must be at least 0 and below 1`);

@@ -57,6 +57,7 @@ function flipped(x: DeviceArray, { dims }: FlipAttrs): DeviceArray {
 /** The order of elements reversed along dimensions. */
 export const flip: Op<FlipAttrs> = defineOp<FlipAttrs>({
   name: "flip",
+  linear: {},
   check([x], { dims }) {
     normalizeDims("flip", dims, x!.shape.length);
     return [{ shape: x!.shape, dtype: x!.dtype }];
@@ -113,6 +114,7 @@ function modulo(a: number, b: number): number {
 /** Elements moved along dimensions; what leaves at the end comes in at the start. */
 export const roll: Op<RollAttrs> = defineOp<RollAttrs>({
   name: "roll",
+  linear: {},
   check([x], attrs) {
     const { shifts, dims } = attrs;
     if (shifts.length !== dims.length || !shifts.every(Number.isInteger)) {
@@ -155,6 +157,7 @@ function window(y: DeviceArray, { before }: PadAttrs, shape: readonly number[]):
 /** x with `value` around it. */
 export const padConstant: Op<PadAttrs> = defineOp<PadAttrs>({
   name: "padConstant",
+  linear: { attrs: (attrs) => ({ ...attrs, value: 0 }) },
   check: ([x], { before, after }) => [{
     shape: x!.shape.map((s, d) => before[d]! + s + after[d]!),
     dtype: x!.dtype,
@@ -204,6 +207,7 @@ function triangle(lower: boolean): Op<TriangleAttrs> {
   };
   return defineOp<TriangleAttrs>({
     name,
+    linear: {},
     check([x], { diagonal }) {
       if (x!.shape.length < 2) {
         throw new TypeError(`Cannot ${name} ${show(x!.shape)}: it needs at least two dimensions`);
@@ -281,6 +285,7 @@ function diagonalView(x: DeviceArray, attrs: DiagonalAttrs): DeviceArray {
 /** Elements whose indices along two dimensions are equal (or `offset` apart), as the last one; a view. */
 export const diagonal: Op<DiagonalAttrs> = defineOp<DiagonalAttrs>({
   name: "diagonal",
+  linear: {},
   check: ([x], attrs) => [{ shape: diagonalOf(x!.shape, attrs).shape, dtype: x!.dtype }],
   forward: (_ctx, [x], attrs) => [diagonalView(x!, attrs)],
   backward(ctx, [dy], attrs) {

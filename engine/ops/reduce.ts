@@ -294,6 +294,7 @@ function marked(length: number): number[] {
 /** y = sum of x over the dimensions; integers add as i32 or u32, bool counts as i32. */
 export const sum: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
   name: "sum",
+  linear: {},
   check([x], { dim, keepdim }) {
     const dims = normalizeDims("sum", dim, x!.shape.length);
     return [{
@@ -345,6 +346,7 @@ export function sumIn(
 /** y = sum of x over the dimensions divided by their size; floats only. */
 export const mean: Op<ReduceAttrs> = defineOp<ReduceAttrs>({
   name: "mean",
+  linear: {},
   check([x], { dim, keepdim }) {
     if (!isFloat(x!.dtype)) {
       throw new TypeError(

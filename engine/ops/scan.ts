@@ -120,6 +120,7 @@ const SAMPLES: readonly Sample<ScanAttrs>[] = [
 /** y[r] = x[0] + … + x[r] along a dimension; bool counts as i32. */
 export const cumsum: Op<ScanAttrs> = defineOp<ScanAttrs>({
   name: "cumsum",
+  linear: {},
   check: check("cumsum"),
   forward(_ctx, [x], { dim }, [out]) {
     const at = lanes(x!.shape, normalizeDim("cumsum", dim, x!.shape.length));

@@ -47,6 +47,7 @@ export const cast: Op<{ dtype: DType }> = defineOp<{ dtype: DType }>({
 /** Element by element: a where cond is true, else b. Shapes broadcast. */
 export const where: Op<Record<never, never>> = defineOp<Record<never, never>>({
   name: "where",
+  linear: { given: [0] },
   check([cond, a, b]) {
     if (cond!.dtype !== "bool") {
       throw new TypeError(`Cannot choose by a condition of dtype ${cond!.dtype}: it must be bool`);

@@ -1,0 +1,302 @@
+/** Gradients of gradients: every op that has them, and what people do with them. */
+
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  autocast,
+  capture,
+  cat,
+  checkpoint,
+  crossEntropy,
+  customGrad,
+  grad,
+  gridSample,
+  init,
+  manualSeed,
+  memory,
+  nn,
+  randn,
+  scope,
+  synchronize,
+  type Tensor,
+  tensor,
+} from "../../mod.ts";
+import { doubleOf } from "../../engine/double/walk.ts";
+import { gpu } from "../../engine/gpu/device.ts";
+import { allOps, backwardOf } from "../../engine/op.ts";
+import { checkDouble } from "../helpers/check_double.ts";
+import { assertNothingLeft } from "../helpers/memory.ts";
+import { ROOT } from "../helpers/source.ts";
+
+const { BatchNorm2d, Conv2d, Flatten, LeakyReLU, Linear, Sequential, SiLU, optim: { Adam } } = nn;
+
+for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
+  if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
+}
+
+for (const op of allOps().values()) {
+  if (!backwardOf(op) || !op.reference || typeof doubleOf(op) === "object") continue;
+  Deno.test(`gradients of ${op.name}'s gradients are what differences give`, async () => {
+    await init();
+    await synchronize();
+    const before = memory().liveBytes;
+    const { problems, compared } = await checkDouble(op);
+    assert(compared > 0 || problems.length > 0, "nothing was compared");
+    assert(problems.length === 0, problems.slice(0, 6).map((p) => `\n  ${p}`).join(""));
+    assertNothingLeft(before, "bytes left behind");
+  });
+}
+
+Deno.test("every op with a gradient has one of that, or says why not", () => {
+  const without = [...allOps().values()].filter((op) => backwardOf(op) && doubleOf(op) === null);
+  assertEquals(without.map((op) => op.name), []);
+  const refused = [...allOps().values()].filter((op) =>
+    typeof doubleOf(op) === "object" && doubleOf(op)
+  );
+  assertEquals(refused.map((op) => op.name).sort(), ["biTempered", "gridSample"]);
+});
+
+Deno.test("third derivatives are what calculus says", async () => {
+  await init();
+  const points = [0.3, -0.7, 1.2];
+  const cases: [string, (x: Tensor) => Tensor, (x: number) => number][] = [
+    ["x⁴", (x) => x.square().square(), (x) => 24 * x],
+    ["sin x", (x) => x.sin(), (x) => -Math.cos(x)],
+    ["exp 2x", (x) => x.mul(2).exp(), (x) => 8 * Math.exp(2 * x)],
+    ["1 / (x + 3)", (x) => x.add(3).reciprocal(), (x) => -6 / (x + 3) ** 4],
+    ["tanh x", (x) => x.tanh(), (x) => {
+      const s = 1 - Math.tanh(x) ** 2;
+      return s * (6 * Math.tanh(x) ** 2 - 2);
+    }],
+    ["log σ(x)", (x) => x.logSigmoid(), (x) => {
+      const s = 1 / (1 + Math.exp(-x));
+      return s * (1 - s) * (2 * s - 1);
+    }],
+    // A zero among the factors: of x·y·z the derivative by all three is 1.
+    [
+      "a product with a zero",
+      (x) => cat([x.unsqueeze(1), x.sub(0.3).unsqueeze(1)], 1).prod(1),
+      () => 0,
+    ],
+  ];
+  for (const [name, f, want] of cases) {
+    const x = tensor(points, { requiresGrad: true });
+    let y = f(x).sum();
+    for (let order = 1; order < 3; order++) y = grad(y, x, { createGraph: true })[0]!.sum();
+    const got = await grad(y, x)[0]!.data();
+    points.forEach((p, i) => {
+      const off = Math.abs(got[i]! - want(p));
+      // Three rules, each of a few roundings, of terms up to 30 times as large as what is left.
+      assert(
+        off <= 64 * 30 * 2 ** -24 * Math.max(1, Math.abs(want(p))),
+        `${name} at ${p}: ${got[i]}, not ${want(p)}`,
+      );
+    });
+  }
+});
+
+Deno.test("a Hessian times a vector is the difference of gradients", async () => {
+  await init();
+  manualSeed(5);
+  const x = randn([4, 3]);
+  const y = tensor([0, 2, 1, 2], { dtype: "i32" });
+  const w = randn([5, 3], { requiresGrad: true });
+  const v = randn([3, 5], { requiresGrad: true });
+  const loss = (w: Tensor, v: Tensor) =>
+    crossEntropy(x.matmul(w.transpose(0, 1)).tanh().matmul(v.transpose(0, 1)), y);
+  const along = [randn([5, 3]), randn([3, 5])];
+  const first = grad(loss(w, v), [w, v], { createGraph: true });
+  const dot = first.map((g, i) => g!.mul(along[i]!).sum()).reduce((a, b) => a.add(b));
+  const product = grad(dot, [w, v]);
+  // The same in float64, along one direction: differences of 1e-4 are 1e-7 off, float32 a few 2^-24 of 12 terms.
+  const host = await Promise.all(
+    [x, w, v, ...along].map(async (t) => Float64Array.from(await t.data())),
+  );
+  const ids = [0, 2, 1, 2];
+  const hostLoss = (wAt: Float64Array, vAt: Float64Array) => {
+    let total = 0;
+    for (let n = 0; n < 4; n++) {
+      const hidden = Array.from(
+        { length: 5 },
+        (_, h) =>
+          Math.tanh([0, 1, 2].reduce((s, k) => s + host[0]![n * 3 + k]! * wAt[h * 3 + k]!, 0)),
+      );
+      const logits = [0, 1, 2].map((c) => hidden.reduce((s, u, h) => s + u * vAt[c * 5 + h]!, 0));
+      const top = Math.max(...logits);
+      total += top + Math.log(logits.reduce((s, l) => s + Math.exp(l - top), 0)) - logits[ids[n]!]!;
+    }
+    return total / 4;
+  };
+  const moved = (a: Float64Array, b: Float64Array, t: number) => a.map((e, i) => e + t * b[i]!);
+  const slope = (t: number, which: number, i: number) => {
+    const at = (e: number) => {
+      const [a, b] = [moved(host[1]!, host[3]!, t), moved(host[2]!, host[4]!, t)];
+      (which === 0 ? a : b)[i]! += e;
+      return hostLoss(a, b);
+    };
+    return (at(1e-4) - at(-1e-4)) / 2e-4;
+  };
+  for (const which of [0, 1]) {
+    const got = await product[which]!.data();
+    const want = Array.from(got, (_, i) => (slope(1e-4, which, i) - slope(-1e-4, which, i)) / 2e-4);
+    const largest = Math.max(...want.map(Math.abs));
+    want.forEach((e, i) =>
+      assert(Math.abs(got[i]! - e) < 1e-5 * largest, `${which} ${i}: ${got[i]}, not ${e}`)
+    );
+  }
+});
+
+Deno.test("an update of weights is trained through", async () => {
+  await init();
+  // loss(w) = (w - a)²; w' = w - r · 2 (w - a); d loss(w') / d r = 2 (w' - a) · -2 (w - a)
+  const w = tensor([2], { requiresGrad: true });
+  const rate = tensor([0.125], { requiresGrad: true });
+  const loss = (w: Tensor) => w.sub(0.5).square().sum();
+  const [g] = grad(loss(w), w, { createGraph: true });
+  loss(w.sub(g!.mul(rate))).backward();
+  assertEquals(await rate.grad!.array(), [2 * (2 - 0.375 - 0.5) * -3]);
+  assertEquals(await w.grad!.array(), [2 * (2 - 0.375 - 0.5) * (1 - 0.25)]);
+});
+
+/** A critic with a penalty on the slope by its input, and its input. */
+function critic() {
+  manualSeed(11);
+  const model = new Sequential(
+    new Conv2d(2, 4, { kernelSize: 3, padding: 1, stride: 2 }),
+    new BatchNorm2d(4),
+    new LeakyReLU(0.2),
+    new Conv2d(4, 4, { kernelSize: 3, groups: 2 }),
+    new SiLU(),
+    new Flatten(),
+    new Linear(4 * 2 * 2, 1),
+  );
+  const penalty = (x: Tensor): Tensor => {
+    const at = x.detach().requiresGrad_();
+    const score = model.forward(at).sum();
+    const [slope] = grad(score, at, { createGraph: true });
+    return slope!.square().sum([1, 2, 3]).add(1e-6).sqrt().sub(1).square().mean().add(
+      score.mul(0.1),
+    );
+  };
+  return { model, penalty };
+}
+
+Deno.test("a penalty on a gradient trains the same in a captured step", async () => {
+  await init();
+  const runs: Float32Array[][] = [];
+  for (const captured of [false, true]) {
+    const { model, penalty } = critic();
+    const optimizer = new Adam(model.parameters(), { lr: 0.01 });
+    const step = (x: Tensor): Tensor => {
+      optimizer.zeroGrad();
+      const loss = penalty(x);
+      loss.backward();
+      optimizer.step();
+      return loss.detach();
+    };
+    const run = captured ? capture(step) : step;
+    const losses: Float32Array[] = [];
+    for (let i = 0; i < 5; i++) {
+      using x = randn([3, 2, 8, 8]);
+      using loss = scope(() => run(x));
+      losses.push(await loss.data() as Float32Array);
+    }
+    for (const p of model.parameters()) losses.push(await p.data() as Float32Array);
+    runs.push(losses);
+  }
+  assertEquals(runs[1], runs[0]);
+  assert(runs[0]![0]![0] !== runs[0]![4]![0], "nothing was trained");
+});
+
+Deno.test("gradients of gradients leave nothing behind", async () => {
+  await init();
+  const { model, penalty } = critic();
+  const x = randn([3, 2, 8, 8]);
+  const once = () =>
+    scope(() => {
+      penalty(x).backward();
+      for (const p of model.parameters()) p.grad = null;
+    });
+  once();
+  await synchronize();
+  const before = memory().liveBytes;
+  for (let i = 0; i < 3; i++) once();
+  await synchronize();
+  assertNothingLeft(before, "bytes left behind");
+});
+
+Deno.test("under autocast a penalty on a gradient is within f16 of what f32 gives", async () => {
+  await init();
+  if (!gpu().info.features.has("shader-f16")) return;
+  const model = new Linear(6, 4);
+  const x = randn([5, 6], { requiresGrad: true });
+  const penalty = () => {
+    const [g] = grad(model.forward(x).tanh().square().sum(), x, { createGraph: true });
+    return g!.square().sum();
+  };
+  const exact = grad(penalty(), model.weight)[0]!;
+  const half = grad(autocast({ dtype: "f16" }, penalty), model.weight)[0]!;
+  assertEquals(half.dtype, "f32");
+  const [a, b] = [await exact.data(), await half.data()];
+  const largest = Math.max(...Array.from(a, Math.abs));
+  // Three products in a row with operands of 11 bits.
+  a.forEach((v, i) =>
+    assert(Math.abs(v - b[i]!) < 3 * 4 * 2 ** -11 * largest, `${b[i]}, not ${v}`)
+  );
+});
+
+Deno.test("checkpoint and rules of one's own are gone through as well", async () => {
+  await init();
+  const values = [0.5, -1.5, 2];
+  const plain = (x: Tensor) => x.exp().mul(x.sin());
+  const slow = (x: Tensor) => checkpoint((t) => plain(t!), x);
+  const own = (x: Tensor) =>
+    customGrad((t) => ({
+      value: plain(t!),
+      gradient: (dy) => dy.mul(t!.exp().mul(t!.sin().add(t!.cos()))),
+    }))(x);
+  const results: number[][] = [];
+  for (const f of [plain, slow, own]) {
+    const x = tensor(values, { requiresGrad: true });
+    const [g] = grad(f(x).sum(), x, { createGraph: true });
+    g!.square().sum().backward();
+    results.push(Array.from(await x.grad!.data()));
+  }
+  for (const result of results.slice(1)) {
+    result.forEach((v, i) =>
+      assert(Math.abs(v - results[0]![i]!) < 16 * 2 ** -24 * 60, `${result} ${results[0]}`)
+    );
+  }
+});
+
+Deno.test("gradients keep their history only where that is asked for", async () => {
+  await init();
+  const x = tensor([1, 2], { requiresGrad: true });
+  const [plain] = grad(x.square().sum(), x);
+  assertEquals(plain!.requiresGrad, false);
+  const y = x.square().sum();
+  const [recorded] = grad(y, x, { createGraph: true });
+  assert(recorded!.requiresGrad);
+  // The graph is kept, so that another walk is possible.
+  y.backward();
+  assertEquals(await x.grad!.array(), [2, 4]);
+  // Of a line the gradient is constant: nothing is left to differentiate.
+  const [constant] = grad(x.mul(3).sum(), x, { createGraph: true });
+  assertThrows(() => grad(constant!.sum(), x), TypeError, "requires no gradient");
+});
+
+Deno.test("what cannot be done is said", async () => {
+  await init();
+  const x = randn([1, 1, 4, 4], { requiresGrad: true });
+  const at = randn([1, 2, 2, 2]);
+  const y = gridSample(x, at).square().sum();
+  assertThrows(
+    () => grad(y, x, { createGraph: true }),
+    Error,
+    "Cannot take gradients of the gradients of gridSample",
+  );
+  assertThrows(
+    () => y.backward(null, { createGraph: true } as never),
+    TypeError,
+    "write grad(y, x, { createGraph: true })",
+  );
+});
