@@ -89,8 +89,7 @@ function keyOf(edge: Edge): [object, number] {
  *
  * @throws {TypeError} if an output or input requires no gradient, a gradOutput is missing or mis-shaped,
  *   or no output depends on an input (unless allowUnused)
- * @throws {Error} with createGraph, at an op that has no gradient of its gradient: gridSample and
- *   biTemperedLogisticLoss
+ * @throws {Error} with createGraph, at an op that has no gradient of its gradient: biTemperedLogisticLoss
  *
  * @example
  * ```ts

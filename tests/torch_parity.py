@@ -18,6 +18,9 @@ written as float32; inputs and parameters are rounded to float32 first. Keys of 
     <case>/din0 ...       gradients of the float inputs
     <case>/dstate/<name>  gradients of the parameters
     <case>/after/<name>   buffers after
+    <case>/twice/sum      sum of all these gradients times `pattern`, where they have gradients in turn
+    <case>/twice/din0 ... its gradients, likewise
+    <case>/twice/dstate/<name>
 
 Optimizers walk from and by `pattern`, too; learning rates are those of two groups, epoch by epoch, and
 with OneCycleLR the momenta after them:
@@ -37,6 +40,7 @@ file has at most 256 elements, evenly spread, and PyTorch's own rounding as the 
     model/<model>/noise/<tensor>   root mean square of float32's difference from it
 """
 
+import contextlib
 import json
 import os
 import struct
@@ -780,6 +784,21 @@ def run_schedule(make):
     return torch.tensor(rows, dtype=torch.float64)
 
 
+def plain_attention():
+    """Attention of products and a softmax, of whose gradient PyTorch has a gradient."""
+    try:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+    except ImportError:
+        return contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def gradients(outputs, leaves, seeds=None, **options):
+    """The gradients that there are, by key."""
+    found = torch.autograd.grad(outputs, list(leaves.values()), seeds, allow_unused=True, **options)
+    return {key: t for key, t in zip(leaves, found) if t is not None}
+
+
 def run(name, module, inputs, call):
     """All tensors of a case, by key."""
     module = module.double()
@@ -798,16 +817,21 @@ def run(name, module, inputs, call):
             t.requires_grad_()
     outputs = flat(call(module, *inputs))
     seeds = [r(*t.shape) if t.dim() > 0 else torch.ones((), dtype=torch.float64) for t in outputs]
-    torch.autograd.backward(outputs, seeds)
     for i, (out, seed) in enumerate(zip(outputs, seeds)):
         found[f"{name}/out{i}"] = out.detach()
         found[f"{name}/seed{i}"] = seed
-    for i, t in enumerate(inputs):
-        if t.grad is not None:
-            found[f"{name}/din{i}"] = t.grad
-    for key, t in module.named_parameters():
-        if t.grad is not None:
-            found[f"{name}/dstate/{key}"] = t.grad
+    leaves = {f"din{i}": t for i, t in enumerate(inputs) if t.requires_grad}
+    leaves.update({f"dstate/{key}": t for key, t in sorted(module.named_parameters())})
+    first = gradients(outputs, leaves, seeds, create_graph=True)
+    found.update({f"{name}/{key}": t.detach() for key, t in first.items()})
+    weighted = sum((t * pattern(t.shape, 500 + i)).sum() for i, t in enumerate(first.values()))
+    try:
+        second = gradients([weighted], leaves) if weighted.requires_grad else {}
+    except (RuntimeError, NotImplementedError):  # PyTorch has no gradient of this gradient
+        second = {}
+    if second:
+        found[f"{name}/twice/sum"] = weighted.detach()
+    found.update({f"{name}/twice/{key}": t for key, t in second.items()})
     for key, t in module.named_buffers():
         found[f"{name}/after/{key}"] = t.detach()
     return found
@@ -841,7 +865,8 @@ def main():
         if module is None or getattr(module, "fn", module) is None:
             absent.append(name)
         else:
-            tensors.update(run(name, module, inputs, call))
+            with plain_attention():
+                tensors.update(run(name, module, inputs, call))
     for name, (make, shape) in MODELS.items():
         try:
             make()

@@ -12,6 +12,7 @@ import {
   cat,
   crossEntropy,
   einsum,
+  grad,
   gridSample,
   init,
   interpolate,
@@ -25,8 +26,8 @@ import {
   Tensor,
   tensor,
   zeros,
+  zerosLike,
 } from "../mod.ts";
-import { walkBack } from "../engine/autograd.ts";
 import { decodeSafetensors } from "../nn/io/safetensors_format.ts";
 import { assertClose } from "./helpers/close.ts";
 
@@ -550,22 +551,40 @@ function compare(
   const outputs = call(module, inputs);
   const wanted = numbered(given, "out");
   assertEquals(outputs.length, wanted.length, `${name}: number of outputs`);
-  walkBack(
-    outputs.map((t, i) => ({ edge: t.edge(), grad: given[`seed${i}`]!.device.alias() })),
-    { retainGraph: false },
-  );
+  const parameters = new Map(module.namedParameters());
+  const leaves = new Map<string, Tensor>();
+  inputs.forEach((t, i) => given[`din${i}`] && leaves.set(`din${i}`, t));
+  for (const key of Object.keys(under(given, "dstate/")).sort()) {
+    assert(parameters.has(key), `${name}: no parameter ${key}`);
+    leaves.set(`dstate/${key}`, parameters.get(key)!);
+  }
+  const twice = under(given, "twice/");
+  const gradOutputs = outputs.map((_, i) => given[`seed${i}`]!);
   const pairs = new Map<string, { got: Tensor; want: Tensor }>();
-  outputs.forEach((got, i) => pairs.set(`out${i}`, { got: got.detach(), want: wanted[i]! }));
-  inputs.forEach((t, i) => {
-    const want = given[`din${i}`];
-    if (!want) return;
-    assert(t.grad, `${name}: no gradient of input ${i}`);
-    pairs.set(`din${i}`, { got: t.grad!.detach(), want });
-  });
-  for (const [key, want] of Object.entries(under(given, "dstate/"))) {
-    const grad = module.namedParameters().find(([own]) => own === key)?.[1].grad;
-    assert(grad, `${name}: no gradient of ${key}`);
-    pairs.set(`dstate/${key}`, { got: grad!.detach(), want });
+  const expect = (key: string, got: Tensor | null | undefined, want: Tensor) => {
+    assert(got, `${name}: no ${key}`);
+    pairs.set(key, { got: got!.detach(), want });
+  };
+  outputs.forEach((got, i) => expect(`out${i}`, got, wanted[i]!));
+  const keys = [...leaves.keys()];
+  grad(outputs, [...leaves.values()], { gradOutputs, retainGraph: true })
+    .forEach((got, i) => expect(keys[i]!, got, given[keys[i]!]!));
+  if (twice.sum) {
+    const first = grad(outputs, [...leaves.values()], { gradOutputs, createGraph: true });
+    const weighted = first
+      .map((g, i) => g!.mul(tensor(pattern(g!.size, 500 + i), { shape: g!.shape })).sum())
+      .reduce((a, b) => a.add(b));
+    expect("twice/sum", weighted, twice.sum);
+    const second = weighted.requiresGrad
+      ? grad(weighted, [...leaves.values()], { allowUnused: true })
+      : [];
+    keys.forEach((key, i) => {
+      const want = twice[key];
+      if (!want) return;
+      // PyTorch has zeros where a gradient cannot change.
+      using zeros = zerosLike(leaves.get(key)!);
+      expect(`twice/${key}`, second[i] ?? zeros, want);
+    });
   }
   const buffers = Object.fromEntries(module.namedBuffers());
   for (const [key, want] of Object.entries(under(given, "after/"))) {

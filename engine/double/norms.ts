@@ -109,6 +109,7 @@ function notSaved(
   return found;
 }
 
+/** By the batch's moments, which are outputs as well. */
 export const batchNorm: DoubleRule<BatchNormAttrs> = (ctx, grads) => {
   const x = ctx.input(0, ctx.saved[0]!);
   const dims = x.shape.flatMap((_, d) => d === 1 ? [] : [d]);
@@ -120,6 +121,7 @@ export const batchNorm: DoubleRule<BatchNormAttrs> = (ctx, grads) => {
   return made.map((g, i) => g ?? others[i] ?? null);
 };
 
+/** By given moments. */
 export const batchNormEval: DoubleRule<BatchNormAttrs> = (ctx, [dy]) => {
   const [x, mean, variance] = [0, 1, 2].map((i) => ctx.input(i, ctx.saved[i]!)) as [
     Tensor,

@@ -19,6 +19,7 @@ import type { ReduceAttrs } from "../ops/reduce.ts";
 import type { ScanAttrs } from "../ops/scan.ts";
 import { normalizeDim, normalizeDims, sizeOf } from "../shape.ts";
 import { apply, type Tensor } from "../tensor.ts";
+import { gridSample } from "./grid_sample.ts";
 import { batchNorm, batchNormEval, groupNorm, lastDimsNorm } from "./norms.ts";
 import { recurrent } from "./recurrent.ts";
 import { type DoubleRule, ofFormula, type Recorded } from "./rule.ts";
@@ -264,6 +265,7 @@ export const RULES: Readonly<Record<string, DoubleRule<never>>> = {
   maxPool2d: fromPlane,
   adaptiveMaxPool2d: fromPlane,
   indexSelect,
+  gridSample,
   to,
   customGrad,
   checkpoint,
@@ -271,6 +273,5 @@ export const RULES: Readonly<Record<string, DoubleRule<never>>> = {
 
 /** Why the others have none, and what to do instead. */
 export const REFUSED: Readonly<Record<string, string>> = {
-  gridSample: "its gradient jumps at every pixel's edge",
-  biTempered: "its normalisation is found by iteration",
+  biTempered: "there is no rule for it",
 };

@@ -25,7 +25,7 @@ export interface GridSampleAttrs extends Omit<GridSampleSpec, "dtype"> {
 }
 
 /** Pixel position = grid · scale + shift, along a dimension of `size`. */
-function mapping(size: number, alignCorners: boolean): { scale: number; shift: number } {
+export function mapping(size: number, alignCorners: boolean): { scale: number; shift: number } {
   return { scale: (alignCorners ? size - 1 : size) / 2, shift: (size - 1) / 2 };
 }
 

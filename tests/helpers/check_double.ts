@@ -288,7 +288,9 @@ function computed(
   });
   const parts = first.map((g, k) => g!.mul(place(along[chosen[k]!]!, "contiguous")).sum());
   const sum = parts.reduce((a, b) => a.add(b));
-  const all = grad(sum, [...inputs, ...used.map((o) => seeds[o]!)], { allowUnused: true });
+  const by = [...inputs, ...used.map((o) => seeds[o]!)];
+  // Of a gradient that is 0 wherever it exists there is nothing to differentiate.
+  const all = sum.requiresGrad ? grad(sum, by, { allowUnused: true }) : by.map(() => null);
   const byWeights = seeds.map((_, o) =>
     used.includes(o) ? all[inputs.length + used.indexOf(o)]! : null
   );

@@ -3,6 +3,7 @@
  * adapter: dtypes are found by asking each op's `check`.
  */
 
+import { doubleOf } from "../../engine/double/walk.ts";
 import type { DType } from "../../engine/dtype.ts";
 import { allOps, type Op } from "../../engine/op.ts";
 import { sizeOf } from "../../engine/shape.ts";
@@ -57,6 +58,8 @@ export function opsTable(): string {
   const lines = ops.map((op) => {
     const gradient = "notDifferentiable" in op.backward
       ? `no: ${op.backward.notDifferentiable}`
+      : typeof doubleOf(op) === "object"
+      ? "yes, but none of that"
       : "yes";
     const reference = op.reference ? "yes" : "no: random";
     return `| \`${op.name}\` | ${
@@ -72,7 +75,7 @@ methods of the engine are one of these ops or are made of several.
 
 ${ops.length} ops, ${differentiable} with a gradient, ${samples} samples. Every sample is run on contiguous, shifted,
 transposed and sliced inputs and compared with a float64 reference; gradients are compared with central
-differences of that reference.
+differences of that reference, and so are gradients of gradients.
 
 Dtypes: what the inputs may be → what the outputs are.
 
