@@ -36,7 +36,7 @@ export interface GradOptions {
   retainGraph?: boolean;
   /**
    * Records how the gradients are made, so that they can be part of a loss and have gradients, of any order;
-   * default false. Costs several times the memory and time.
+   * default false. What both passes made is kept as long as the results.
    */
   createGraph?: boolean;
   /** Gives null for inputs that no output depends on, instead of throwing; default false. */

@@ -211,7 +211,8 @@ function replay(
   for (const { op, attrs, inputs, outputs } of tape.calls) {
     if (!op.reference) {
       throw new Error(
-        `Cannot gradcheck through ${op.name}: it draws random numbers and has no float64 reference`,
+        `Cannot gradcheck through ${op.name}: it has no float64 reference, as what draws random numbers and ` +
+          "gradients of gradients have not",
       );
     }
     const results = op.reference(inputs.map((t) => values.get(t)!), attrs);
