@@ -53,6 +53,8 @@ interface Recording<R> {
   readonly before: ReadonlySet<() => void>;
   /** Gradients that it leaves behind. */
   readonly gradients: readonly Gradient[];
+  /** What must hold for it to be replayed. */
+  readonly conditions: ReadonlyMap<object, () => boolean>;
   /** Settings that it depends on. */
   readonly settings: readonly SettingSeen[];
   /** Whether these are as they were, when the number of changes was `at`. */
@@ -96,9 +98,9 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
  * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
  * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph, and so do other modes:
- * modules in `train()` or `eval()`, parameters that are frozen, and `autocast` and `noGrad` around the call. Those
- * that there were are kept. Replays use the tensors that were there when it was recorded. Once one of them is freed, as by loading an optimizer's state
- * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
+ * modules in `train()` or `eval()`, parameters that are frozen, an optimizer's groups, and `autocast` and `noGrad`
+ * around the call. Earlier ones are kept. Replays use the tensors that were there when it was recorded. Once one of
+ * them is freed, as by loading an optimizer's state that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
  * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
  * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
  * They lie in memory of the graph: a view of one from an earlier call changes with it, so clone() what is to last.
@@ -257,7 +259,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     done.dispose();
     throw error;
   }
-  const { makesState, before, settings } = recorder;
+  const { makesState, before, conditions, settings } = recorder;
   const graph = recorder.finish();
   const asTheyWere = { at: -1, so: false };
   return {
@@ -269,6 +271,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     makesState,
     before,
     gradients,
+    conditions,
     settings,
     asTheyWere,
   };
@@ -277,6 +280,15 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
 /** Has `fn` called before each replay of the step that is being captured, if one is: once, however often asked. */
 export function beforeReplay(fn: () => void): void {
   openGpu()?.queue.recorder?.before.add(fn);
+}
+
+/**
+ * Has the step that is being captured, if one is, replayed only where `holds()` is true; it is asked before each
+ * replay. Of what an owner says the first counts. Settings with a `Setting` need none.
+ */
+export function replayOnlyIf(owner: object, holds: () => boolean): void {
+  const { conditions } = openGpu()?.queue.recorder ?? {};
+  if (conditions && !conditions.has(owner)) conditions.set(owner, holds);
 }
 
 /**
@@ -348,14 +360,15 @@ function hasItsSettings<R extends CapturedResult>(recording: Recording<R>): bool
 
 /** Whether the settings, and the gradients that there are now, are those that a step begins with. */
 function fits<R extends CapturedResult>(recording: Recording<R>): boolean {
-  return hasItsSettings(recording) &&
-    recording.gradients.every(({ leaf, start, before, array }) => {
-      if (leaf.disposed || start === "set") return true;
-      if (start === "make") return leaf.grad === null;
-      // What is only read may be another one, if what the step leaves is not the one that it read.
-      if (start === "read" && array !== undefined) return leaf.grad !== null;
-      return leaf.grad?.device.storage === before;
-    });
+  if (!hasItsSettings(recording)) return false;
+  for (const holds of recording.conditions.values()) if (!holds()) return false;
+  return recording.gradients.every(({ leaf, start, before, array }) => {
+    if (leaf.disposed || start === "set") return true;
+    if (start === "make") return leaf.grad === null;
+    // What is only read may be another one, if what the step leaves is not the one that it read.
+    if (start === "read" && array !== undefined) return leaf.grad !== null;
+    return leaf.grad?.device.storage === before;
+  });
 }
 
 /** Puts the gradient that there is where the step reads it. */

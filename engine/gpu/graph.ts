@@ -59,6 +59,8 @@ export class GraphRecorder {
   makesState = false;
   /** What must be done before each replay. */
   readonly before = new Set<() => void>();
+  /** By owner, what must hold for the step to be replayed. */
+  readonly conditions = new Map<object, () => boolean>();
   /** Leaves whose gradient the step uses, what it does first, with what there was, and a handle of what it reads. */
   readonly leaves = new Map<
     object,

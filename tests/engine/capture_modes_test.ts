@@ -22,7 +22,7 @@ const info = await init();
 async function both<T>(
   build: () => {
     body: (x: Tensor) => Tensor;
-    between: (i: number) => void;
+    between: (i: number) => unknown;
     around?: (i: number, call: () => Tensor) => Tensor;
     after?: () => Promise<T>;
   },
@@ -65,7 +65,7 @@ Deno.test("capture(): train() and eval() between the calls have a graph each, wh
     const model = net();
     return {
       body: (x) => model.forward(x),
-      between: (i) => void model.train(i % 6 < 3),
+      between: (i) => model.train(i % 6 < 3),
       after: async () => [...await model.buffers()[0]!.data()],
     };
   }, 18);
@@ -104,7 +104,7 @@ Deno.test("capture(): code that reads module.training has a graph for each mode"
   }
   const { graphs } = await both(() => {
     const model = new Net();
-    return { body: (x) => model.forward(x), between: (i) => void model.train(i % 4 < 2) };
+    return { body: (x) => model.forward(x), between: (i) => model.train(i % 4 < 2) };
   }, 12);
   assertEquals(graphs, 2);
 });
@@ -156,6 +156,46 @@ Deno.test("capture(): freezing and unfreezing parameters between the calls count
   }
 });
 
+Deno.test("capture(): groups added to an optimizer, and options that change its dispatches, count", async () => {
+  const { SGD, Adam, RMSprop } = nn.optim;
+  // Their options differ; what is called here does not.
+  interface Any {
+    readonly paramGroups: readonly object[];
+    addParamGroup(group: { params: nn.Parameter[]; lr: number }): void;
+    zeroGrad(): void;
+    step(): void;
+  }
+  type Change = (o: Any, rest: nn.Parameter[]) => void;
+  const set = (options: object): Change => (o) => void Object.assign(o.paramGroups[0]!, options);
+  const add: Change = (o, params) => o.addParamGroup({ params, lr: 0.05 });
+  const cases: [string, (params: nn.Parameter[]) => Any, Change][] = [
+    ["a group", (p) => new SGD(p, { lr: 0.1 }), add],
+    ["a group of Adam's", (p) => new Adam(p, { lr: 0.1 }), add],
+    ["momentum", (p) => new SGD(p, { lr: 0.1 }), set({ momentum: 0.5 })],
+    ["no momentum", (p) => new SGD(p, { lr: 0.1, momentum: 0.5 }), set({ momentum: 0 })],
+    ["amsgrad", (p) => new Adam(p, { lr: 0.1 }), set({ amsgrad: true })],
+    ["centered", (p) => new RMSprop(p, { lr: 0.01 }), set({ centered: true, momentum: 0.5 })],
+  ];
+  for (const [name, make, change] of cases) {
+    const { runs } = await both(() => {
+      const model = new nn.Sequential(new nn.Linear(4, 3), new nn.Linear(3, 2));
+      const [first, second] = model.children().map((layer) => layer.parameters());
+      const optimizer = make(first!);
+      return {
+        body(x) {
+          optimizer.zeroGrad();
+          const loss = model.forward(x).square().mean();
+          loss.backward();
+          optimizer.step();
+          return loss.detach();
+        },
+        between: (i) => i === 4 && change(optimizer, second!),
+      };
+    }, 10);
+    assert(runs <= 4, `${name}: ${runs} runs`);
+  }
+});
+
 Deno.test("capture(): requiresGrad_ of a tensor that was a constant counts", async () => {
   const { graphs } = await both(() => {
     const [w, c] = [tensor([1, 2, 3, 4], { requiresGrad: true }), tensor([2, 2, 2, 2])];
@@ -166,7 +206,7 @@ Deno.test("capture(): requiresGrad_ of a tensor that was a constant counts", asy
         x.mul(w).mul(c).sum().backward();
         return w.grad!.add(c.grad ?? 0);
       },
-      between: (i) => void c.requiresGrad_(i % 6 > 2),
+      between: (i) => c.requiresGrad_(i % 6 > 2),
     };
   }, 12);
   assertEquals(graphs, 2);
