@@ -17,7 +17,7 @@ import {
   type PartialRule,
   run,
 } from "./op.ts";
-import { putOff } from "./ops/chain.ts";
+import { isZero, putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
@@ -271,7 +271,7 @@ export function walkBack(
       insert(queue, edge.node);
     }
     const before = slots[edge.output];
-    slots[edge.output] = before ? putOff(() => addAndRelease(before, grad)) : grad;
+    slots[edge.output] = before ? putOff(() => sumOf(before, grad)) : grad;
   };
   for (const root of roots) deliver(root.edge, root.grad);
   try {
@@ -323,6 +323,14 @@ export function nodesToward(
     if (leads) leading.add(node);
   }
   return leading;
+}
+
+/** a + b; both handles are given up. Nothing is added where one is known to be 0. */
+function sumOf(a: DeviceArray, b: DeviceArray): DeviceArray {
+  const [zero, other] = isZero(a) ? [a, b] : [b, a];
+  if (!isZero(zero)) return addAndRelease(a, b);
+  zero.release();
+  return other;
 }
 
 /** a + b in a new array; both handles are given up. */

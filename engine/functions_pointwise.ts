@@ -151,7 +151,7 @@ export const erf: UnaryFunction = one(unary.erf);
 export const erfc: UnaryFunction = one(unary.erfc);
 /** Inverse of the error function; ±∞ at ±1, NaN outside. */
 export const erfinv: UnaryFunction = one(unary.erfinv);
-/** Nearest whole number below. */
+/** Nearest whole number below. Its gradient is 0, as those of `ceil`, `round`, `trunc` and `sign` are. */
 export const floor: UnaryFunction = one(unary.floor);
 /** Nearest whole number above. */
 export const ceil: UnaryFunction = one(unary.ceil);

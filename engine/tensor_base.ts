@@ -14,6 +14,7 @@ import {
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
+import { isZero } from "./ops/chain.ts";
 import { enterScope, leaveScopes, type Scoped } from "./scope.ts";
 import { settingSet } from "./setting.ts";
 import { sameShape, show } from "./shape.ts";
@@ -191,6 +192,9 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (!this.#grad) {
       recorder?.touch(this, "make");
       this.#grad = wrap(ownGradient(grad));
+    } else if (isZero(grad)) {
+      recorder?.touch(this, "add", this.#grad.device.storage);
+      grad.release();
     } else if (
       recorder && recorder.touch(this, "add", this.#grad.device.storage) === "add" &&
       !recorder.owns(this.#grad.device.storage)

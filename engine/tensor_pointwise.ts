@@ -43,7 +43,7 @@ export abstract class TensorPointwise extends TensorShape {
   }
   /**
    * this / other; integers give f32. With `roundingMode` its whole part (`trunc`) or the whole number at or below
-   * it (`floor`), without a gradient; integers stay so, and are kept where other is 0.
+   * it (`floor`), whose gradient is 0; integers stay so, and are kept where other is 0.
    */
   div(other: Operand, options?: RoundingOptions): Tensor {
     return combine(divisionOf(options), this, other);

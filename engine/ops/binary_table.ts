@@ -4,10 +4,10 @@
 
 import { IS_NAN } from "../kernels/reduce.ts";
 import { ATAN, FLOAT_MOD, LOG, LOG1P } from "../kernels/special.ts";
-import { ENDLESS, STEP } from "./pointwise_row.ts";
+import { ENDLESS, STEP, TRUTH } from "./pointwise_row.ts";
 import type { BinaryRow } from "./pointwise_row.ts";
 
-const COMPARISON = { da: STEP, db: STEP, type: "bool" } as const;
+const COMPARISON = { da: TRUTH, db: TRUTH, type: "bool" } as const;
 
 /** Binary ops by name. */
 export const BINARY = {
@@ -132,7 +132,7 @@ fn hypotenuse(a: f32, b: f32) -> f32 {
   copysign: {
     f: "with_sign(a, b)",
     da: "select(dy * sign(a) * with_sign(1.0, b), 0.0, a == 0.0)",
-    db: "0.0",
+    db: STEP,
     ref: (a, b) => Object.is(Math.sign(b), -0) || b < 0 ? -Math.abs(a) : Math.abs(a),
     type: "float",
     distinct: true,

@@ -6,9 +6,9 @@ import { defineOp, type NotDifferentiable, type Op, type Sample } from "../op.ts
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
 import { BINARY } from "./binary_table.ts";
-import { fill } from "./fill.ts";
+import { ZERO } from "./chain.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
-import { type BinaryRow, reads, type Scalars, type UnaryRow } from "./pointwise_row.ts";
+import { type BinaryRow, reads, type Scalars, STEP, type UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
 
 /** A number standing for one operand of a binary op. */
@@ -69,6 +69,7 @@ function defineUnary(name: string, row: UnaryRow): Op<Scalars> {
     },
     backward: typeof row.dx !== "string" ? row.dx : (ctx, [dy], scalars) => {
       const formula = row.dx as string;
+      if (formula === STEP) return [zeros(ctx.inputs[0]!.shape, ctx.wanted[0]!)];
       const inputs: Record<string, PointwiseArgument> = { dy: dy!, ...scalarArguments(scalars) };
       const saved = [...ctx.saved];
       if (reads(formula, "x")) inputs.x = saved.shift()!;
@@ -188,7 +189,7 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
         if (!ctx.needs[i]) return null;
         const formula = formulas[o]!;
         if (formula === "dy") return dy!;
-        if (formula === "0.0") return fill({ shape: dy!.shape, dtype: dy!.dtype }, 0);
+        if (formula === STEP) return zeros(ctx.inputs[i]!.shape, ctx.wanted[i]!);
         const inputs: Record<string, PointwiseArgument> = { dy: dy! };
         for (const variable of ["a", "b", "y"]) {
           if (reads(formula, variable)) {
@@ -224,6 +225,11 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
     },
     samples: binarySamples(row),
   });
+}
+
+/** Zeros that nothing has to write: while they are put off, what reads them is a kernel that knows. */
+function zeros(shape: readonly number[], dtype: DType): DeviceArray {
+  return pointwise(ZERO, { shape, dtype });
 }
 
 function text(formula: string | NotDifferentiable): string {

@@ -46,10 +46,11 @@ export interface BinaryRow {
 export const ENDLESS = `
 fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`;
 
-/** Why a step function has no gradient. */
-export const STEP: NotDifferentiable = notDifferentiable(
-  "piecewise constant: the derivative is 0 wherever it exists",
-);
+/** Why what gives bool has no gradient. */
+export const TRUTH: NotDifferentiable = notDifferentiable("gives bool, which has no slope");
+
+/** The gradient of a step function, whose derivative is 0 wherever it exists; zeros, as in PyTorch. */
+export const STEP = "0.0";
 
 /** True if `formula` reads the variable `name`. */
 export function reads(formula: string, name: string): boolean {
