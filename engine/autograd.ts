@@ -10,7 +10,7 @@ import { type DType, isFloat } from "./dtype.ts";
 import { afterBackward, inBackward, modulePath } from "./check.ts";
 import { Mode } from "./mode.ts";
 import { backwardOf, type ForwardContext, type Op, run } from "./op.ts";
-import { putOff } from "./ops/chain.ts";
+import { isZero, putOff } from "./ops/chain.ts";
 import { binary } from "./ops/pointwise.ts";
 import { cast } from "./ops/select.ts";
 import { fill } from "./ops/fill.ts";
@@ -322,7 +322,7 @@ export function walkBack(
       return true;
     },
     back: (node, grads) => node.backward(grads, { retain, exact }),
-    add: (a, b) => putOff(() => addAndRelease(a, b)),
+    add: (a, b) => putOff(() => sumOf(a, b)),
     release: (grad) => grad.release(),
     through,
   });
@@ -350,6 +350,14 @@ export function nodesToward(
     if (leads) leading.add(node);
   }
   return leading;
+}
+
+/** a + b; both handles are given up. Nothing is added where one is known to be 0. */
+function sumOf(a: DeviceArray, b: DeviceArray): DeviceArray {
+  const [zero, other] = isZero(a) ? [a, b] : [b, a];
+  if (!isZero(zero)) return addAndRelease(a, b);
+  zero.release();
+  return other;
 }
 
 /** a + b in a new array; both handles are given up. */

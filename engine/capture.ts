@@ -7,13 +7,15 @@ import { given } from "./arguments.ts";
 import { type DeviceArray, inArena } from "./array.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
-import { type GradientStart, type Graph, GraphRecorder } from "./gpu/graph.ts";
+import { type GradientStart, type Graph, GraphRecorder, type SettingSeen } from "./gpu/graph.ts";
 import type { Storage } from "./gpu/storage.ts";
 import { copyInto } from "./ops/movement.ts";
-import { noGrad } from "./autograd.ts";
+import { isAutocasting } from "./autocast.ts";
+import { isRecording, noGrad } from "./autograd.ts";
 import { raiseBase } from "./ops/random.ts";
 import { baseRaised, rngState, shiftCalls } from "./rng.ts";
 import { keep, scope } from "./scope.ts";
+import { settingChanges } from "./setting.ts";
 import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 import { type TensorBase, wrapTensor } from "./tensor_base.ts";
@@ -27,7 +29,7 @@ export type CapturedResult = void | Tensor | readonly CapturedResult[] | {
 export interface Captured<A extends readonly Tensor[], R extends CapturedResult> {
   /** Runs or replays the step; the results are new tensors each time. */
   (...inputs: A): R;
-  /** Graphs recorded so far: for each set of input shapes, and what gradients there were. */
+  /** Graphs recorded so far: for each set of input shapes, of modes, and what gradients there were. */
   readonly graphs: number;
   /** Dispatches of the graph for the inputs last given; 0 before there is one. */
   readonly dispatches: number;
@@ -51,6 +53,12 @@ interface Recording<R> {
   readonly before: ReadonlySet<() => void>;
   /** Gradients that it leaves behind. */
   readonly gradients: readonly Gradient[];
+  /** What must hold for it to be replayed. */
+  readonly conditions: ReadonlyMap<object, () => boolean>;
+  /** Settings that it depends on. */
+  readonly settings: readonly SettingSeen[];
+  /** Whether these are as they were, when the number of changes was `at`. */
+  asTheyWere: { at: number; so: boolean };
 }
 
 /** The gradient that a step leaves at a leaf. */
@@ -65,8 +73,8 @@ interface Gradient {
   readonly array: DeviceArray | null | undefined;
 }
 
-/** Graphs kept for inputs of the same shapes, which differ in the gradients that there are when they begin. */
-const MOST_GRAPHS = 4;
+/** Graphs kept for inputs of the same shapes, which differ in modes and the gradients that there are when they begin. */
+const MOST_GRAPHS = 8;
 
 /** Frees graphs of captured functions that nobody can call any more. */
 const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>[]>>(
@@ -89,10 +97,11 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  *
  * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
  * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
- * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph. Replays use the
- * tensors that were there when it was recorded. Once one of them is freed, as by loading an optimizer's state
- * that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in the place of
- * some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
+ * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph, and so do other modes:
+ * modules in `train()` or `eval()`, parameters that are frozen, an optimizer's groups, and `autocast` and `noGrad`
+ * around the call. Earlier ones are kept. Replays use the tensors that were there when it was recorded. Once one of
+ * them is freed, as by loading an optimizer's state that lacks some, the step is recorded anew; `dispose()` it after
+ * putting other parameters in the place of some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
  * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
  * They lie in memory of the graph: a view of one from an earlier call changes with it, so clone() what is to last.
  * A step may read those that the call before left, as by updating first: so does one that begins with `step()`.
@@ -150,7 +159,8 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     // Checks look at each op as it runs, and a replay runs none.
     const copied = () => noGrad(() => inputs.map((t) => t.clone())) as unknown as A;
     if (debug().check !== "off") return scope(() => fn(...copied()));
-    const key = inputs.map((t) => `${t.dtype}${t.shape.join(",")}`).join(";");
+    const modes = `${isAutocasting()},${isRecording()}`;
+    const key = [modes, ...inputs.map((t) => `${t.dtype}${t.shape.join(",")}`)].join(";");
     const known = recordings.get(key) ?? [];
     for (const recording of known.filter(({ graph }) => graph.isStale(gpu().pool))) {
       drop(recording);
@@ -249,14 +259,36 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     done.dispose();
     throw error;
   }
-  const { makesState, before } = recorder;
+  const { makesState, before, conditions, settings } = recorder;
   const graph = recorder.finish();
-  return { graph, inputs, outputs, firstCall, calls, makesState, before, gradients };
+  const asTheyWere = { at: -1, so: false };
+  return {
+    graph,
+    inputs,
+    outputs,
+    firstCall,
+    calls,
+    makesState,
+    before,
+    gradients,
+    conditions,
+    settings,
+    asTheyWere,
+  };
 }
 
 /** Has `fn` called before each replay of the step that is being captured, if one is: once, however often asked. */
 export function beforeReplay(fn: () => void): void {
   openGpu()?.queue.recorder?.before.add(fn);
+}
+
+/**
+ * Has the step that is being captured, if one is, replayed only where `holds()` is true; it is asked before each
+ * replay. Of what an owner says the first counts. Settings with a `Setting` need none.
+ */
+export function replayOnlyIf(owner: object, holds: () => boolean): void {
+  const { conditions } = openGpu()?.queue.recorder ?? {};
+  if (conditions && !conditions.has(owner)) conditions.set(owner, holds);
 }
 
 /**
@@ -313,9 +345,24 @@ function replay<R extends CapturedResult>(recording: Recording<R>, given: readon
   });
 }
 
-/** Whether the gradients that there are now are those that a step begins with. */
-function fits<R extends CapturedResult>({ gradients }: Recording<R>): boolean {
-  return gradients.every(({ leaf, start, before, array }) => {
+/** Whether the settings that a step depends on are as they were. */
+function hasItsSettings<R extends CapturedResult>(recording: Recording<R>): boolean {
+  const at = settingChanges();
+  if (recording.asTheyWere.at !== at) {
+    const so = recording.settings.every(({ was, now }) => {
+      const is = now();
+      return is === was || is === undefined;
+    });
+    recording.asTheyWere = { at, so };
+  }
+  return recording.asTheyWere.so;
+}
+
+/** Whether the settings, and the gradients that there are now, are those that a step begins with. */
+function fits<R extends CapturedResult>(recording: Recording<R>): boolean {
+  if (!hasItsSettings(recording)) return false;
+  for (const holds of recording.conditions.values()) if (!holds()) return false;
+  return recording.gradients.every(({ leaf, start, before, array }) => {
     if (leaf.disposed || start === "set") return true;
     if (start === "make") return leaf.grad === null;
     // What is only read may be another one, if what the step leaves is not the one that it read.

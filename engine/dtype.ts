@@ -38,12 +38,29 @@ export function isFloat(dtype: DType): boolean {
   return DTYPES[dtype].float;
 }
 
-/**
- * The dtype in which an op on `a` and `b` computes, as PyTorch promotes: floats beat integers,
- * integers beat bool. u32 with i32 gives i32.
- */
+/** The higher one of two dtypes: floats beat integers, integers beat bool. u32 with i32 gives i32. */
 export function promote(a: DType, b: DType): DType {
   return DTYPES[a].rank >= DTYPES[b].rank ? a : b;
+}
+
+/** How much a dtype can hold: bool, whole numbers, floats. */
+export function category(dtype: DType): number {
+  return isFloat(dtype) ? 2 : dtype === "bool" ? 0 : 1;
+}
+
+/**
+ * The dtype of an op on `a` and `b`, as PyTorch promotes: the higher one; but an operand without dimensions
+ * leaves that with dimensions what it is, unless it is of a higher category. So f16 [3] times f32 [] is f16, and
+ * i32 [3] times f16 [] is f16.
+ */
+export function resultType(
+  a: { readonly dtype: DType; readonly shape: readonly number[] },
+  b: { readonly dtype: DType; readonly shape: readonly number[] },
+): DType {
+  const higher = promote(a.dtype, b.dtype);
+  if ((a.shape.length === 0) === (b.shape.length === 0)) return higher;
+  const { dtype } = a.shape.length === 0 ? b : a;
+  return category(higher) > category(dtype) ? higher : dtype;
 }
 
 /** Host typed array for `length` elements read straight from a GPU buffer of `dtype`. */

@@ -2,6 +2,7 @@
 
 import { checkOptions, checkPair, noneIfValid } from "./arguments.ts";
 import { inArena } from "./array.ts";
+import { asBatch } from "./batch.ts";
 import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "./ops/pool.ts";
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
@@ -63,12 +64,12 @@ export interface PoolOptions {
 }
 
 /**
- * Two-dimensional cross-correlation of x [N, C, H, W] with w [O, C / groups, KH, KW].
+ * Two-dimensional cross-correlation of x [N, C, H, W], or one image [C, H, W], with w [O, C / groups, KH, KW].
  *
  * y[n, o, i, j] = bias[o] + Σ w[o, c, kh, kw] · x[n, c, i·stride - padding + kh·dilation, …], and the
  * `activation` of that where there is one.
  *
- * @returns [N, O, OH, OW] with OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1) / stride⌋ + 1
+ * @returns [N, O, OH, OW], or [O, OH, OW], with OH = ⌊(H + 2·padding - dilation·(KH - 1) - 1) / stride⌋ + 1
  * @throws {TypeError} if shapes or dtypes (f32) do not fit
  * @throws {RangeError} if an option is out of range or the output would be empty
  *
@@ -84,7 +85,8 @@ export function conv2d(x: Tensor, w: Tensor, options: ConvOptions = {}): Tensor 
   checkOptions("conv2d", options, "conv2d(x, w, { bias, stride: 2 })");
   const { activation } = options;
   const attrs = { ...convAttrs("conv2d", w, options), ...(activation ? { activation } : {}) };
-  return apply(convOp, options.bias ? [x, w, options.bias] : [x, w], attrs)[0]!;
+  const { bias } = options;
+  return asBatch(x, 4, (batch) => apply(convOp, bias ? [batch, w, bias] : [batch, w], attrs)[0]!);
 }
 
 /** The options as the op takes them. */
@@ -111,24 +113,27 @@ export function convAttrs(name: string, w: Tensor, options: ConvOptions): ConvAt
   return { stride, padding: pair(padding), dilation, groups };
 }
 
-/** Largest element of each window of x [N, C, H, W]; ties give their gradient to the first. */
+/** Largest element of each window of x [N, C, H, W] or [C, H, W]; ties give their gradient to the first. */
 export function maxPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
   checkOptions("maxPool2d", options, "maxPool2d(x, 3, { stride: 2 })");
-  return apply(maxPoolOp, [x], poolAttrs(kernel, options))[0]!;
+  const attrs = poolAttrs(kernel, options);
+  return asBatch(x, 4, (batch) => apply(maxPoolOp, [batch], attrs)[0]!);
 }
 
-/** Mean of each window of x [N, C, H, W]. */
+/** Mean of each window of x [N, C, H, W] or [C, H, W]. */
 export function avgPool2d(x: Tensor, kernel: Pair, options: PoolOptions = {}): Tensor {
   checkOptions("avgPool2d", options, "avgPool2d(x, 3, { stride: 2 })");
   if (options.dilation !== undefined) {
     throw new TypeError("Cannot avgPool2d with dilation: only maxPool2d has it");
   }
-  return apply(avgPoolOp, [x], poolAttrs(kernel, options))[0]!;
+  const attrs = poolAttrs(kernel, options);
+  return asBatch(x, 4, (batch) => apply(avgPoolOp, [batch], attrs)[0]!);
 }
 
-/** Mean over windows [⌊i·H/OH⌋, ⌈(i+1)·H/OH⌉) so that the output is [N, C, OH, OW]. */
+/** Mean over windows [⌊i·H/OH⌋, ⌈(i+1)·H/OH⌉) so that the output is [N, C, OH, OW], or [C, OH, OW]. */
 export function adaptiveAvgPool2d(x: Tensor, size: Pair): Tensor {
-  return apply(adaptiveAvgPoolOp, [x], { size: pair(size) })[0]!;
+  const attrs = { size: pair(size) };
+  return asBatch(x, 4, (batch) => apply(adaptiveAvgPoolOp, [batch], attrs)[0]!);
 }
 
 /**
@@ -149,7 +154,10 @@ export function dropout(x: Tensor, p = 0.5, options: { residual?: Tensor } = {})
   return apply(dropoutOp, residual ? [x, residual] : [x], { p, call: nextCall() })[0]!;
 }
 
-/** x · wᵀ + bias for x [..., K], w [N, K], bias [N], and the activation of that where there is one. */
+/**
+ * x · wᵀ + bias for x [..., K], w [N, K], bias [N] or [], and the activation of that where there is one. A weight [K]
+ * gives one feature without a dimension: [...].
+ */
 export function linear(
   x: Tensor,
   w: Tensor,

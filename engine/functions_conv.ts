@@ -1,6 +1,7 @@
 /** Convolutions besides `conv2d`. */
 
 import { checkOptions, noneIfValid } from "./arguments.ts";
+import { asBatch } from "./batch.ts";
 import { conv2d, type ConvOptions, type Pair, pair } from "./functions.ts";
 import { convTranspose2d as convTransposeOp } from "./ops/conv_transpose.ts";
 import { show } from "./shape.ts";
@@ -21,17 +22,17 @@ export interface Conv1dOptions {
 }
 
 /**
- * One-dimensional cross-correlation of x [N, C, L] with w [O, C / groups, K]; otherwise as `conv2d`.
+ * One-dimensional cross-correlation of x [N, C, L], or one sample [C, L], with w [O, C / groups, K]; otherwise as `conv2d`.
  *
  * @returns [N, O, OL] with OL = ⌊(L + padding - dilation·(K - 1) - 1) / stride⌋ + 1
  * @throws {TypeError} if shapes or dtypes (floats) do not fit
  * @throws {RangeError} if an option is out of range or the output would be empty
  */
 export function conv1d(x: Tensor, w: Tensor, options: Conv1dOptions = {}): Tensor {
-  if (x.ndim !== 3 || w.ndim !== 3) {
+  if (![2, 3].includes(x.ndim) || w.ndim !== 3) {
     throw new TypeError(
-      `Cannot conv1d ${show(x.shape)} with weight ${show(w.shape)}: they must be [N, C, L] and ` +
-        "[O, C / groups, K]",
+      `Cannot conv1d ${show(x.shape)} with weight ${show(w.shape)}: they must be [N, C, L] or ` +
+        "[C, L], and [O, C / groups, K]",
     );
   }
   checkOptions("conv1d", options, "conv1d(x, w, { bias, stride: 2 })");
@@ -45,7 +46,7 @@ export function conv1d(x: Tensor, w: Tensor, options: Conv1dOptions = {}): Tenso
     dilation: [1, dilation],
     groups,
   };
-  return conv2d(x.unsqueeze(2), w.unsqueeze(2), wide).squeeze(2);
+  return conv2d(x.unsqueeze(-2), w.unsqueeze(2), wide).squeeze(-2);
 }
 
 /** Options of {@linkcode convTranspose2d}. */
@@ -65,7 +66,7 @@ export interface ConvTransposeOptions {
 }
 
 /**
- * Transposed convolution of x [N, C, H, W] with w [C, O / groups, KH, KW]: the gradient that `conv2d`
+ * Transposed convolution of x [N, C, H, W], or one image [C, H, W], with w [C, O / groups, KH, KW]: the gradient that `conv2d`
  * with weight w has for its input where its output has x.
  *
  * @returns [N, O, OH, OW] with
@@ -87,13 +88,19 @@ export function convTranspose2d(
   options: ConvTransposeOptions = {},
 ): Tensor {
   checkOptions("convTranspose2d", options, "convTranspose2d(x, w, { bias, stride: 2 })");
-  return apply(convTransposeOp, options.bias ? [x, w, options.bias] : [x, w], {
+  const { bias } = options;
+  const attrs = {
     stride: pair(options.stride ?? 1),
     padding: pair(options.padding ?? 0),
     outputPadding: pair(options.outputPadding ?? 0),
     dilation: pair(options.dilation ?? 1),
     groups: options.groups ?? 1,
-  })[0]!;
+  };
+  return asBatch(
+    x,
+    4,
+    (batch) => apply(convTransposeOp, bias ? [batch, w, bias] : [batch, w], attrs)[0]!,
+  );
 }
 
 /** Options of {@linkcode convTranspose1d}. */
@@ -113,7 +120,7 @@ export interface ConvTranspose1dOptions {
 }
 
 /**
- * One-dimensional transposed convolution of x [N, C, L] with w [C, O / groups, K]; otherwise as
+ * One-dimensional transposed convolution of x [N, C, L], or one sample [C, L], with w [C, O / groups, K]; otherwise as
  * {@linkcode convTranspose2d}.
  *
  * @returns [N, O, OL] with OL = (L - 1)·stride - 2·padding + dilation·(K - 1) + outputPadding + 1
@@ -125,24 +132,24 @@ export function convTranspose1d(
   w: Tensor,
   options: ConvTranspose1dOptions = {},
 ): Tensor {
-  if (x.ndim !== 3 || w.ndim !== 3) {
+  if (![2, 3].includes(x.ndim) || w.ndim !== 3) {
     throw new TypeError(
       `Cannot convTranspose1d ${show(x.shape)} with weight ${
         show(w.shape)
       }: they must be [N, C, L] ` +
-        "and [C, O / groups, K]",
+        "or [C, L], and [C, O / groups, K]",
     );
   }
   checkOptions("convTranspose1d", options, "convTranspose1d(x, w, { bias, stride: 2 })");
   const { bias, stride = 1, padding = 0, outputPadding = 0, dilation = 1, groups } = options;
-  return convTranspose2d(x.unsqueeze(2), w.unsqueeze(2), {
+  return convTranspose2d(x.unsqueeze(-2), w.unsqueeze(2), {
     bias,
     stride: [1, stride],
     padding: [0, padding],
     outputPadding: [0, outputPadding],
     dilation: [1, dilation],
     groups,
-  }).squeeze(2);
+  }).squeeze(-2);
 }
 
 /**

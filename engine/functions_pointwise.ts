@@ -1,7 +1,7 @@
 /** Element-by-element ops as functions. Operands broadcast; either one may be a number. */
 
 import { checkOperand } from "./arguments.ts";
-import { type DType, isFloat, promote } from "./dtype.ts";
+import { type DType, isFloat } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { fill } from "./ops/fill.ts";
 import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
@@ -31,7 +31,7 @@ function two(op: Op<BinaryAttrs>): BinaryFunction {
   return (a, b) => combineAny(op, [a, b]);
 }
 
-/** a + alpha · b; alpha (default 1) must be whole where both are. */
+/** a + alpha · b; alpha (default 1) must be whole where both are. Of two bools it is or. */
 export function add(a: Operand, b: Operand, options?: AlphaOptions): Tensor;
 /** a + b, as `reduce` of a list of tensors asks for it: `losses.reduce(add)`. */
 export function add(a: Operand, b: Operand, index: number, list: readonly Operand[]): Tensor;
@@ -51,9 +51,9 @@ export function sub(a: Operand, b: Operand, options?: AlphaOptions): Tensor {
 export function div(a: Operand, b: Operand, options?: RoundingOptions): Tensor {
   return combineAny(divisionOf(options), [a, b]);
 }
-/** a · b. */
+/** a · b; of two bools it is and. */
 export const mul: BinaryFunction = two(binary.mul);
-/** a to the power of b. */
+/** a to the power of b; whole numbers stay so, and to a negative power are cut to 0 or ±1. */
 export const pow: BinaryFunction = two(binary.pow);
 /** The larger of both; NaN wins. */
 export const maximum: BinaryFunction = two(binary.maximum);
@@ -151,7 +151,7 @@ export const erf: UnaryFunction = one(unary.erf);
 export const erfc: UnaryFunction = one(unary.erfc);
 /** Inverse of the error function; ±∞ at ±1, NaN outside. */
 export const erfinv: UnaryFunction = one(unary.erfinv);
-/** Nearest whole number below. */
+/** Nearest whole number below. Its gradient is 0, as those of `ceil`, `round`, `trunc` and `sign` are. */
 export const floor: UnaryFunction = one(unary.floor);
 /** Nearest whole number above. */
 export const ceil: UnaryFunction = one(unary.ceil);
@@ -264,9 +264,9 @@ export function clamp(x: Tensor, bounds: { min?: number; max?: number }): Tensor
  */
 export function where(cond: Tensor, a: Operand, b: Operand): Tensor {
   for (const v of [a, b]) if (typeof v !== "number") checkOperand("where", v);
-  const dtypes = [a, b].flatMap((v) => typeof v === "number" ? [] : [v.dtype]);
-  const common = dtypes.length > 0 ? dtypes.reduce(promote) : "f32";
-  return apply(whereOp, [cond, lifted(a, common), lifted(b, common)], {})[0]!;
+  const [given] = [a, b].filter((v) => typeof v !== "number");
+  const dtype = given?.dtype ?? "f32";
+  return apply(whereOp, [cond, lifted(a, dtype), lifted(b, dtype)], {})[0]!;
 }
 
 function lifted(value: Operand, dtype: DType): Tensor {

@@ -2,6 +2,7 @@
 
 import { checkOptions } from "./arguments.ts";
 import { autocast, isAutocasting } from "./autocast.ts";
+import { asBatch } from "./batch.ts";
 import { tensor } from "./creation.ts";
 import { type Pair, pair } from "./functions.ts";
 import { adaptiveMaxPool2d as adaptiveMaxPoolOp } from "./ops/adaptive_max_pool.ts";
@@ -10,11 +11,12 @@ import { show } from "./shape.ts";
 import { apply, type Tensor } from "./tensor.ts";
 
 /**
- * Largest element over windows [⌊i·H/OH⌋, ⌈(i+1)·H/OH⌉) so that the output is [N, C, OH, OW]; ties give
- * their gradient to the first.
+ * Largest element over windows [⌊i·H/OH⌋, ⌈(i+1)·H/OH⌉) so that the output is [N, C, OH, OW], or [C, OH, OW];
+ * ties give their gradient to the first.
  */
 export function adaptiveMaxPool2d(x: Tensor, size: Pair): Tensor {
-  return apply(adaptiveMaxPoolOp, [x], { size: pair(size) })[0]!;
+  const attrs = { size: pair(size) };
+  return asBatch(x, 4, (batch) => apply(adaptiveMaxPoolOp, [batch], attrs)[0]!);
 }
 
 /** Options of {@linkcode gridSample}. */

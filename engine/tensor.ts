@@ -7,7 +7,7 @@
 import { checkOperand, checkOptions, checkWalk, given } from "./arguments.ts";
 import { type DeviceArray, inArena } from "./array.ts";
 import { isRecording, noGrad, walkBack } from "./autograd.ts";
-import { isFloat, type TypedArray } from "./dtype.ts";
+import { category, isFloat, type TypedArray } from "./dtype.ts";
 import { fill, fillInto } from "./ops/fill.ts";
 import { indexCopyInto } from "./ops/index_rows.ts";
 import { inDType } from "./ops/launch_pointwise.ts";
@@ -148,10 +148,11 @@ export class Tensor extends TensorIndex {
     this.#checkInPlace(name, typeof other === "number" ? undefined : other);
     return noGrad(() => {
       using result = combine(op, this, other);
-      if (isFloat(result.dtype) && !isFloat(this.dtype)) {
+      if (category(result.dtype) > category(this.dtype)) {
         throw new TypeError(
-          `Cannot ${name} into ${this.dtype}: the result is ${result.dtype}; use an integer, or ` +
-            `convert the tensor with to("f32")`,
+          `Cannot ${name} into ${this.dtype}: the result is ${result.dtype}; ` +
+            (isFloat(result.dtype) ? "use an integer, or " : "") +
+            `convert the tensor with to("${isFloat(result.dtype) ? "f32" : result.dtype}")`,
         );
       }
       return this.copy_(result);

@@ -14,7 +14,9 @@ import {
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
+import { isZero } from "./ops/chain.ts";
 import { enterScope, leaveScopes, type Scoped } from "./scope.ts";
+import { settingSet } from "./setting.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -124,7 +126,17 @@ export abstract class TensorBase implements GradientSink, Disposable {
   }
   /** True if a gradient flows to or through this tensor. */
   get requiresGrad(): boolean {
-    return this.#source !== undefined || this.#leafRequiresGrad;
+    if (this.#source !== undefined) return true;
+    if (isFloat(this.dtype)) openGpu()?.queue.recorder?.settingAsked(this, this.#asLeaf());
+    return this.#leafRequiresGrad;
+  }
+  /** Tells whether it is a leaf that collects a gradient, for as long as somebody holds it. */
+  #asLeaf(): () => boolean | undefined {
+    const self = new WeakRef(this);
+    return () => {
+      const leaf = self.deref();
+      return leaf && !leaf.disposed ? leaf.#leafRequiresGrad : undefined;
+    };
   }
   /** True if no recorded op made this tensor. */
   get isLeaf(): boolean {
@@ -160,6 +172,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (value && !isFloat(this.dtype)) {
       throw new TypeError(`Cannot require a gradient of dtype ${this.dtype}: it must be a float`);
     }
+    settingSet(this, value !== this.#leafRequiresGrad);
     this.#leafRequiresGrad = value;
     return this;
   }
@@ -179,6 +192,9 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (!this.#grad) {
       recorder?.touch(this, "make");
       this.#grad = wrap(ownGradient(grad));
+    } else if (isZero(grad)) {
+      recorder?.touch(this, "add", this.#grad.device.storage);
+      grad.release();
     } else if (
       recorder && recorder.touch(this, "add", this.#grad.device.storage) === "add" &&
       !recorder.owns(this.#grad.device.storage)

@@ -3,7 +3,7 @@
 import { checkOneOf, checkOperand, checkOptions, given } from "./arguments.ts";
 import { apply } from "./apply.ts";
 import { inArena } from "./array.ts";
-import { isFloat, leastOf, mostOf, promote } from "./dtype.ts";
+import { isFloat, leastOf, mostOf, promote, resultType } from "./dtype.ts";
 import type { Op } from "./op.ts";
 import { fill } from "./ops/fill.ts";
 import { binary, type BinaryAttrs, unary } from "./ops/pointwise.ts";
@@ -30,7 +30,7 @@ export interface RoundingOptions {
 
 /** Pointwise methods of a tensor. */
 export abstract class TensorPointwise extends TensorShape {
-  /** this + alpha · other; alpha (default 1) must be whole where both are. */
+  /** this + alpha · other; alpha (default 1) must be whole where both are. Of two bools it is or. */
   add(other: Operand, options?: AlphaOptions): Tensor {
     return combineScaled(binary.add, [this as unknown as Tensor, other], options);
   }
@@ -38,17 +38,22 @@ export abstract class TensorPointwise extends TensorShape {
   sub(other: Operand, options?: AlphaOptions): Tensor {
     return combineScaled(binary.sub, [this as unknown as Tensor, other], options);
   }
-  /** this · other. */ mul(other: Operand): Tensor {
+  /** this · other; of two bools it is and. */ mul(other: Operand): Tensor {
     return combine(binary.mul, this, other);
   }
   /**
    * this / other; integers give f32. With `roundingMode` its whole part (`trunc`) or the whole number at or below
-   * it (`floor`), without a gradient; integers stay so, and are kept where other is 0.
+   * it (`floor`), whose gradient is 0; integers stay so, and are kept where other is 0.
    */
   div(other: Operand, options?: RoundingOptions): Tensor {
     return combine(divisionOf(options), this, other);
   }
-  /** this to the power of other. */ pow(other: Operand): Tensor {
+  /**
+   * this to the power of other; whole numbers stay so, and to a negative power are cut to 0 or ±1.
+   *
+   * @throws {RangeError} if whole numbers are raised to a number below 0
+   */
+  pow(other: Operand): Tensor {
     return combine(binary.pow, this, other);
   }
   /** What is left of this after whole multiples of other, signed as this; exact. */ fmod(
@@ -359,8 +364,9 @@ export function combineScaled(
   }
   if (typeof b !== "number") {
     // As wide as the result, so that the product is not rounded first.
-    const wide = typeof a === "number" ? b.dtype : promote(a.dtype, b.dtype);
-    return combineAny(op, [a, combine(binary.mul, b.to(wide), alpha)]);
+    const dtype = typeof a === "number" ? b.dtype : resultType(a, b);
+    const term = combine(binary.mul, b.to(promote(b.dtype, dtype)), alpha);
+    return combineAny(op, [a, dtype === "bool" && name === "add" ? term.to("bool") : term]);
   }
   if (typeof a === "number") return combineAny(op, [a, b]);
   // The product may be whole where its factors are not.

@@ -238,11 +238,13 @@ export abstract class TensorReduce extends TensorPointwise {
     return apply(binary.mul, [this.unsqueeze(1), other], {})[0]!;
   }
   /**
-   * this · wᵀ + bias for this [..., K], w [N, K], bias [N], and in the same pass the `activation` of that:
-   * relu, sigmoid or tanh.
+   * this · wᵀ + bias for this [..., K], w [N, K], bias [N] or [], and in the same pass the `activation` of that:
+   * relu, sigmoid or tanh. A weight [K] gives one feature without a dimension: [...].
    */
   linear(w: Tensor, bias?: Tensor, options: { activation?: OutputActivation } = {}): Tensor {
     checkOptions("linear", options, 'x.linear(w, bias, { activation: "relu" })');
+    if (w?.ndim === 1) return this.linear(w.unsqueeze(0), bias, options).squeeze(-1);
+    if (bias?.ndim === 0 && w?.ndim === 2) return this.linear(w, bias.expand(w.shape[0]!), options);
     const { activation } = options;
     return apply(linear, bias ? [this, w, bias] : [this, w], activation ? { activation } : {})[0]!;
   }

@@ -7,6 +7,7 @@
 
 import { checkOptions } from "../engine/arguments.ts";
 import { type DType, keep, noGrad, Tensor } from "../engine/mod.ts";
+import { Setting } from "../engine/setting.ts";
 import { type Forward, wrapForward } from "./forward.ts";
 import { describeModule } from "./module_text.ts";
 import { Parameter } from "./parameter.ts";
@@ -42,8 +43,7 @@ export type Layer = Module & {
  * ```
  */
 export abstract class Module implements Disposable {
-  /** True while training; dropout and batch statistics ask for it. Set by `train` and `eval`. */
-  training = true;
+  readonly #training = new Setting(true);
   readonly #buffers = new Map<string, { persistent: boolean }>();
 
   constructor() {
@@ -181,6 +181,17 @@ export abstract class Module implements Disposable {
   }
 
   // ---- modes ----
+
+  /**
+   * True while training; dropout and batch statistics ask for it. Set by `train` and `eval`. A captured step
+   * that asks for it has a graph for each mode.
+   */
+  get training(): boolean {
+    return this.#training.value;
+  }
+  set training(mode: boolean) {
+    this.#training.value = mode;
+  }
 
   /** Sets `training` here and in all modules inside; returns the module. */
   train(mode = true): this {

@@ -2,6 +2,7 @@
 
 import type { DeviceArray, Spec } from "../array.ts";
 import { Node } from "../autograd.ts";
+import { zeros } from "../creation.ts";
 import type { GradientFormulas, Op } from "../op.ts";
 import { formulaOp } from "../ops/pointwise_gradients.ts";
 import { reads } from "../ops/pointwise_row.ts";
@@ -50,7 +51,7 @@ export function ofFormula(
 ): Tensor {
   if (formula === "dy") return values.dy!;
   const inputs = Object.keys(values).filter((v) => reads(formula, v));
-  if (inputs.length === 0) return values.dy!.mul(0);
+  if (inputs.length === 0) return zeros(values.dy!.shape);
   const op = formulaOp(name, { formula, inputs, module });
   return apply(op, inputs.map((v) => values[v]!), scalars)[0]!;
 }

@@ -40,6 +40,12 @@ const SMALL = 4 << 20;
  */
 export type GradientStart = "set" | "make" | "add" | "read";
 
+/** A setting that a step asked for: what it was, and what it is now; undefined once nobody can set it any more. */
+export interface SettingSeen {
+  readonly was: unknown;
+  readonly now: () => unknown;
+}
+
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
   readonly #queue: CommandQueue;
@@ -53,15 +59,36 @@ export class GraphRecorder {
   makesState = false;
   /** What must be done before each replay. */
   readonly before = new Set<() => void>();
+  /** By owner, what must hold for the step to be replayed. */
+  readonly conditions = new Map<object, () => boolean>();
   /** Leaves whose gradient the step uses, what it does first, with what there was, and a handle of what it reads. */
   readonly leaves = new Map<
     object,
     { readonly start: GradientStart; readonly before?: Storage; readonly source?: object }
   >();
 
+  /** By owner, what the step asked for; null for what it set before it asked. */
+  readonly #settings = new Map<object, SettingSeen | null>();
+
   constructor(queue: CommandQueue, pool: BufferPool) {
     this.#queue = queue;
     this.#pool = pool;
+  }
+
+  /** Called for every setting that is asked for. */
+  settingAsked(owner: object, now: () => unknown): void {
+    if (!this.#settings.has(owner)) this.#settings.set(owner, { was: now(), now });
+  }
+
+  /** Called for every setting before it is set. */
+  settingSet(owner: object): void {
+    if (!this.#settings.has(owner)) this.#settings.set(owner, null);
+  }
+
+  /** The settings that the step depends on: those that it found, and that can still be others. */
+  get settings(): SettingSeen[] {
+    return [...this.#settings.values()].filter((seen) => seen !== null)
+      .filter(({ now }) => now() !== undefined);
   }
 
   /** Runs `fn` and takes its dispatches down. */

@@ -35,7 +35,9 @@ export const adaptiveMaxPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
   check([x], { size }) {
     if (!isFloat(x!.dtype) || x!.shape.length !== 4) {
       throw new TypeError(
-        `Cannot adaptiveMaxPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] floats`,
+        `Cannot adaptiveMaxPool2d ${show(x!.shape)} ${
+          x!.dtype
+        }: it must be [N, C, H, W] or [C, H, W] floats`,
       );
     }
     checkWhole("adaptiveMaxPool2d", { size }, 1);

@@ -2,18 +2,19 @@
  * Element-by-element ops of two operands, one table row each; see `pointwise_table.ts` for the columns.
  */
 
+import { isFloat } from "../dtype.ts";
 import { IS_NAN } from "../kernels/reduce.ts";
 import { ATAN, FLOAT_MOD, LOG, LOG1P } from "../kernels/special.ts";
-import { ENDLESS, STEP } from "./pointwise_row.ts";
+import { ENDLESS, STEP, TRUTH } from "./pointwise_row.ts";
 import type { BinaryRow } from "./pointwise_row.ts";
 
-const COMPARISON = { da: STEP, db: STEP, type: "bool" } as const;
+const COMPARISON = { da: TRUTH, db: TRUTH, type: "bool" } as const;
 
 /** Binary ops by name. */
 export const BINARY = {
-  add: { f: "a + b", da: "dy", db: "dy", ref: (a, b) => a + b },
+  add: { f: "a + b", da: "dy", db: "dy", ref: (a, b) => a + b, bool: true },
   sub: { f: "a - b", da: "dy", db: "-dy", ref: (a, b) => a - b },
-  mul: { f: "a * b", da: "dy * b", db: "dy * a", ref: (a, b) => a * b },
+  mul: { f: "a * b", da: "dy * b", db: "dy * a", ref: (a, b) => a * b, bool: true },
   div: {
     f: "a / b",
     da: "dy / b",
@@ -24,10 +25,31 @@ export const BINARY = {
   },
   pow: {
     f: "power(a, b)",
+    integer: "whole_power(a, b)",
     da: "select(dy * b * power(a, b - 1.0), 0.0, b == 0.0)",
     db: "select(dy * y * log(a), 0.0, a == 0.0 && b >= 0.0)",
     ref: cPower,
-    type: "float",
+    check(b, dtype) {
+      if (isFloat(dtype) || typeof b !== "number" || b >= 0) return;
+      throw new RangeError(
+        `Cannot pow whole numbers to ${b}: the exponent must not be negative; convert them with to("f32")`,
+      );
+    },
+    integerRef: wholePower,
+    integerModule: (type) => `
+fn whole_power(a: ${type}, b: ${type}) -> ${type} {
+  if (b < 0) {
+    if (a == 1) { return a; }
+    return select(0, 1 - 2 * (b & 1), a + 1 == 0);
+  }
+  var y = ${type}(1);
+  var factor = a;
+  for (var left = u32(b); left != 0u; left >>= 1u) {
+    if ((left & 1u) == 1u) { y *= factor; }
+    factor *= factor;
+  }
+  return y;
+}`,
     lowA: 0.2,
     // pow() of a negative base is undefined in WGSL, and of 0 and infinities not what C has, whose rules
     // are wanted. Of small whole exponents it loses 20 ulp, so those are products.
@@ -132,7 +154,7 @@ fn hypotenuse(a: f32, b: f32) -> f32 {
   copysign: {
     f: "with_sign(a, b)",
     da: "select(dy * sign(a) * with_sign(1.0, b), 0.0, a == 0.0)",
-    db: "0.0",
+    db: STEP,
     ref: (a, b) => Object.is(Math.sign(b), -0) || b < 0 ? -Math.abs(a) : Math.abs(a),
     type: "float",
     distinct: true,
@@ -188,6 +210,7 @@ fn log_add_exp(a: f32, b: f32) -> f32 {
     da: "select(select(dy, 0.5 * dy, a == b), 0.0, a < b)",
     db: "select(select(dy, 0.5 * dy, a == b), 0.0, b < a)",
     ref: Math.max,
+    bool: true,
     module: IS_NAN,
     distinct: true,
   },
@@ -197,6 +220,7 @@ fn log_add_exp(a: f32, b: f32) -> f32 {
     da: "select(select(dy, 0.5 * dy, a == b), 0.0, a > b)",
     db: "select(select(dy, 0.5 * dy, a == b), 0.0, b > a)",
     ref: Math.min,
+    bool: true,
     module: IS_NAN,
     distinct: true,
   },
@@ -223,6 +247,17 @@ fn log_add_exp(a: f32, b: f32) -> f32 {
 function cPower(a: number, b: number): number {
   if (a === 1 || (a === -1 && Math.abs(b) === Infinity)) return 1;
   return a ** b;
+}
+
+/** a^b of integers, modulo 2^32; of a negative b the whole part. */
+function wholePower(a: number, b: number): number {
+  if (b < 0) return a === 1 ? 1 : a === -1 ? 1 - 2 * (b & 1) : 0;
+  let [y, factor] = [1, a];
+  for (let left = b; left > 0; left = Math.floor(left / 2)) {
+    if (left % 2 === 1) y = Math.imul(y, factor);
+    factor = Math.imul(factor, factor);
+  }
+  return y;
 }
 
 function floorRemainder(a: number, b: number): number {

@@ -119,6 +119,21 @@ export function deferred(
   return pending.array;
 }
 
+/** What makes zeros. */
+export const ZERO: PointwiseRun = {
+  name: "zeros",
+  inputs: {},
+  expression: "0.0",
+  compute: "f32",
+  result: "f32",
+  flops: 0,
+};
+
+/** Whether an array is {@linkcode ZERO}, put off: there is nothing to add. */
+export function isZero({ deferred }: DeviceArray): boolean {
+  return deferred instanceof Pending && deferred.run === ZERO;
+}
+
 /** A run as links: functions of the inputs i0, i1, …, and the expression that calls them. */
 interface Chain {
   readonly inputs: readonly PointwiseArgument[];

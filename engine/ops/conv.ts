@@ -72,7 +72,7 @@ export function checkConv(
   if (x!.shape.length !== 4 || w!.shape.length !== 4) {
     throw new TypeError(
       `Cannot ${name} ${show(x!.shape)} with weight ${show(w!.shape)}: they must be ` +
-        `[N, C, H, W] and ${weight}`,
+        `[N, C, H, W] or [C, H, W], and ${weight}`,
     );
   }
   if (bias && (bias.shape.length !== 1 || bias.shape[0] !== channels)) {

@@ -1,7 +1,7 @@
 /** Builds the op records of the pointwise table. */
 
 import type { DeviceArray, Spec } from "../array.ts";
-import { type DType, DTYPES, isFloat, promote, requireRange } from "../dtype.ts";
+import { type DType, DTYPES, isFloat, requireRange, resultType } from "../dtype.ts";
 import {
   defineOp,
   type GradientFormulas,
@@ -12,7 +12,7 @@ import {
 import { hostMap } from "../reference.ts";
 import { broadcastShapes, sizeOf } from "../shape.ts";
 import { BINARY } from "./binary_table.ts";
-import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
+import { inDType, pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
 import { runFormulas } from "./pointwise_gradients.ts";
 import { type BinaryRow, reads, type Scalars, type UnaryRow } from "./pointwise_row.ts";
 import { UNARY } from "./pointwise_table.ts";
@@ -127,15 +127,19 @@ function mixed(size: number, kinds: number): number[] {
 }
 
 function binaryDType(row: BinaryRow, a: Spec | number, b: Spec | number): DType {
-  const of = (v: Spec | number): DType =>
-    typeof v !== "number" ? v.dtype : Number.isInteger(v) ? "bool" : "f32";
-  let promoted = promote(of(a), of(b));
-  // A whole number takes the tensor's dtype; with a bool tensor it is an i32.
-  if (promoted === "bool" && (typeof a === "number" || typeof b === "number")) promoted = "i32";
-  if (typeof a !== "number" && typeof b === "number" && isFloat(a.dtype)) promoted = a.dtype;
-  if (typeof b !== "number" && typeof a === "number" && isFloat(b.dtype)) promoted = b.dtype;
-  if (promoted === "bool" && row.type !== "bool") promoted = "i32";
-  return row.type === "float" && !isFloat(promoted) ? "f32" : promoted;
+  const promoted = typeof a === "number"
+    ? withNumber(b as Spec, a)
+    : typeof b === "number"
+    ? withNumber(a, b)
+    : resultType(a, b);
+  if (row.type === "float" && !isFloat(promoted)) return "f32";
+  return promoted === "bool" && row.type !== "bool" && !row.bool ? "i32" : promoted;
+}
+
+/** A whole number takes the tensor's dtype, but with a bool it is an i32; a fraction makes integers floats. */
+function withNumber({ dtype }: Spec, value: number): DType {
+  if (isFloat(dtype)) return dtype;
+  return !Number.isInteger(value) ? "f32" : dtype === "bool" ? "i32" : dtype;
 }
 
 /** Both operands in order, numbers included. */
@@ -165,18 +169,23 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
     check(inputs, attrs) {
       const [a, b] = operands(inputs, attrs);
       const shape = broadcastShapes(name, ...inputs.map((i) => i.shape));
-      return [{ shape, dtype: row.type === "bool" ? "bool" : binaryDType(row, a, b) }];
+      const dtype = binaryDType(row, a, b);
+      row.check?.(b, dtype);
+      return [{ shape, dtype: row.type === "bool" ? "bool" : dtype }];
     },
     forward(ctx, inputs, attrs, [out]) {
       const [a, b] = operands<DeviceArray>(inputs, attrs);
-      const kind = DTYPES[binaryDType(row, a, b)].compute;
+      const dtype = binaryDType(row, a, b);
+      const kind = DTYPES[dtype].compute;
+      const argument = (value: DeviceArray | number) =>
+        argumentOf(name, row.type === "bool" ? compared(value, dtype) : value, kind);
       const y = pointwise({
         name,
-        inputs: { a: argument(name, a, kind), b: argument(name, b, kind) },
+        inputs: { a: argument(a), b: argument(b) },
         expression: kind === "f32" ? row.f : row.integer ?? asInteger(row.f),
         compute: kind,
         result: row.type === "bool" ? "bool" : kind,
-        module: kind === "f32" ? row.module : undefined,
+        module: kind === "f32" ? row.module : row.integerModule?.(kind),
       }, out!);
       for (const variable of formulas(ctx.needs, attrs).saved) {
         ctx.save(variable === "y" ? y : (variable === "a" ? a : b) as DeviceArray);
@@ -188,17 +197,22 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
       const found = formulas(ctx.needs, attrs);
       return runFormulas(found, ctx, dy!, {
         name: (i) => `${name}_backward_${found.inputs[i]}`,
-        out: () => ({ shape: dy!.shape, dtype: dy!.dtype }),
+        // Of an f32 that was beside f16: its gradient is a sum, whose terms are not rounded.
+        out: (i) => ({
+          shape: dy!.shape,
+          dtype: ctx.inputs[i]!.dtype === "f32" ? "f32" : dy!.dtype,
+        }),
         flops: 2,
       });
     },
     reference: (inputs, attrs) => {
       const shape = broadcastShapes(name, ...inputs.map((i) => i.shape));
+      const ref = referenceOf(row, binaryDType(row, ...operands<Spec>(inputs, attrs)));
       const f = attrs.a !== undefined
-        ? (v: number) => row.ref(attrs.a!, v)
+        ? (v: number) => ref(attrs.a!, v)
         : attrs.b !== undefined
-        ? (v: number) => row.ref(v, attrs.b!)
-        : row.ref;
+        ? (v: number) => ref(v, attrs.b!)
+        : ref;
       return [
         hostMap(
           shape,
@@ -212,6 +226,16 @@ function defineBinary(name: string, row: BinaryRow): Op<BinaryAttrs> {
   });
 }
 
+/** The reference where both operands are of `dtype` together. */
+function referenceOf(row: BinaryRow, dtype: DType): BinaryRow["ref"] {
+  if (isFloat(dtype)) {
+    const rounds = row.type === "bool" && dtype === "f16";
+    return rounds ? (a, b) => row.ref(Math.f16round(a), Math.f16round(b)) : row.ref;
+  }
+  const ref = row.integerRef ?? row.ref;
+  return dtype === "bool" ? (a, b) => Number(ref(a, b) !== 0) : ref;
+}
+
 function text(formula: string | NotDifferentiable): string {
   return typeof formula === "string" ? formula : "";
 }
@@ -219,7 +243,13 @@ function text(formula: string | NotDifferentiable): string {
 /** Of which a negative number makes sense beside u32: it wraps around and back. */
 const WRAPS: ReadonlySet<string> = new Set(["add", "sub", "mul"]);
 
-function argument(
+/** An operand of a comparison, in the dtype in which both are compared: f16 rounds what is wider. */
+function compared(value: DeviceArray | number, dtype: DType): DeviceArray | number {
+  if (dtype !== "f16") return value;
+  return typeof value === "number" ? Math.f16round(value) : inDType(value, dtype);
+}
+
+function argumentOf(
   name: string,
   value: DeviceArray | number,
   kind: "f32" | "i32" | "u32",

@@ -6,10 +6,10 @@
 import type { DeviceArray, Spec } from "../array.ts";
 import type { BackwardContext, GradientFormulas, Op } from "../op.ts";
 import { broadcastShapes } from "../shape.ts";
-import { fill } from "./fill.ts";
+import { ZERO } from "./chain.ts";
 import { derivative, parse, print, product, substitute } from "./formula.ts";
 import { pointwise, type PointwiseArgument } from "./launch_pointwise.ts";
-import { reads, type Scalars } from "./pointwise_row.ts";
+import { reads, type Scalars, STEP } from "./pointwise_row.ts";
 
 /** How the kernels of the gradients are called and counted, and what they give. */
 export interface GradientKernels {
@@ -33,7 +33,10 @@ export function runFormulas(
   return gradients.map((formula, i) => {
     if (!ctx.needs[i]) return null;
     if (formula === "dy") return dy;
-    if (formula === "0.0") return fill({ shape: dy.shape, dtype: dy.dtype }, 0);
+    // Zeros that nothing has to write: while they are put off, what reads them is a kernel that knows.
+    if (formula === STEP) {
+      return pointwise(ZERO, { shape: ctx.inputs[i]!.shape, dtype: ctx.wanted[i]! });
+    }
     const inputs: Record<string, PointwiseArgument> = {};
     for (const [name, value] of Object.entries(values)) {
       // A kernel's y is what it writes.

@@ -1,5 +1,6 @@
 /** What a row of the pointwise tables says, and what rows share. */
 
+import type { DType } from "../dtype.ts";
 import { type NotDifferentiable, notDifferentiable } from "../op.ts";
 
 /** Scalars of an op, by name. */
@@ -34,9 +35,17 @@ export interface BinaryRow {
   da: string | NotDifferentiable;
   db: string | NotDifferentiable;
   ref: (a: number, b: number) => number;
+  /** The same for integers, where it differs; default: `ref`. */
+  integerRef?: (a: number, b: number) => number;
   /** `same`: the promoted dtype; `float`: f32 for integers; `bool`. */
   type?: "same" | "float" | "bool";
+  /** Refuses what makes no sense in the dtype that both operands have in common; `b` is the second one. */
+  check?: (b: unknown, dtype: DType) => void;
+  /** Whether two bools give a bool: the truth of what `integer` makes of 0 and 1. Else they are integers. */
+  bool?: boolean;
   module?: string;
+  /** Helpers of `integer`. */
+  integerModule?: (type: "i32" | "u32") => string;
   lowA?: number;
   lowB?: number;
   distinct?: boolean;
@@ -46,10 +55,11 @@ export interface BinaryRow {
 export const ENDLESS = `
 fn endless(v: f32) -> f32 { return bitcast<f32>(0x7f800000u | u32(v == 0.0)); }`;
 
-/** Why a step function has no gradient. */
-export const STEP: NotDifferentiable = notDifferentiable(
-  "piecewise constant: the derivative is 0 wherever it exists",
-);
+/** Why what gives bool has no gradient. */
+export const TRUTH: NotDifferentiable = notDifferentiable("gives bool, which has no slope");
+
+/** The gradient of a step function, whose derivative is 0 wherever it exists; zeros, as in PyTorch. */
+export const STEP = "0.0";
 
 /** True if `formula` reads the variable `name`. */
 export function reads(formula: string, name: string): boolean {

@@ -27,7 +27,7 @@ import {
 } from "../kernels/special.ts";
 import { TRIG } from "../kernels/trig.ts";
 import { ACTIVATIONS } from "./activation_table.ts";
-import { ENDLESS, STEP, type UnaryRow } from "./pointwise_row.ts";
+import { ENDLESS, STEP, TRUTH, type UnaryRow } from "./pointwise_row.ts";
 
 /** Unary ops by name. */
 export const UNARY = {
@@ -286,7 +286,7 @@ export const UNARY = {
   isfinite: {
     f: "is_finite(x)",
     integer: "true",
-    dx: STEP,
+    dx: TRUTH,
     ref: (x) => Number(Number.isFinite(x)),
     type: "bool",
     module: `
@@ -296,7 +296,7 @@ fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f8000
   isnan: {
     f: "is_nan(x)",
     integer: "false",
-    dx: STEP,
+    dx: TRUTH,
     ref: (x) => Number(Number.isNaN(x)),
     type: "bool",
     module: IS_NAN,
@@ -305,7 +305,7 @@ fn is_finite(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f8000
   isinf: {
     f: "is_inf(x)",
     integer: "false",
-    dx: STEP,
+    dx: TRUTH,
     ref: (x) => Number(Math.abs(x) === Infinity),
     type: "bool",
     module: `
@@ -314,7 +314,7 @@ fn is_inf(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) == 0x7f800000
   },
   logicalNot: {
     f: "x == 0.0",
-    dx: STEP,
+    dx: TRUTH,
     ref: (x) => Number(x === 0),
     type: "bool",
     extremes: [0, 1, -0, NaN, -2, 0],

@@ -46,7 +46,7 @@ function pooledSize(size: number, attrs: PoolAttrs, d: 0 | 1): number {
 function checkPool(name: string, x: Spec, attrs: PoolAttrs): Spec {
   if (!isFloat(x.dtype)) throw new TypeError(`Cannot ${name} dtype ${x.dtype}: it must be a float`);
   if (x.shape.length !== 4) {
-    throw new TypeError(`Cannot ${name} ${show(x.shape)}: it must be [N, C, H, W]`);
+    throw new TypeError(`Cannot ${name} ${show(x.shape)}: it must be [N, C, H, W] or [C, H, W]`);
   }
   const { kernel, stride, padding, dilation } = attrs;
   checkWhole(name, { kernel, stride, dilation }, 1);
@@ -261,7 +261,9 @@ export const adaptiveAvgPool2d: Op<AdaptiveAttrs> = defineOp<AdaptiveAttrs>({
   check([x], { size }) {
     if (!isFloat(x!.dtype) || x!.shape.length !== 4) {
       throw new TypeError(
-        `Cannot adaptiveAvgPool2d ${show(x!.shape)} ${x!.dtype}: it must be [N, C, H, W] floats`,
+        `Cannot adaptiveAvgPool2d ${show(x!.shape)} ${
+          x!.dtype
+        }: it must be [N, C, H, W] or [C, H, W] floats`,
       );
     }
     checkWhole("adaptiveAvgPool2d", { size }, 1);

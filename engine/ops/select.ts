@@ -2,7 +2,7 @@
 
 import { checkDtype } from "../arguments.ts";
 import type { DeviceArray, Spec } from "../array.ts";
-import { type DType, DTYPES, isFloat, promote } from "../dtype.ts";
+import { type DType, DTYPES, isFloat, resultType } from "../dtype.ts";
 import { defineOp, type Op } from "../op.ts";
 import { hostMap } from "../reference.ts";
 import { broadcastShapes } from "../shape.ts";
@@ -54,7 +54,7 @@ export const where: Op<Record<never, never>> = defineOp<Record<never, never>>({
     }
     return [{
       shape: broadcastShapes("where", cond!.shape, a!.shape, b!.shape),
-      dtype: promote(a!.dtype, b!.dtype),
+      dtype: resultType(a!, b!),
     }];
   },
   forward(ctx, [cond, a, b], _attrs, [out]) {

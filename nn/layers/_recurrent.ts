@@ -1,6 +1,6 @@
-/** @file Parameters of recurrent nets and cells. */
+/** @file Parameters and states of recurrent nets and cells. */
 
-import { type RecurrentCell, zeros } from "../../engine/mod.ts";
+import { type RecurrentCell, type Tensor, zeros } from "../../engine/mod.ts";
 import { uniform } from "../init.ts";
 import { Parameter } from "../parameter.ts";
 
@@ -13,4 +13,20 @@ export function recurrentParameter(shape: readonly number[], hiddenSize: number)
   const parameter = new Parameter(zeros(shape));
   uniform(parameter, { low: -bound, high: bound });
   return parameter;
+}
+
+/**
+ * A state given with an input that has no batch.
+ *
+ * @throws {TypeError} If it has one.
+ */
+export function stateOfOne(
+  given: Tensor | undefined,
+  { of, what, ndim }: { of: string; what: string; ndim: number },
+): Tensor | undefined {
+  if (given === undefined || given.ndim === ndim) return given;
+  throw new TypeError(
+    `Cannot apply ${of} with ${what} [${given.shape.join(", ")}]: it must have ${ndim} ` +
+      `dimension${ndim === 1 ? "" : "s"}, as the input has no batch`,
+  );
 }

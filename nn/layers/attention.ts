@@ -24,20 +24,21 @@ export interface MultiheadAttentionOptions {
 
 /** Options of {@linkcode MultiheadAttention.forward}. */
 export interface MultiheadAttentionCall {
-  /** [S, N, kdim]. Default: the query. */
+  /** [S, N, kdim], or [S, kdim] beside a query [L, E]. Default: the query. */
   key?: Tensor;
-  /** [S, N, vdim]. Default: the key. */
+  /** [S, N, vdim], or [S, vdim]. Default: the key. */
   value?: Tensor;
-  /** [L, S] or [N · heads, L, S]: bool, true where a query must not see a key; or floats to add. */
+  /** [L, S] or [N · heads, L, S]: bool, true where a query must not see a key; or floats to add. N is 1 without a batch. */
   attnMask?: Tensor;
-  /** [N, S] bool: true for keys that no query may see. */
+  /** [N, S], or [S] without a batch, bool: true for keys that no query may see. */
   keyPaddingMask?: Tensor;
   /** Lets query i see keys 0 to i only. Default false. */
   isCausal?: boolean;
 }
 
 /**
- * Attention of numHeads heads: queries [L, N, E], keys [S, N, kdim] and values [S, N, vdim] → [L, N, E].
+ * Attention of numHeads heads: queries [L, N, E], keys [S, N, kdim] and values [S, N, vdim] → [L, N, E], or all
+ * without N.
  *
  * Names, start and the sense of bool masks (true is hidden) are PyTorch's:
  * https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html
@@ -122,7 +123,7 @@ export class MultiheadAttention extends Module {
     return this.attend(query, options).output;
   }
 
-  /** The output, and the weights [N, L, S] averaged over the heads. */
+  /** The output, and the weights [N, L, S], or [L, S], averaged over the heads. */
   attend(
     query: Tensor,
     options: MultiheadAttentionCall = {},
@@ -137,13 +138,33 @@ export class MultiheadAttention extends Module {
       );
     }
     const { embedDim: E, kdim, vdim, batchFirst } = this;
+    const one = query.ndim === 2;
     const given = [["queries", query, E], ["keys", key, kdim], ["values", value, vdim]] as const;
     for (const [what, t, size] of given) {
-      if (t.ndim === 3 && t.shape[2] === size) continue;
+      if (t.ndim === (one ? 2 : 3) && t.shape.at(-1) === size) continue;
+      const batch = `${batchFirst ? "[N, L, E]" : "[L, N, E]"}`;
       throw new TypeError(
         `Cannot attend with ${what} [${t.shape.join(", ")}]: they must be ` +
-          `${batchFirst ? "[N, L, E]" : "[L, N, E]"} with E = ${size}`,
+          `${what === "queries" ? `${batch} or [L, E]` : one ? "[L, E]" : batch} with E = ${size}`,
       );
+    }
+    if (one) {
+      if (keyPaddingMask && keyPaddingMask.ndim !== 1) {
+        throw new TypeError(
+          `Cannot attend with a keyPaddingMask [${
+            keyPaddingMask.shape.join(", ")
+          }]: it must be [S], ` +
+            "as the queries have no batch",
+        );
+      }
+      const place = batchFirst ? 0 : 1;
+      const { output, weights } = this.attend(query.unsqueeze(place), {
+        ...options,
+        key: key.unsqueeze(place),
+        value: value.unsqueeze(place),
+        keyPaddingMask: keyPaddingMask?.unsqueeze(0),
+      });
+      return { output: output.squeeze(place), weights: weights.squeeze(0) };
     }
     const first = (t: Tensor) => batchFirst ? t : t.transpose(0, 1);
     const [q, k, v] = this.#project(first(query), first(key), first(value));

@@ -36,7 +36,7 @@ export interface Conv2dOptions {
 
 /**
  * Cross-correlation of x [N, inChannels, H, W] with weight [outChannels, inChannels / groups, KH, KW],
- * plus bias [outChannels] → y [N, outChannels, OH, OW].
+ * plus bias [outChannels] → y [N, outChannels, OH, OW]; all without N for one image.
  *
  * OH = ⌊(H + 2 · padding − dilation · (KH − 1) − 1) / stride⌋ + 1. Weight and bias start uniform in
  * ±1 / √(inChannels / groups · KH · KW), as in
@@ -154,7 +154,7 @@ export class Conv2dSame extends Conv2d {
   override forward(x: Tensor, { activation }: { activation?: OutputActivation } = {}): Tensor {
     const { kernelSize, stride, dilation, groups } = this;
     const along = (d: 0 | 1) =>
-      samePadding(x.shape[2 + d] ?? 1, {
+      samePadding(x.shape.at(d - 2) ?? 1, {
         kernel: kernelSize[d],
         stride: stride[d],
         dilation: dilation[d],

@@ -43,7 +43,7 @@ function checkGroups(layer: string, inChannels: number, outChannels: number, gro
 
 /**
  * Cross-correlation of x [N, inChannels, L] with weight [outChannels, inChannels / groups, K], plus
- * bias [outChannels] → y [N, outChannels, OL].
+ * bias [outChannels] → y [N, outChannels, OL]; all without N for one sample.
  *
  * Weight and bias start as in https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv1d.html
  */
@@ -131,7 +131,7 @@ export interface ConvTranspose2dOptions {
 /**
  * Transposed convolution of x [N, inChannels, H, W] with weight [inChannels, outChannels / groups, KH,
  * KW], plus bias [outChannels] → y [N, outChannels, OH, OW] with
- * OH = (H − 1) · stride − 2 · padding + dilation · (KH − 1) + outputPadding + 1.
+ * OH = (H − 1) · stride − 2 · padding + dilation · (KH − 1) + outputPadding + 1; all without N for one image.
  *
  * Weight and bias start as in
  * https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html
@@ -221,7 +221,7 @@ export interface ConvTranspose1dLayerOptions {
 /**
  * Transposed convolution of x [N, inChannels, L] with weight [inChannels, outChannels / groups, K], plus
  * bias [outChannels] → y [N, outChannels, OL] with
- * OL = (L − 1) · stride − 2 · padding + dilation · (K − 1) + outputPadding + 1.
+ * OL = (L − 1) · stride − 2 · padding + dilation · (K − 1) + outputPadding + 1; all without N for one sample.
  *
  * Weight and bias start as in
  * https://docs.pytorch.org/docs/stable/generated/torch.nn.ConvTranspose1d.html

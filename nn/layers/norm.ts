@@ -1,6 +1,7 @@
 /** @file Normalisation layers. */
 
 import { checkOptions } from "../../engine/arguments.ts";
+import { asBatch } from "../../engine/batch.ts";
 import {
   type Activation,
   batchNorm,
@@ -329,7 +330,7 @@ export class GroupNorm extends Module {
 }
 
 /**
- * Normalisation of each channel of each sample: x [N, C, H, W]. Without running statistics, as
+ * Normalisation of each channel of each sample: x [N, C, H, W] or [C, H, W]. Without running statistics, as
  * PyTorch's default.
  *
  * Source: Ulyanov et al., "Instance normalization", https://arxiv.org/abs/1607.08022
@@ -362,14 +363,16 @@ export class InstanceNorm2d extends Module {
 
   /** y of the shape of x. */
   override forward(x: Tensor): Tensor {
-    if (x.ndim !== 4 || x.shape[1] !== this.numFeatures) {
+    if (![3, 4].includes(x.ndim) || x.shape.at(-3) !== this.numFeatures) {
       throw new TypeError(
-        `Cannot InstanceNorm2d [${x.shape.join(", ")}]: it must be [N, C, H, W] with C = ` +
-          this.numFeatures,
+        `Cannot InstanceNorm2d [${
+          x.shape.join(", ")
+        }]: it must be [N, C, H, W] or [C, H, W] with ` +
+          `C = ${this.numFeatures}`,
       );
     }
     const [weight, bias] = [this.weight ?? undefined, this.bias ?? undefined];
-    return instanceNorm(x, { weight, bias, eps: this.eps });
+    return asBatch(x, 4, (batch) => instanceNorm(batch, { weight, bias, eps: this.eps }));
   }
   override extraRepr(): string {
     return `${this.numFeatures}, eps=${pythonFloat(this.eps)}, momentum=0.1, ` +

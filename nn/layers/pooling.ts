@@ -38,7 +38,8 @@ export interface MaxPool2dOptions {
 }
 
 /**
- * Largest element of each window: x [N, C, H, W] → y [N, C, OH, OW].
+ * Largest element of each window: x [N, C, H, W] → y [N, C, OH, OW],
+ * or both without N.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.MaxPool2d.html
  */
@@ -84,7 +85,8 @@ export class MaxPool2d extends Module {
 }
 
 /**
- * Mean of each window: x [N, C, H, W] → y [N, C, OH, OW].
+ * Mean of each window: x [N, C, H, W] → y [N, C, OH, OW],
+ * or both without N.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AvgPool2d.html
  */
@@ -128,7 +130,8 @@ export class AvgPool2d extends Module {
 }
 
 /**
- * Means of windows chosen so that the output has `outputSize`: x [N, C, H, W] → y [N, C, OH, OW].
+ * Means of windows chosen so that the output has `outputSize`: x [N, C, H, W] → y [N, C, OH, OW],
+ * or both without N.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AdaptiveAvgPool2d.html
  */
@@ -153,7 +156,8 @@ export class AdaptiveAvgPool2d extends Module {
 }
 
 /**
- * Largest elements of windows chosen so that the output has `outputSize`: x [N, C, H, W] → y [N, C, OH, OW].
+ * Largest elements of windows chosen so that the output has `outputSize`: x [N, C, H, W] → y [N, C, OH, OW],
+ * or both without N.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.AdaptiveMaxPool2d.html
  */

@@ -30,17 +30,17 @@ export interface AvgPool1dOptions {
   countIncludePad?: boolean;
 }
 
-/** x [N, C, L] as an image of one row, through `pool`. */
+/** x [N, C, L] or [C, L] as an image of one row, through `pool`. */
 function alongRows(layer: string, x: Tensor, pool: (image: Tensor) => Tensor): Tensor {
-  if (x.ndim !== 3) {
+  if (![2, 3].includes(x.ndim)) {
     throw new TypeError(
-      `Cannot pool [${x.shape.join(", ")}] by ${layer}: it must be [N, C, L]`,
+      `Cannot pool [${x.shape.join(", ")}] by ${layer}: it must be [N, C, L] or [C, L]`,
     );
   }
-  return pool(x.unsqueeze(2)).squeeze(2);
+  return pool(x.unsqueeze(-2)).squeeze(-2);
 }
 
-/** Largest element of each window: x [N, C, L] → y [N, C, OL]. */
+/** Largest element of each window: x [N, C, L] → y [N, C, OL], or both without N. */
 export class MaxPool1d extends Module {
   /** Size of the window. */
   readonly kernelSize: number;
@@ -83,7 +83,7 @@ export class MaxPool1d extends Module {
   }
 }
 
-/** Mean of each window: x [N, C, L] → y [N, C, OL]. */
+/** Mean of each window: x [N, C, L] → y [N, C, OL], or both without N. */
 export class AvgPool1d extends Module {
   /** Size of the window. */
   readonly kernelSize: number;
@@ -125,7 +125,7 @@ export class AvgPool1d extends Module {
   }
 }
 
-/** Means of windows chosen so that the output has `outputSize` places: x [N, C, L] → y [N, C, OL]. */
+/** Means of windows chosen so that the output has `outputSize` places: x [N, C, L] → y [N, C, OL], or both without N. */
 export class AdaptiveAvgPool1d extends Module {
   /** OL */
   readonly outputSize: number;

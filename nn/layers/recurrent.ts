@@ -18,7 +18,7 @@ import { Module } from "../module.ts";
 import { pythonBool } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSizes } from "./_check.ts";
-import { GATES, recurrentParameter } from "./_recurrent.ts";
+import { GATES, recurrentParameter, stateOfOne } from "./_recurrent.ts";
 
 /** Options of {@linkcode LSTM}, {@linkcode GRU} and {@linkcode RNN}. */
 export interface RecurrentOptions {
@@ -42,7 +42,7 @@ export interface RNNOptions extends RecurrentOptions {
 
 /** What a recurrent net takes besides its input; D is 2 if bidirectional, else 1. */
 export interface RecurrentInput {
-  /** State to start from [numLayers · D, N, H]. Default zeros. */
+  /** State to start from [numLayers · D, N, H], without N for one sequence. Default zeros. */
   h0?: Tensor;
   /** Time steps of each sequence of a padded batch, 1 to T: numbers, or i32 [N]. Default T. */
   lengths?: Tensor | readonly number[];
@@ -50,21 +50,21 @@ export interface RecurrentInput {
 
 /** What an LSTM takes besides its input. */
 export interface LSTMInput extends RecurrentInput {
-  /** Cell state to start from [numLayers · D, N, H]. Default zeros. */
+  /** Cell state to start from [numLayers · D, N, H], without N for one sequence. Default zeros. */
   c0?: Tensor;
 }
 
 /** What a recurrent net gives. */
 export interface RecurrentOutput {
-  /** The last layer's states at all time steps [T, N, D · H]; 0 past a sequence's end. */
+  /** The last layer's states at all time steps [T, N, D · H], or [T, D · H]; 0 past a sequence's end. */
   output: Tensor;
-  /** Every layer's state after each sequence's last step [numLayers · D, N, H]. */
+  /** Every layer's state after each sequence's last step [numLayers · D, N, H], or [numLayers · D, H]. */
   hn: Tensor;
 }
 
 /** What an LSTM gives. */
 export interface LSTMOutput extends RecurrentOutput {
-  /** Every layer's cell state there [numLayers · D, N, H]. */
+  /** Every layer's cell state there [numLayers · D, N, H], or [numLayers · D, H]. */
   cn: Tensor;
 }
 
@@ -147,13 +147,14 @@ export abstract class RecurrentBase extends Module {
     const states = this.#cell === "lstm" ? ["h0", "c0"] : ["h0"];
     const right = `${name.toLowerCase()}.forward(x, { ${states.join(", ")} })`;
     checkOptions(`apply ${name}`, input, right, [...states, "lengths"]);
-    if (x.ndim !== 3 || x.shape[2] !== this.inputSize) {
+    if (![2, 3].includes(x.ndim) || x.shape.at(-1) !== this.inputSize) {
       throw new TypeError(
         `Cannot apply ${name} to [${x.shape.join(", ")}]: it must be [${
           this.batchFirst ? "N, T" : "T, N"
-        }, ${this.inputSize}]`,
+        }, ${this.inputSize}] or [T, ${this.inputSize}]`,
       );
     }
+    if (x.ndim === 2) return this.#runOne(x, input);
     let layerInput = this.batchFirst ? x.transpose(0, 1) : x;
     const [T, N] = layerInput.shape as readonly [number, number, number];
     const lengths = lengthsOf(input.lengths, { T, N, name });
@@ -197,6 +198,25 @@ export abstract class RecurrentBase extends Module {
       hn: stack(hn, 0),
       cn: cn.length > 0 ? stack(cn, 0) : undefined,
     };
+  }
+
+  /** The same over one sequence x [T, inputSize]. */
+  #runOne(
+    x: Tensor,
+    { h0, c0, lengths }: LSTMInput,
+  ): { output: Tensor; hn: Tensor; cn?: Tensor } {
+    const name = this.constructor.name;
+    if (lengths !== undefined) {
+      throw new TypeError(
+        `Cannot apply ${name} to [${x.shape.join(", ")}] with lengths: one sequence has no padding`,
+      );
+    }
+    const place = this.batchFirst ? 0 : 1;
+    const { output, hn, cn } = this.run(x.unsqueeze(place), {
+      h0: stateOfOne(h0, { of: name, what: "h0", ndim: 2 })?.unsqueeze(1),
+      c0: stateOfOne(c0, { of: name, what: "c0", ndim: 2 })?.unsqueeze(1),
+    });
+    return { output: output.squeeze(place), hn: hn.squeeze(1), cn: cn?.squeeze(1) };
   }
 
   #states(
@@ -270,7 +290,7 @@ export class LSTM extends RecurrentBase {
     super("lstm", { inputSize, hiddenSize }, options);
   }
 
-  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst. */
+  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst; or one sequence [T, inputSize]. */
   override forward(x: Tensor, input: LSTMInput = {}): LSTMOutput {
     const { output, hn, cn } = this.run(x, input);
     return { output, hn, cn: cn! };
@@ -291,7 +311,7 @@ export class GRU extends RecurrentBase {
     super("gru", { inputSize, hiddenSize }, options);
   }
 
-  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst. */
+  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst; or one sequence [T, inputSize]. */
   override forward(x: Tensor, input: RecurrentInput = {}): RecurrentOutput {
     const { output, hn } = this.run(x, input);
     return { output, hn };
@@ -311,7 +331,7 @@ export class RNN extends RecurrentBase {
     super(nonlinearity, { inputSize, hiddenSize }, options);
   }
 
-  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst. */
+  /** x [T, N, inputSize], or [N, T, inputSize] with batchFirst; or one sequence [T, inputSize]. */
   override forward(x: Tensor, input: RecurrentInput = {}): RecurrentOutput {
     const { output, hn } = this.run(x, input);
     return { output, hn };

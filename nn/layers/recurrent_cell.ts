@@ -5,7 +5,7 @@ import { type RecurrentCell, recurrentLayer, Tensor, zeros } from "../../engine/
 import { Module } from "../module.ts";
 import type { Parameter } from "../parameter.ts";
 import { checkSizes } from "./_check.ts";
-import { GATES, recurrentParameter } from "./_recurrent.ts";
+import { GATES, recurrentParameter, stateOfOne } from "./_recurrent.ts";
 
 /** Options of {@linkcode LSTMCell} and {@linkcode GRUCell}. */
 export interface RecurrentCellOptions {
@@ -21,9 +21,9 @@ export interface RNNCellOptions extends RecurrentCellOptions {
 
 /** State of an LSTM. */
 export interface LSTMState {
-  /** [N, hiddenSize] */
+  /** [N, hiddenSize] or [hiddenSize] */
   h: Tensor;
-  /** [N, hiddenSize] */
+  /** [N, hiddenSize] or [hiddenSize] */
   c: Tensor;
 }
 
@@ -69,16 +69,24 @@ export abstract class RecurrentCellBase extends Module {
     this.bias_hh = make([rows]);
   }
 
-  /** One step on x [N, inputSize]. */
+  /** One step on x [N, inputSize] or [inputSize]. */
   protected run(x: Tensor, h: Tensor | undefined, c?: Tensor): { h: Tensor; c?: Tensor } {
     if (h !== undefined && !(h instanceof Tensor)) {
       throw notTensor(`apply ${this.constructor.name}`, h);
     }
-    if (x.ndim !== 2 || x.shape[1] !== this.inputSize) {
+    if (![1, 2].includes(x.ndim) || x.shape.at(-1) !== this.inputSize) {
       throw new TypeError(
         `Cannot apply ${this.constructor.name} to [${x.shape.join(", ")}]: it must be [N, ` +
-          `${this.inputSize}]`,
+          `${this.inputSize}] or [${this.inputSize}]`,
       );
+    }
+    if (x.ndim === 1) {
+      const of = this.constructor.name;
+      const [h0, c0] = ([["h", h], ["c", c]] as const).map(([what, state]) =>
+        stateOfOne(state, { of, what, ndim: 1 })?.unsqueeze(0)
+      );
+      const next = this.run(x.unsqueeze(0), h0, c0);
+      return { h: next.h.squeeze(0), c: next.c?.squeeze(0) };
     }
     const start = () => zeros([x.shape[0]!, this.hiddenSize], { dtype: x.dtype });
     return recurrentLayer(x.unsqueeze(0), {
@@ -119,7 +127,7 @@ export class LSTMCell extends RecurrentCellBase {
     super("lstm", { inputSize, hiddenSize }, options);
   }
 
-  /** x [N, inputSize] → the next state. The state starts as zeros. */
+  /** x [N, inputSize], or [inputSize] → the next state. The state starts as zeros. */
   override forward(x: Tensor, state: Partial<LSTMState> = {}): LSTMState {
     checkOptions("apply LSTMCell", state, "cell.forward(x, { h, c })", ["h", "c"]);
     const { h, c } = this.run(x, state.h, state.c);
@@ -134,7 +142,7 @@ export class GRUCell extends RecurrentCellBase {
     super("gru", { inputSize, hiddenSize }, options);
   }
 
-  /** x [N, inputSize], h [N, hiddenSize] (default zeros) → the next h. */
+  /** x [N, inputSize], h [N, hiddenSize] (default zeros), or both without N → the next h. */
   override forward(x: Tensor, h?: Tensor): Tensor {
     return this.run(x, h).h;
   }
@@ -149,7 +157,7 @@ export class RNNCell extends RecurrentCellBase {
     super(nonlinearity, { inputSize, hiddenSize }, options);
   }
 
-  /** x [N, inputSize], h [N, hiddenSize] (default zeros) → the next h. */
+  /** x [N, inputSize], h [N, hiddenSize] (default zeros), or both without N → the next h. */
   override forward(x: Tensor, h?: Tensor): Tensor {
     return this.run(x, h).h;
   }

@@ -2,6 +2,7 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import { interpolate, type Pair, type Tensor } from "../../engine/mod.ts";
+import { sizeOf } from "../../engine/shape.ts";
 import { Module } from "../module.ts";
 import { pythonFloat, pythonSize } from "../module_text.ts";
 import { checkSizes } from "./_check.ts";
@@ -64,7 +65,7 @@ export class Upsample extends Module {
 }
 
 /**
- * Channels as places, r · r to each: x [N, C · r², H, W] → y [N, C, H · r, W · r].
+ * Channels as places, r · r to each: x [..., C · r², H, W] → y [..., C, H · r, W · r].
  *
  * Source: Shi et al., "Real-time single image and video super-resolution", https://arxiv.org/abs/1609.05158
  */
@@ -78,25 +79,28 @@ export class PixelShuffle extends Module {
     checkSizes("PixelShuffle", { upscaleFactor });
     this.upscaleFactor = upscaleFactor;
   }
-  /** x [N, C · r², H, W] → y [N, C, H · r, W · r] */
+  /** x [..., C · r², H, W] → y [..., C, H · r, W · r] */
   override forward(x: Tensor): Tensor {
     const r = this.upscaleFactor;
-    const [N, C, H, W] = x.shape as [number, number, number, number];
-    if (x.ndim !== 4 || C % (r * r) !== 0) {
+    const [C, H, W] = x.shape.slice(-3) as [number, number, number];
+    if (x.ndim < 3 || C % (r * r) !== 0) {
       throw new TypeError(
-        `Cannot shuffle the pixels of [${x.shape.join(", ")}]: it must be [N, C, H, W] with C a ` +
+        `Cannot shuffle the pixels of [${
+          x.shape.join(", ")
+        }]: it must be [..., C, H, W] with C a ` +
           `multiple of ${r * r}`,
       );
     }
-    return x.reshape(N, C / (r * r), r, r, H, W).permute(0, 1, 4, 2, 5, 3)
-      .reshape(N, C / (r * r), H * r, W * r);
+    const batch = x.shape.slice(0, -3);
+    return x.reshape(sizeOf(batch), C / (r * r), r, r, H, W).permute(0, 1, 4, 2, 5, 3)
+      .reshape(...batch, C / (r * r), H * r, W * r);
   }
   override extraRepr(): string {
     return `upscale_factor=${this.upscaleFactor}`;
   }
 }
 
-/** Places as channels, the reverse of {@linkcode PixelShuffle}: x [N, C, H · r, W · r] → y [N, C · r², H, W]. */
+/** Places as channels, the reverse of {@linkcode PixelShuffle}: x [..., C, H · r, W · r] → y [..., C · r², H, W]. */
 export class PixelUnshuffle extends Module {
   /** r */
   readonly downscaleFactor: number;
@@ -107,20 +111,21 @@ export class PixelUnshuffle extends Module {
     checkSizes("PixelUnshuffle", { downscaleFactor });
     this.downscaleFactor = downscaleFactor;
   }
-  /** x [N, C, H · r, W · r] → y [N, C · r², H, W] */
+  /** x [..., C, H · r, W · r] → y [..., C · r², H, W] */
   override forward(x: Tensor): Tensor {
     const r = this.downscaleFactor;
-    const [N, C, H, W] = x.shape as [number, number, number, number];
-    if (x.ndim !== 4 || H % r !== 0 || W % r !== 0) {
+    const [C, H, W] = x.shape.slice(-3) as [number, number, number];
+    if (x.ndim < 3 || H % r !== 0 || W % r !== 0) {
       throw new TypeError(
         `Cannot unshuffle the pixels of [${
           x.shape.join(", ")
-        }]: it must be [N, C, H, W] with H and W ` +
+        }]: it must be [..., C, H, W] with H and W ` +
           `multiples of ${r}`,
       );
     }
-    return x.reshape(N, C, H / r, r, W / r, r).permute(0, 1, 3, 5, 2, 4)
-      .reshape(N, C * r * r, H / r, W / r);
+    const batch = x.shape.slice(0, -3);
+    return x.reshape(sizeOf(batch), C, H / r, r, W / r, r).permute(0, 1, 3, 5, 2, 4)
+      .reshape(...batch, C * r * r, H / r, W / r);
   }
   override extraRepr(): string {
     return `downscale_factor=${this.downscaleFactor}`;

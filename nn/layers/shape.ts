@@ -114,7 +114,7 @@ export class Dropout extends Module {
 }
 
 /**
- * {@linkcode Dropout} of whole channels: those of x [N, C, L] are drawn, each with all its places.
+ * {@linkcode Dropout} of whole channels: those of x [N, C, L] or [C, L] are drawn, each with all its places.
  *
  * Source: Tompson et al., "Efficient object localization using convolutional networks",
  * https://arxiv.org/abs/1411.4280
@@ -122,29 +122,36 @@ export class Dropout extends Module {
 export class Dropout1d extends Dropout {
   /** Same shape as x; x itself in evaluation and with p = 0. */
   override forward(x: Tensor): Tensor {
-    return dropChannels(this, x, 3);
+    return dropChannels(this, x, { 2: 1, 3: 2 });
   }
 }
 
-/** {@linkcode Dropout} of whole channels: those of x [N, C, H, W] are drawn, each with all its places. */
+/**
+ * {@linkcode Dropout} of whole channels: those of x [N, C, H, W] are drawn, each with all its places. Of three
+ * dimensions the first two are samples and channels, [N, C, L], as in PyTorch: put one image into a batch.
+ */
 export class Dropout2d extends Dropout {
   /** Same shape as x; x itself in evaluation and with p = 0. */
   override forward(x: Tensor): Tensor {
-    return dropChannels(this, x, 4);
+    return dropChannels(this, x, { 3: 2, 4: 2 });
   }
 }
 
-function dropChannels({ training, p, constructor }: Dropout, x: Tensor, ndim: number): Tensor {
-  if (x.ndim !== ndim) {
+/** @param drawn By number of dimensions, how many of them, from the first on, have draws of their own. */
+function dropChannels(
+  { training, p, constructor }: Dropout,
+  x: Tensor,
+  drawn: Readonly<Record<number, number>>,
+): Tensor {
+  const own = drawn[x.ndim];
+  if (own === undefined) {
     throw new TypeError(
-      `Cannot drop channels of [${
-        x.shape.join(", ")
-      }]: ${constructor.name} takes ${ndim} dimensions, ` +
-        "samples and channels first",
+      `Cannot drop channels of [${x.shape.join(", ")}]: ${constructor.name} takes ` +
+        `${Object.keys(drawn).join(" or ")} dimensions, samples and channels first`,
     );
   }
   if (!training || p === 0) return x;
   if (p === 1) return x.mul(0);
-  const channels = ones(x.shape.map((size, d) => d < 2 ? size : 1), { dtype: x.dtype as "f32" });
+  const channels = ones(x.shape.map((size, d) => d < own ? size : 1), { dtype: x.dtype as "f32" });
   return x.mul(dropout(channels, p));
 }

@@ -121,7 +121,8 @@ function repeated<L extends TransformerLayer>(
 }
 
 /**
- * Self-attention, then a feed-forward part, each with a shortcut and a norm: x [L, N, E] → y [L, N, E].
+ * Self-attention, then a feed-forward part, each with a shortcut and a norm: x [L, N, E] → y [L, N, E],
+ * or both without N.
  *
  * Source: Vaswani et al., "Attention is all you need", https://arxiv.org/abs/1706.03762, and
  * https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html
@@ -192,7 +193,7 @@ export class TransformerEncoderLayer extends TransformerLayer {
 
 /**
  * Self-attention, attention to a memory, then a feed-forward part, each with a shortcut and a norm: x
- * [L, N, E] and memory [S, N, E] → y [L, N, E].
+ * [L, N, E] and memory [S, N, E] → y [L, N, E], or all without N.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerDecoderLayer.html
  */

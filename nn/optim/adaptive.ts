@@ -49,6 +49,10 @@ export abstract class AdaptiveOptimizer<O extends BaseOptions> extends Optimizer
     return 0;
   }
 
+  protected override form(group: O): string {
+    return Object.values(this.rule(group)).join();
+  }
+
   override step(options: StepOptions = {}): void {
     this.beginStep(options);
     const { skip } = options;

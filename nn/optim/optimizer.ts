@@ -1,7 +1,7 @@
 /** @file What every optimizer has: groups of parameters with options, and state by parameter. */
 
 import { checkOptions, given as describe } from "../../engine/arguments.ts";
-import { beforeReplay } from "../../engine/capture.ts";
+import { beforeReplay, recordingNow, replayOnlyIf } from "../../engine/capture.ts";
 import { keep, noGrad, Tensor } from "../../engine/mod.ts";
 
 /** Options every optimizer has. */
@@ -152,6 +152,22 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
     const right = "loss.backward(), then optimizer.step()";
     checkOptions(`step ${this.constructor.name}`, options, right, ["skip"]);
     beforeReplay(this.beforeReplay);
+    this.#replayWithTheseGroups();
+  }
+
+  /**
+   * What of a group's options decides which dispatches a step is, rather than what they read: with others, and with
+   * other groups, a captured step is recorded anew.
+   */
+  protected form(_group: O): string {
+    return "";
+  }
+
+  #replayWithTheseGroups(): void {
+    if (!recordingNow()) return;
+    const forms = () => this.paramGroups.map((group) => this.form(group)).join(";");
+    const [count, then] = [this.paramGroups.length, forms()];
+    replayOnlyIf(this, () => this.paramGroups.length === count && forms() === then);
   }
 
   /**
@@ -164,6 +180,7 @@ export abstract class Optimizer<O extends BaseOptions = BaseOptions> implements 
 
   /** Drops all gradients. */
   zeroGrad(): void {
+    this.#replayWithTheseGroups();
     for (const group of this.paramGroups) {
       for (const param of group.params) param.grad = null;
     }

@@ -77,6 +77,10 @@ export class SGD extends Optimizer<SGDOptions> {
     }
   }
 
+  protected override form({ momentum }: SGDOptions): string {
+    return momentum === 0 ? "" : "momentum";
+  }
+
   override step(options: StepOptions = {}): void {
     this.beginStep(options);
     const { skip } = options;

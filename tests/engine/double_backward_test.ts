@@ -22,7 +22,8 @@ import {
 } from "../../mod.ts";
 import { doubleOf } from "../../engine/double/walk.ts";
 import { gpu } from "../../engine/gpu/device.ts";
-import { allOps, backwardOf } from "../../engine/op.ts";
+import { allOps, backwardOf, type Op } from "../../engine/op.ts";
+import { STEP } from "../../engine/ops/pointwise_row.ts";
 import { checkDouble } from "../helpers/check_double.ts";
 import { assertNothingLeft } from "../helpers/memory.ts";
 import { ROOT } from "../helpers/source.ts";
@@ -33,14 +34,20 @@ for (const { name } of Deno.readDirSync(new URL("engine/ops/", ROOT))) {
   if (name.endsWith(".ts")) await import(new URL(`engine/ops/${name}`, ROOT).href);
 }
 
+/** Whether the gradient is 0 wherever it exists. */
+function isStep(op: Op<unknown>): boolean {
+  return op.formulas?.([true, true], op.samples[0]!.attrs).gradients.every((f) => f === STEP) ??
+    false;
+}
+
 for (const op of allOps().values()) {
-  if (!backwardOf(op) || !op.reference || typeof doubleOf(op) === "object") continue;
+  if (!backwardOf(op) || !op.reference || isStep(op) || typeof doubleOf(op) === "object") continue;
   Deno.test(`gradients of ${op.name}'s gradients are what differences give`, async () => {
     await init();
     await synchronize();
     const before = memory().liveBytes;
-    const { problems, compared } = await checkDouble(op);
-    assert(compared > 0 || problems.length > 0, "nothing was compared");
+    const { problems, tried } = await checkDouble(op);
+    assert(tried > 0, "no sample was tried");
     assert(problems.length === 0, problems.slice(0, 6).map((p) => `\n  ${p}`).join(""));
     assertNothingLeft(before, "bytes left behind");
   });

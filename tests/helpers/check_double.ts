@@ -68,13 +68,14 @@ interface Expected {
   readonly tolerance: number;
 }
 
-/** Lines about what differs; `counts` is how many arrays were compared. */
+/** Lines about what differs, and the number of samples that were tried. */
 export async function checkDouble(
   op: Op<unknown>,
-): Promise<{ problems: string[]; compared: number }> {
+): Promise<{ problems: string[]; tried: number }> {
   const problems: string[] = [];
   const expected: Expected[] = [];
-  for (const s of doubleSamples(op)) {
+  const samples = doubleSamples(op);
+  for (const s of samples) {
     const before = expected.length;
     try {
       scope(() => {
@@ -99,7 +100,7 @@ export async function checkDouble(
     );
   });
   for (const e of expected) e.got.dispose();
-  return { problems, compared: expected.length };
+  return { problems, tried: samples.length };
 }
 
 /** f'(0) by differences of fourth order. */

@@ -303,8 +303,8 @@ function forwardPlan(
   const sums = terms > 1
     ? op.reference!(mapFloats(hosts, Math.abs), op.sumsOf?.(sample.attrs) ?? sample.attrs)
     : null;
-  // Integers that are all there is are numbers, too; beside floats they may be indices.
-  const numbers = hosts.some((h) => isFloat(h.dtype))
+  // Integers that are all there is are numbers, too; beside floats they may be indices. Of 0 and 1 there is no more.
+  const numbers = hosts.some((h) => isFloat(h.dtype) || h.dtype === "bool")
     ? hosts
     : hosts.map((h) => ({ ...h, dtype: "f32" as const }));
   const nudged = backwardOf(op)

@@ -207,7 +207,7 @@ Deno.test("MultiheadAttention starts as PyTorch's and names what does not fit", 
   assertThrows(
     () => layer.forward(zeros([2, 3, 8])),
     TypeError,
-    "Cannot attend with queries [2, 3, 8]: they must be [L, N, E] with E = 16",
+    "Cannot attend with queries [2, 3, 8]: they must be [L, N, E] or [L, E] with E = 16",
   );
   assertThrows(
     () =>

@@ -184,8 +184,8 @@ Deno.test("ConvTranspose1d and convTranspose1d say what they cannot do", () => {
   assertThrows(
     () => convTranspose1d(image, w),
     TypeError,
-    "Cannot convTranspose1d [1, 2, 1, 3] with weight [2, 1, 2]: they must be [N, C, L] and " +
-      "[C, O / groups, K]",
+    "Cannot convTranspose1d [1, 2, 1, 3] with weight [2, 1, 2]: they must be [N, C, L] or " +
+      "[C, L], and [C, O / groups, K]",
   );
   assertThrows(() => convTranspose1d(x, image), TypeError, "with weight [1, 2, 1, 3]");
   assertThrows(

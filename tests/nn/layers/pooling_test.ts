@@ -218,12 +218,12 @@ Deno.test("pooling layers say what they cannot do", () => {
     "Cannot make AdaptiveMaxPool2d with outputSize [1, 2, 3]: it must be a number or [height, width]",
   );
   using row = zeros([1, 1, 4]);
-  using flat = zeros([1, 4]);
+  using flat = zeros([4]);
   for (const layer of [new nn.MaxPool1d(2), new nn.AvgPool1d(2), new nn.AdaptiveAvgPool1d(2)]) {
     assertThrows(
       () => layer.forward(flat),
       TypeError,
-      `Cannot pool [1, 4] by ${layer.constructor.name}: it must be [N, C, L]`,
+      `Cannot pool [4] by ${layer.constructor.name}: it must be [N, C, L] or [C, L]`,
     );
   }
   for (const Layer of [nn.MaxPool1d, nn.AvgPool1d]) {

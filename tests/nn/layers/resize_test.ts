@@ -200,10 +200,10 @@ Deno.test("layers that resize say what they cannot do", () => {
       RangeError,
       "Cannot make PixelUnshuffle with downscaleFactor 1.5: it must be a whole number of at least 1",
     ],
-    ...[[1, 3, 2, 2], [4, 2, 2]].map((shape): [() => unknown, typeof TypeError, string] => [
+    ...[[1, 3, 2, 2], [3, 2, 2], [4, 2]].map((shape): [() => unknown, typeof TypeError, string] => [
       () => new nn.PixelShuffle(2).forward(zeros(shape)),
       TypeError,
-      `Cannot shuffle the pixels of [${shape.join(", ")}]: it must be [N, C, H, W] with C a ` +
+      `Cannot shuffle the pixels of [${shape.join(", ")}]: it must be [..., C, H, W] with C a ` +
       "multiple of 4",
     ]),
     ...[[1, 1, 4, 3], [1, 1, 3, 4], [4, 4]].map((
@@ -211,7 +211,9 @@ Deno.test("layers that resize say what they cannot do", () => {
     ): [() => unknown, typeof TypeError, string] => [
       () => new nn.PixelUnshuffle(2).forward(zeros(shape)),
       TypeError,
-      `Cannot unshuffle the pixels of [${shape.join(", ")}]: it must be [N, C, H, W] with H and ` +
+      `Cannot unshuffle the pixels of [${
+        shape.join(", ")
+      }]: it must be [..., C, H, W] with H and ` +
       "W multiples of 2",
     ]),
   ];

@@ -124,13 +124,13 @@ for (const [Layer, places] of CHANNELS) {
     }
     scope(() => {
       const rank = 2 + places.length;
-      for (const shape of [[2, 3], Array(rank + 1).fill(2)]) {
+      for (const shape of [Array(rank - 2).fill(2), Array(rank + 1).fill(2)]) {
         for (const layer of [new Layer(0.5), new Layer(0.5).eval()]) {
           assertThrows(
             () => layer.forward(zeros(shape)),
             TypeError,
-            `Cannot drop channels of [${shape.join(", ")}]: ${Layer.name} takes ${rank} ` +
-              "dimensions, samples and channels first",
+            `Cannot drop channels of [${shape.join(", ")}]: ${Layer.name} takes ` +
+              `${rank - 1} or ${rank} dimensions, samples and channels first`,
           );
         }
       }

@@ -226,7 +226,7 @@ Deno.test("transformers say what they cannot do", () => {
     assertThrows(
       () => encoder.forward(zeros([N, L, 4])),
       TypeError,
-      "Cannot attend with queries [2, 5, 4]: they must be [N, L, E] with E = 8",
+      "Cannot attend with queries [2, 5, 4]: they must be [N, L, E] or [L, E] with E = 8",
     );
     assertThrows(
       () => decoder.forward(x, zeros([N, S, 4])),
