@@ -9,6 +9,8 @@
 
 import { type DType, DTYPES } from "../dtype.ts";
 
+export { memoized } from "./memo.ts";
+
 /** How a kernel uses a storage buffer. */
 export type Access = "read" | "write";
 
@@ -55,25 +57,6 @@ export interface KernelParts {
    * also `sub` and `lane`: the number of the thread's subgroup, and the thread's in it.
    */
   readonly body: string;
-}
-
-/**
- * `build` with its results kept by parameters, which must be plain data. Text is built and hashed
- * once a variant instead of once a dispatch.
- */
-export function memoized<P extends unknown[]>(
-  build: (...params: P) => Kernel,
-): (...params: P) => Kernel {
-  const known = new Map<string, Kernel>();
-  return (...params) => {
-    const key = JSON.stringify(params);
-    let made = known.get(key);
-    if (!made) {
-      made = build(...params);
-      known.set(key, made);
-    }
-    return made;
-  };
 }
 
 /** 0, 1, …, count - 1. */
