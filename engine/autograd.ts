@@ -293,7 +293,8 @@ export function walkBack(
             if (g) deliver(node.edges[i]!, g);
           }));
       } finally {
-        for (const g of [...grads, ...results]) g?.release();
+        for (const g of grads) g?.release();
+        for (const g of results) g?.release();
       }
     }
   } finally {

@@ -146,7 +146,7 @@ export function fits(tile: Tile, dtype: "f32" | "f16"): boolean {
   const { wx, wy, lanes, matrix } = tile;
   const { limits, subgroupSize, matrixShapes } = gpu().info;
   if (matrix) {
-    if (dtype !== "f16" || matrixShapes.length === 0) return false;
+    if (dtype !== "f16") return false;
     if (!matrixShapes.some((s) => shapeName(s) === shapeName(matrix))) return false;
   }
   const memory = matrix ? matricesBytes(tile) : stagedBytes(tile);
