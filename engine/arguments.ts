@@ -64,9 +64,10 @@ export function checkWhole(
   numbers: Readonly<Record<string, unknown>>,
   least = -Infinity,
 ): void {
-  for (const [name, value] of Object.entries(numbers)) {
-    const list: readonly unknown[] = Array.isArray(value) ? value : [value];
-    if (list.every((n) => Number.isInteger(n) && (n as number) >= least)) continue;
+  const fits = (n: unknown) => Number.isInteger(n) && (n as number) >= least;
+  for (const name in numbers) {
+    const value = numbers[name];
+    if (Array.isArray(value) ? value.every(fits) : fits(value)) continue;
     throw new RangeError(
       `Cannot ${what} with ${name} ${given(value)}: it must be ` +
         (Array.isArray(value) ? "whole numbers" : "a whole number") +

@@ -17,7 +17,10 @@ export interface Spec {
   readonly dtype: DType;
 }
 
-let arena: DeviceArray[] | null = null;
+/** Arrays that were made in it, or handed to it; a list of its own for each run of `inArena`. */
+type Arena = DeviceArray[];
+
+let arena: Arena | null = null;
 
 /** How an array comes to its elements when they are first needed. */
 export interface Deferred {
@@ -39,6 +42,8 @@ export class DeviceArray implements Spec {
   readonly offset: number;
   /** Number of elements. */
   readonly size: number;
+  /** The arena that releases it when it ends; null where somebody else does. */
+  owner: Arena | null = arena;
   #released = false;
 
   /** Takes over one reference to `storage`. */
@@ -129,6 +134,7 @@ export class DeviceArray implements Spec {
   release(): void {
     if (this.#released) return;
     this.#released = true;
+    this.owner = null;
     this.#deferred?.drop();
     this.#deferred = null;
     this.#storage?.release();
@@ -143,12 +149,17 @@ export interface Operand {
 
 /** Binds the smallest aligned window that holds the whole array. */
 export function operand(array: DeviceArray): Operand {
-  const bytes = DTYPES[array.dtype].bytes;
+  const { shape, strides, offset } = array;
+  const { bytes } = DTYPES[array.dtype];
   const align = gpu().limits.minStorageBufferOffsetAlignment;
-  const first = array.offset * bytes;
-  const start = Math.floor(first / align) * align;
-  let last = array.offset;
-  if (array.size > 0) array.shape.forEach((s, d) => last += (s - 1) * array.strides[d]!);
+  const first = offset * bytes;
+  const start = first - first % align;
+  let last = offset;
+  if (array.size > 0) {
+    for (let d = 0; d < shape.length; d++) {
+      last += (shape[d]! - 1) * strides[d]!;
+    }
+  }
   return {
     binding: { storage: array.storage, byteOffset: start, byteEnd: (last + 1) * bytes },
     offset: (first - start) / bytes,
@@ -181,27 +192,28 @@ export function inArena<T extends DeviceArray | readonly (DeviceArray | null)[]>
   fn: (keep: (array: DeviceArray) => void) => T,
 ): T {
   const outer = arena;
-  const mine: DeviceArray[] = [];
-  const kept = new Set<DeviceArray>();
+  const mine: Arena = [];
   arena = mine;
+  /** Takes an array out of this arena. */
+  const keep = (array: DeviceArray) => {
+    if (array.owner === mine) array.owner = null;
+  };
+  const claim = (array: DeviceArray | null) => {
+    if (array === null) return null;
+    const claimed = array.owner === mine ? array : array.alias();
+    claimed.owner = outer;
+    outer?.push(claimed);
+    return claimed;
+  };
+  let done = false;
   try {
-    const result = fn((array) => kept.add(array));
+    const result = fn(keep);
     arena = null;
-    const own = new Set(mine);
-    const claim = (array: DeviceArray | null) => {
-      if (array === null) return null;
-      const claimed = own.has(array) && !kept.has(array) ? array : array.alias();
-      kept.add(claimed);
-      outer?.push(claimed);
-      return claimed;
-    };
     const claimed = result instanceof DeviceArray ? claim(result) : result.map(claim);
+    done = true;
     return claimed as unknown as T;
-  } catch (error) {
-    kept.clear();
-    throw error;
   } finally {
-    for (const array of mine) if (!kept.has(array)) array.release();
+    for (const array of mine) if (!done || array.owner === mine) array.release();
     arena = outer;
   }
 }

@@ -288,7 +288,8 @@ export function walk<G>(roots: readonly Root<G>[], steps: Walk<G>): void {
             if (g) deliver(node.edges[i]!, g);
           }));
       } finally {
-        for (const g of [...grads, ...results]) if (g) steps.release(g);
+        for (const g of grads) if (g) steps.release(g);
+        for (const g of results) if (g) steps.release(g);
       }
     }
   } finally {

@@ -87,6 +87,7 @@ function whereNow(): { readonly module: string; readonly backward: boolean } | u
 
 /** Path of the modules being run, e.g. `AlexNet.features.0`. */
 export function modulePath(): string {
+  if (modules.length === 0) return "";
   return modules.map((m) => m.name).filter((name) => name !== "").join(".");
 }
 

@@ -10,6 +10,8 @@ import { gpu } from "./gpu/device.ts";
 /** What a scope can free. */
 export interface Scoped {
   dispose(): void;
+  /** Told when no scope will free it: from now on it lives until it is disposed. */
+  unscoped?(): void;
   /** Gives up what it owns and is to live on, as its gradient; returns that. */
   disown?(livesOn: (owned: Scoped) => boolean): Scoped | null;
 }
@@ -25,7 +27,12 @@ const kept = new WeakSet<Scoped>();
 
 /** Adds a new value to the innermost open scope. */
 export function enterScope(value: Scoped): void {
-  open?.values.add(value);
+  enter(value, open);
+}
+
+function enter(value: Scoped, level: Level | null): void {
+  if (level) level.values.add(value);
+  else value.unscoped?.();
 }
 
 /** Lets a tensor outlive every open scope: it lives until it is disposed. Returns it. */
@@ -37,6 +44,7 @@ export function keep<T extends Scoped>(value: T): T {
 /** Takes a value out of every open scope: something that is not scoped owns it. Returns it. */
 export function leaveScopes<T extends Scoped>(value: T): T {
   for (let level = open; level; level = level.outer) level.values.delete(value);
+  value.unscoped?.();
   return value;
 }
 
@@ -80,10 +88,8 @@ export function tidy<T>(fn: () => T): T {
           "return tensors from the scope and read them after it",
       );
     }
-    for (const value of survivors(result)) {
-      returned.add(value);
-      if (mine.delete(value)) outer?.values.add(value);
-    }
+    findScoped(result, returned);
+    for (const value of returned) if (mine.delete(value)) enter(value, outer);
   } finally {
     open = outer;
     for (const value of mine) {
@@ -95,18 +101,15 @@ export function tidy<T>(fn: () => T): T {
   return result;
 }
 
-/** Every scoped value inside `value`: itself, in arrays, in plain objects and in maps. */
-function* survivors(value: unknown, seen = new Set<unknown>()): Generator<Scoped> {
-  if (typeof value !== "object" || value === null || seen.has(value)) return;
-  seen.add(value);
+/** Adds every scoped value inside `value` to `found`: itself, in arrays, in plain objects and in maps. */
+function findScoped(value: unknown, found: Set<Scoped>, seen?: Set<unknown>): void {
+  if (typeof value !== "object" || value === null || seen?.has(value)) return;
   if ("dispose" in value && typeof value.dispose === "function") {
-    yield value as Scoped;
+    found.add(value as Scoped);
     return;
   }
   if (ArrayBuffer.isView(value)) return;
-  if (Array.isArray(value) || value instanceof Map || value instanceof Set) {
-    for (const item of value) yield* survivors(item, seen);
-    return;
-  }
-  for (const item of Object.values(value)) yield* survivors(item, seen);
+  const listed = Array.isArray(value) || value instanceof Map || value instanceof Set;
+  const passed = (seen ?? new Set()).add(value);
+  for (const item of listed ? value : Object.values(value)) findScoped(item, found, passed);
 }

@@ -77,6 +77,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
   readonly #source: TensorOptions["source"];
   #leafRequiresGrad: boolean;
   #grad: Tensor | null = null;
+  #collectable = false;
 
   /** Takes over the handle. Users make tensors with `tensor`, `zeros`, … */
   constructor(array: DeviceArray, options: TensorOptions = {}) {
@@ -87,8 +88,15 @@ export abstract class TensorBase implements GradientSink, Disposable {
       throw new TypeError(`Cannot require a gradient of dtype ${array.dtype}: it must be a float`);
     }
     options.source?.node.retain();
-    registry.register(this, { array, node: options.source?.node ?? null }, this);
     enterScope(this);
+  }
+
+  /** Has the garbage collector free it, should nothing else: it costs more than a scope does. For `scope`. */
+  unscoped(): void {
+    if (this.#collectable || this.#array.released) return;
+    this.#collectable = true;
+    const node = this.#source?.node ?? null;
+    registry.register(this, { array: this.#array, node }, this);
   }
 
   /** Whether the memory was given back: any use throws. */
@@ -219,7 +227,7 @@ export abstract class TensorBase implements GradientSink, Disposable {
   /** Frees the memory now instead of at the end of the scope. Later use throws. */
   dispose(): void {
     if (this.#array.released) return;
-    registry.unregister(this);
+    if (this.#collectable) registry.unregister(this);
     this.#array.release();
     this.#source?.node.release();
     this.#grad?.dispose();

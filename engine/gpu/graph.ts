@@ -164,7 +164,7 @@ export class GraphRecorder {
           offset,
           size,
         }));
-        groups.set(key, group = this.#queue.makeGroup(pipeline, slab, bound));
+        groups.set(key, group = this.#queue.groups.make(pipeline, slab, bound));
       }
       return { pipeline, group, slabOffset: offsets[i]!, grid, cost, where };
     });
@@ -269,7 +269,7 @@ export class GraphRecorder {
     const pooled = home?.pooled ?? storage.pooled;
     const { storageAlign } = this.#queue;
     const reserved = home ? alignUp(Math.max(storage.bytes, 1), storageAlign) : pooled.bytes;
-    const size = this.#queue.windowSize({ byteOffset, byteEnd, reserved });
+    const size = this.#queue.groups.windowSize({ byteOffset, byteEnd, reserved });
     return { pooled, offset: (home?.offset ?? 0) + byteOffset, size };
   }
 }

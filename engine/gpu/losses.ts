@@ -26,6 +26,18 @@ export class Losses {
     return storage.failure;
   }
 
+  /** Takes down what a launch writes. */
+  noteLaunch({ kernel: { access }, buffers }: Launch, batch: number): void {
+    if (this.#spans.length === 0) {
+      for (let i = 0; i < buffers.length; i++) {
+        if (access[i] === "write") buffers[i]!.storage.writtenIn = batch;
+      }
+      return;
+    }
+    const uses = buffers.map((b) => b.storage);
+    this.note({ uses, writes: uses.filter((_, i) => access[i] === "write"), batch });
+  }
+
   /** Takes down what commands write. What is made of lost storages is lost as well. */
   note(
     { uses, writes, batch }: {
@@ -54,14 +66,14 @@ export function checkShared({ buffers, kernel }: Launch): void {
   for (let i = 0; i < buffers.length; i++) {
     if (kernel.access[i] !== "write") continue;
     const own = buffers[i]!;
-    const clash = buffers.some((other, k) =>
-      k !== i && other.storage === own.storage &&
-      (kernel.access[k] === "read" ||
-        (own.byteOffset < other.byteEnd && other.byteOffset < own.byteEnd))
-    );
-    if (!clash) continue;
-    throw new TypeError(
-      `Cannot run ${kernel.name}: it writes ${own.storage.label}, which it is given twice; clone() one`,
-    );
+    for (let k = 0; k < buffers.length; k++) {
+      const other = buffers[k]!;
+      if (k === i || other.storage !== own.storage) continue;
+      const apart = own.byteOffset >= other.byteEnd || other.byteOffset >= own.byteEnd;
+      if (kernel.access[k] === "write" && apart) continue;
+      throw new TypeError(
+        `Cannot run ${kernel.name}: it writes ${own.storage.label}, which it is given twice; clone() one`,
+      );
+    }
   }
 }

@@ -101,7 +101,7 @@ export class BufferPool {
     if (options.hostWrite) { while (at >= 0 && list![at]!.lastBatch >= this.batch) at--; }
     let taken: PooledBuffer;
     if (at >= 0) {
-      taken = list!.splice(at, 1)[0]!;
+      taken = at === list!.length - 1 ? list!.pop()! : list!.splice(at, 1)[0]!;
       this.#info.pooledBytes -= size;
     } else {
       const buffer = this.#device.createBuffer({

@@ -11,6 +11,7 @@ import { BufferUsage, MapMode } from "./flags.ts";
 import type { Kernel } from "../kernels/kernel.ts";
 import { debug } from "./debug.ts";
 import type { Limits } from "./device.ts";
+import { BindGroups } from "./groups.ts";
 import type { Pipeline, PipelineCache } from "./pipelines.ts";
 import { type BufferPool, mib } from "./pool.ts";
 import type { Graph, GraphRecorder } from "./graph.ts";
@@ -76,8 +77,6 @@ export interface QueueStats {
 }
 
 const SLAB_BYTES = 1 << 18;
-/** Bind groups kept. Each costs software Vulkan a memory mapping, of which Linux gives 65,530. */
-const MOST_GROUPS = 1 << 14;
 
 /** The command queue of a device. */
 export class CommandQueue {
@@ -87,6 +86,8 @@ export class CommandQueue {
   profiler: Profiler | null = null;
   /** Takes every dispatch while set; none runs. */
   recorder: GraphRecorder | null = null;
+  /** Bind groups kept for reuse. */
+  readonly groups: BindGroups;
   /** Tells where work comes from; set by what knows of modules. */
   where: () => Where | undefined = () => undefined;
   /** In place of `where`, while work is done that was put off. */
@@ -105,8 +106,6 @@ export class CommandQueue {
    */
   #changed = { from: 0, to: SLAB_BYTES };
   readonly #slabAlign: number;
-  readonly #groups = new Map<string, GPUBindGroup>();
-  readonly #groupsOf = new Map<number, string[]>();
   #slabUsed = 0;
   #commands: Command[] = [];
   #failures: Promise<GpuError | null>[] = [];
@@ -123,12 +122,8 @@ export class CommandQueue {
       size: SLAB_BYTES,
       usage: BufferUsage.UNIFORM | BufferUsage.COPY_DST,
     });
-    pool.onDestroy((id) => this.#forget(id));
-  }
-
-  /** Bind groups kept for reuse. */
-  get groups(): number {
-    return this.#groups.size;
+    this.groups = new BindGroups(device, this.#slab, limits.maxStorageBufferBindingSize);
+    pool.onDestroy((id) => this.groups.forget(id));
   }
 
   /** Commands recorded and not yet submitted. */
@@ -163,11 +158,11 @@ export class CommandQueue {
     if (this.recorder) this.recorder.add({ ...run, pipeline, uniforms: uniformsOf(run), where });
     else {
       if (this.#slabUsed + 256 > SLAB_BYTES) this.flush();
-      const uses = run.buffers.map((b) => b.storage);
-      const writes = uses.filter((_, i) => kernel.access[i] === "write");
-      this.#losses.note({ uses, writes, batch: this.#pool.batch });
+      const { batch } = this.#pool;
+      this.#losses.noteLaunch(run, batch);
       const slabOffset = this.#writeParams(run);
-      const group = this.#bind(pipeline, run);
+      for (const b of run.buffers) b.storage.pooled.lastBatch = batch;
+      const group = this.groups.get(pipeline, run.buffers);
       this.#commands.push({ pipeline, group, slabOffset, grid, cost: run.cost, where });
       this.stats.dispatches++;
     }
@@ -403,69 +398,6 @@ export class CommandQueue {
           `adapter binds at most ${mib(most)}`,
       );
     }
-  }
-
-  #bind(pipeline: Pipeline, run: Launch): GPUBindGroup {
-    const { buffers } = run;
-    let key = `${pipeline.layoutId}`;
-    for (const b of buffers) {
-      b.storage.pooled.lastBatch = this.#pool.batch;
-      key += `,${b.storage.pooled.id}@${b.byteOffset}+${this.#sizeOf(b)}`;
-    }
-    const known = this.#groups.get(key);
-    if (known) return known;
-    const group = this.makeGroup(pipeline, this.#slab, buffers.map((b) => this.#window(b)));
-    if (this.#groups.size >= MOST_GROUPS) {
-      this.#groups.clear();
-      this.#groupsOf.clear();
-    }
-    this.#groups.set(key, group);
-    for (const b of buffers) {
-      const id = b.storage.pooled.id;
-      const list = this.#groupsOf.get(id);
-      if (list) list.push(key);
-      else this.#groupsOf.set(id, [key]);
-    }
-    return group;
-  }
-
-  /** A bind group of uniforms and windows of buffers. */
-  makeGroup(
-    pipeline: Pipeline,
-    slab: GPUBuffer,
-    windows: readonly GPUBufferBinding[],
-  ): GPUBindGroup {
-    const uniforms = { buffer: slab, size: 256 };
-    return this.#device.createBindGroup({
-      label: pipeline.kernel.name,
-      layout: pipeline.bindings,
-      entries: [uniforms, ...windows].map((resource, binding) => ({ binding, resource })),
-    });
-  }
-
-  #window(b: Binding): GPUBufferBinding {
-    const { buffer } = b.storage.pooled;
-    return { buffer, offset: b.byteOffset, size: this.#sizeOf(b) };
-  }
-
-  #sizeOf({ storage: { pooled: { bytes } }, byteOffset, byteEnd }: Binding): number {
-    return this.windowSize({ byteOffset, byteEnd, reserved: bytes });
-  }
-
-  /**
-   * Bytes to bind: to the end of what is reserved where that is allowed, so that a group fits more launches.
-   */
-  windowSize(
-    { byteOffset, byteEnd, reserved }: { byteOffset: number; byteEnd: number; reserved: number },
-  ): number {
-    const limit = this.#limits.maxStorageBufferBindingSize;
-    const end = reserved - byteOffset <= limit ? reserved : byteEnd;
-    return Math.max(Math.ceil((end - byteOffset) / 4) * 4, 4);
-  }
-
-  #forget(id: number): void {
-    for (const key of this.#groupsOf.get(id) ?? []) this.#groups.delete(key);
-    this.#groupsOf.delete(id);
   }
 
   #print(run: Launch): void {

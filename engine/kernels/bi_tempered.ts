@@ -9,7 +9,7 @@
  * https://github.com/google/bi-tempered-loss
  */
 
-import { asF32, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import { asF32, fromF32, type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { EXP, LOG } from "./special.ts";
 
 /** How activations, labels and their gradients are stored; all else is f32. */
@@ -34,7 +34,9 @@ fn exp_t(u: f32, t: f32) -> f32 {
 const PARAMS = { rows: "u32", C: "u32", t1: "f32", t2: "f32", iterations: "u32" } as const;
 
 /** loss[n] and norm[n]. */
-export function biTemperedKernel({ dtype }: BiTemperedSpec): Kernel {
+export const biTemperedKernel: (spec: BiTemperedSpec) => Kernel = memoized(buildBiTempered);
+
+function buildBiTempered({ dtype }: BiTemperedSpec): Kernel {
   const a = (c: string) => asF32(`a[first + ${c}]`, dtype);
   return kernel({
     name: "bi_tempered_rows",
@@ -93,7 +95,11 @@ export function biTemperedKernel({ dtype }: BiTemperedSpec): Kernel {
  * da = dy·(d·f - escort·Σ d·f) with d = p - y, f = p^(t2-t1), escort = p^t2 / Σ p^t2, and
  * dl = dy·(log_t1(y + 1e-10) + y·(y + 1e-10)^-t1 - log_t1(p) - y^(1-t1)); p from the saved norm.
  */
-export function biTemperedBackwardKernel({ dtype }: BiTemperedSpec): Kernel {
+export const biTemperedBackwardKernel: (spec: BiTemperedSpec) => Kernel = memoized(
+  buildBiTemperedBackward,
+);
+
+function buildBiTemperedBackward({ dtype }: BiTemperedSpec): Kernel {
   const a = asF32("a[first + c]", dtype);
   const label = asF32("y[first + c]", dtype);
   return kernel({

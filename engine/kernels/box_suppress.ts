@@ -1,7 +1,7 @@
 /** Decoding of predicted boxes and non-maximum suppression; see kernels/boxes.ts for the conventions. */
 
 import { BOX_THREADS, IOU, NO_KEY } from "./boxes.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 
 /** Corner form or centre form [x, y, width, height]. */
 export type BoxFormat = "corner" | "center";
@@ -10,7 +10,9 @@ export type BoxFormat = "corner" | "center";
  * rows[b, a] = [class, score, box] of the best class but background, and keys[b, a]: -score (or 0, if
  * rows stay in order) where score >= threshold, else {@linkcode NO_KEY}.
  */
-export function decodeKernel(spec: { sorted: boolean }): Kernel {
+export const decodeKernel: (spec: { sorted: boolean }) => Kernel = memoized(buildDecode);
+
+function buildDecode(spec: { sorted: boolean }): Kernel {
   return kernel({
     name: `multibox_decode${spec.sorted ? "_sorted" : ""}`,
     buffers: [
@@ -61,7 +63,9 @@ export function decodeKernel(spec: { sorted: boolean }): Kernel {
 }
 
 /** keys[t] = -score of rows [count, columns] that count, else {@linkcode NO_KEY}. */
-export function scoreKeysKernel(): Kernel {
+export const scoreKeysKernel: () => Kernel = memoized(buildScoreKeys);
+
+function buildScoreKeys(): Kernel {
   return kernel({
     name: "box_nms_keys",
     buffers: [
@@ -85,7 +89,9 @@ export function scoreKeysKernel(): Kernel {
 }
 
 /** y[b, j] = rows[b, order[b, j]] for j < counts[b], else -1 everywhere. From row `keep` on the id is -1. */
-export function arrangeKernel(): Kernel {
+export const arrangeKernel: () => Kernel = memoized(buildArrange);
+
+function buildArrange(): Kernel {
   return kernel({
     name: "box_arrange",
     buffers: [
@@ -113,7 +119,11 @@ export function arrangeKernel(): Kernel {
  * with `force`) overlaps by the threshold. Rows are in order; those from min(counts, keep) on are dead.
  * A workgroup an image: row after row, its threads share the rows behind it.
  */
-export function suppressKernel(spec: { strict: boolean; format: BoxFormat }): Kernel {
+export const suppressKernel: (spec: { strict: boolean; format: BoxFormat }) => Kernel = memoized(
+  buildSuppress,
+);
+
+function buildSuppress(spec: { strict: boolean; format: BoxFormat }): Kernel {
   const corner = spec.format === "corner"
     ? "vec4<f32>(rows[at], rows[at + 1u], rows[at + 2u], rows[at + 3u])"
     : `vec4<f32>(rows[at] - rows[at + 2u] * 0.5, rows[at + 1u] - rows[at + 3u] * 0.5,
@@ -168,7 +178,9 @@ fn rivals(a: u32, b: u32) -> bool {
 }
 
 /** Sets the id (column 0) of dead rows below min(counts, keep) to -1. */
-export function dropIdsKernel(): Kernel {
+export const dropIdsKernel: () => Kernel = memoized(buildDropIds);
+
+function buildDropIds(): Kernel {
   return kernel({
     name: "box_drop_ids",
     buffers: [
@@ -182,7 +194,11 @@ export function dropIdsKernel(): Kernel {
 }
 
 /** The living rows in front, in order, coordinates in another format; -1 everywhere else. */
-export function survivorsKernel(spec: { from: BoxFormat; to: BoxFormat }): Kernel {
+export const survivorsKernel: (spec: { from: BoxFormat; to: BoxFormat }) => Kernel = memoized(
+  buildSurvivors,
+);
+
+function buildSurvivors(spec: { from: BoxFormat; to: BoxFormat }): Kernel {
   const convert = spec.from === spec.to ? "" : spec.to === "corner"
     ? `
     let k = column - p.coord;

@@ -5,7 +5,7 @@
  * Greedy steps run in one workgroup an image; all else has a thread an element.
  */
 
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 
 /** Threads of a workgroup that owns an image. */
 export const BOX_THREADS = 64;
@@ -36,7 +36,9 @@ const IMAGE = `  let b = wid.y * nwg.x + wid.x;
   if (b >= p.B) { return; }`;
 
 /** Anchors [H·W·A, 4] of a map: centre of the cell ± half[a]. */
-export function priorKernel(): Kernel {
+export const priorKernel: () => Kernel = memoized(buildPrior);
+
+function buildPrior(): Kernel {
   return kernel({
     name: "multibox_prior",
     buffers: [
@@ -69,7 +71,9 @@ export function priorKernel(): Kernel {
 }
 
 /** counts[b] = rows of labels [B, L, columns] before the first of class -1. */
-export function countLabelsKernel(): Kernel {
+export const countLabelsKernel: () => Kernel = memoized(buildCountLabels);
+
+function buildCountLabels(): Kernel {
   return kernel({
     name: "multibox_count_labels",
     buffers: [
@@ -88,7 +92,9 @@ export function countLabelsKernel(): Kernel {
 }
 
 /** overlaps[b, a, l] = IoU of anchor a and object l; 0 past the objects of the image. */
-export function overlapsKernel(): Kernel {
+export const overlapsKernel: () => Kernel = memoized(buildOverlaps);
+
+function buildOverlaps(): Kernel {
   return kernel({
     name: "multibox_overlaps",
     buffers: [
@@ -116,7 +122,9 @@ export function overlapsKernel(): Kernel {
  * unmatched anchors and objects is matched, until none is left. Of equal ones the first anchor, then
  * the first object. An anchor's best object is kept and looked for again only when it was taken.
  */
-export function matchKernel(): Kernel {
+export const matchKernel: () => Kernel = memoized(buildMatch);
+
+function buildMatch(): Kernel {
   const steps = [];
   for (let half = BOX_THREADS / 2; half >= 1; half /= 2) {
     steps.push(`    if (lid.x < ${half}u) {
@@ -198,7 +206,9 @@ ${steps.join("\n")}
  * Anchors left over take their best object if it overlaps by more than the threshold. keys[b, a] is
  * then the background probability of a candidate for a negative, else {@linkcode NO_KEY}.
  */
-export function thresholdKernel(spec: { mining: boolean }): Kernel {
+export const thresholdKernel: (spec: { mining: boolean }) => Kernel = memoized(buildThreshold);
+
+function buildThreshold(spec: { mining: boolean }): Kernel {
   const key = `
   var key = ${NO_KEY.toExponential()};
   if (found < 0 && value < p.mining_threshold) {
@@ -245,7 +255,10 @@ export function thresholdKernel(spec: { mining: boolean }): Kernel {
 }
 
 /** counts[b] = elements of x [B, A] for which WGSL `test` over `v` holds; a workgroup a row. */
-export function countKernel(spec: { name: string; type: "i32" | "f32"; test: string }): Kernel {
+export const countKernel: (spec: { name: string; type: "i32" | "f32"; test: string }) => Kernel =
+  memoized(buildCount);
+
+function buildCount(spec: { name: string; type: "i32" | "f32"; test: string }): Kernel {
   const steps = [];
   for (let half = BOX_THREADS / 2; half >= 1; half /= 2) {
     steps.push(`  if (lid.x < ${half}u) { totals[lid.x] += totals[lid.x + ${half}u]; }
@@ -274,7 +287,9 @@ ${steps.join("\n")}
 }
 
 /** cls[b, order[b, j]] = 0 for the first candidates in the order of their keys, else `ignore`. */
-export function mineKernel(): Kernel {
+export const mineKernel: () => Kernel = memoized(buildMine);
+
+function buildMine(): Kernel {
   return kernel({
     name: "multibox_mine",
     buffers: [
@@ -294,7 +309,9 @@ export function mineKernel(): Kernel {
 }
 
 /** Offsets, masks and classes of the anchors. */
-export function targetKernel(spec: { mining: boolean }): Kernel {
+export const targetKernel: (spec: { mining: boolean }) => Kernel = memoized(buildTarget);
+
+function buildTarget(spec: { mining: boolean }): Kernel {
   return kernel({
     name: `multibox_target${spec.mining ? "_mined" : ""}`,
     buffers: [

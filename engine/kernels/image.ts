@@ -73,7 +73,10 @@ export interface PixelSpec {
 }
 
 /** Resizing; `wide` says that the filter's support is more than one input pixel. */
-export function resizeKernel(spec: PixelSpec & { mode: Sampling; wide: boolean }): Kernel {
+export const resizeKernel: (spec: PixelSpec & { mode: Sampling; wide: boolean }) => Kernel =
+  memoized(buildResize);
+
+function buildResize(spec: PixelSpec & { mode: Sampling; wide: boolean }): Kernel {
   const x = (at: string) => asF32(`x[${at}]`, spec.dtype);
   const y = (value: string) => `y[t] = ${fromF32(value, spec.dtype)};`;
   // Two taps a side with clamped edges: the triangle of support 1, normalised.
@@ -121,7 +124,11 @@ export function resizeKernel(spec: PixelSpec & { mode: Sampling; wide: boolean }
 }
 
 /** Gradient of resizing: a thread owns an input element and gathers the outputs that read it. */
-export function resizeBackwardKernel(spec: PixelSpec & { mode: Sampling }): Kernel {
+export const resizeBackwardKernel: (spec: PixelSpec & { mode: Sampling }) => Kernel = memoized(
+  buildResizeBackward,
+);
+
+function buildResizeBackward(spec: PixelSpec & { mode: Sampling }): Kernel {
   const dy = asF32("dy[(plane * p.OH + oh) * p.OW + ow]", spec.dtype);
   // Output o reads input i if its centre is within `support` of i + 1/2.
   const range = (axis: "h" | "w", size: string, outputs: string) =>
@@ -171,7 +178,11 @@ ${
  * and M[b] is row-major 2 x 3. Outside the image: `fill`. Nearest rounds halves to even, as PyTorch's
  * grid_sample does.
  */
-export function warpAffineKernel(spec: PixelSpec & { mode: Sampling }): Kernel {
+export const warpAffineKernel: (spec: PixelSpec & { mode: Sampling }) => Kernel = memoized(
+  buildWarpAffine,
+);
+
+function buildWarpAffine(spec: PixelSpec & { mode: Sampling }): Kernel {
   const x = asF32("x[base + select(0u, u32(iy) * p.W + u32(ix), inside)]", spec.dtype);
   const sample = spec.mode === "nearest"
     ? "  let value = pixel(base, i32(round(sx)), i32(round(sy)));"
@@ -216,7 +227,9 @@ ${sample}
  * A = [cos r - sin r·tan s, cos r·tan s + sin r; -sin r, cos r] / k, and M = [A | -A·(tx, ty)]; the
  * first column changes its sign where the image is mirrored. Source: torchvision's inverse matrix.
  */
-export function randomMapsKernel(): Kernel {
+export const randomMapsKernel: () => Kernel = memoized(buildRandomMaps);
+
+function buildRandomMaps(): Kernel {
   return kernel({
     name: "random_affine_maps",
     buffers: [RNG_BUFFER, { name: "m", access: "write", type: "f32" }],

@@ -5,7 +5,15 @@
 
 import { BOX_THREADS } from "./boxes.ts";
 import type { PixelSpec } from "./image.ts";
-import { asF32, type BufferDecl, fromF32, type Kernel, kernel, linearThread } from "./kernel.ts";
+import {
+  asF32,
+  type BufferDecl,
+  fromF32,
+  type Kernel,
+  kernel,
+  linearThread,
+  memoized,
+} from "./kernel.ts";
 
 function f32(name: string, access: "read" | "write"): BufferDecl {
   return { name, access, type: "f32" };
@@ -19,7 +27,9 @@ function pixels(name: string, access: "read" | "write", { dtype }: PixelSpec): B
  * y[b] = the part [top, left, height, width] of x[b], resized by a triangle filter at half-pixel centres
  * that is widened where it shrinks (PIL's antialias).
  */
-export function cropResizeKernel(spec: PixelSpec): Kernel {
+export const cropResizeKernel: (spec: PixelSpec) => Kernel = memoized(buildCropResize);
+
+function buildCropResize(spec: PixelSpec): Kernel {
   return kernel({
     name: "crop_resize",
     buffers: [pixels("x", "read", spec), f32("crops", "read"), pixels("y", "write", spec)],
@@ -103,7 +113,9 @@ fn pixel(b: u32, i: u32) -> vec3<f32> {
 }
 
 /** means[b] = mean gray of image b after the ops that come before the contrast; a workgroup an image. */
-export function colorMeansKernel(spec: PixelSpec): Kernel {
+export const colorMeansKernel: (spec: PixelSpec) => Kernel = memoized(buildColorMeans);
+
+function buildColorMeans(spec: PixelSpec): Kernel {
   const steps = [];
   for (let half = BOX_THREADS / 2; half >= 1; half /= 2) {
     steps.push(`  if (lid.x < ${half}u) { totals[lid.x] += totals[lid.x + ${half}u]; }
@@ -136,7 +148,9 @@ ${steps.join("\n")}
 }
 
 /** The four colour ops in each image's order; a thread owns a pixel. */
-export function colorKernel(spec: PixelSpec): Kernel {
+export const colorKernel: (spec: PixelSpec) => Kernel = memoized(buildColor);
+
+function buildColor(spec: PixelSpec): Kernel {
   return kernel({
     name: "color_jitter",
     buffers: [
@@ -162,7 +176,11 @@ export function colorKernel(spec: PixelSpec): Kernel {
 }
 
 /** Gaussian blur along one axis with a deviation an image; edges are mirrored without repeating them. */
-export function blurKernel(
+export const blurKernel: (
+  spec: { axis: "h" | "w"; from: PixelSpec["dtype"]; to: PixelSpec["dtype"] },
+) => Kernel = memoized(buildBlur);
+
+function buildBlur(
   spec: { axis: "h" | "w"; from: PixelSpec["dtype"]; to: PixelSpec["dtype"] },
 ): Kernel {
   const [size, step, place] = spec.axis === "h"
@@ -197,7 +215,9 @@ export function blurKernel(
 }
 
 /** y = x with `fill` inside the boxes [top, left, bottom, right] (ends not included) of each image. */
-export function eraseKernel(spec: PixelSpec): Kernel {
+export const eraseKernel: (spec: PixelSpec) => Kernel = memoized(buildErase);
+
+function buildErase(spec: PixelSpec): Kernel {
   return kernel({
     name: "erase_boxes",
     buffers: [pixels("x", "read", spec), f32("holes", "read"), pixels("y", "write", spec)],
@@ -218,7 +238,9 @@ export function eraseKernel(spec: PixelSpec): Kernel {
 }
 
 /** As the bilinear `warpAffineKernel`, with the image mirrored beyond its edges (OpenCV's REFLECT_101). */
-export function warpReflectKernel(spec: PixelSpec): Kernel {
+export const warpReflectKernel: (spec: PixelSpec) => Kernel = memoized(buildWarpReflect);
+
+function buildWarpReflect(spec: PixelSpec): Kernel {
   const x = (row: string, column: string) => asF32(`x[${row} + ${column}]`, spec.dtype);
   return kernel({
     name: "warp_affine_reflect",

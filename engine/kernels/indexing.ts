@@ -154,7 +154,9 @@ function buildSegmentLast(): Kernel {
 }
 
 /** y[l, r] = src[l, winner[l, r]], or base[l, r] where nothing was written. */
-export function scatterKernel(spec: { dtype: DType }): Kernel {
+export const scatterKernel: (spec: { dtype: DType }) => Kernel = memoized(buildScatter);
+
+function buildScatter(spec: { dtype: DType }): Kernel {
   const bits = bitsOf(spec.dtype);
   return kernel({
     name: `scatter_${bits}`,
@@ -175,7 +177,9 @@ export function scatterKernel(spec: { dtype: DType }): Kernel {
  * y[o, index[k], i] = src[o, k, i], in place, for y [outer, R, D] and src [outer, K, D]; an index outside 0..R-1 is
  * reported and left out. Traffic: what is written, not y.
  */
-export function indexCopyKernel(spec: { dtype: DType }): Kernel {
+export const indexCopyKernel: (spec: { dtype: DType }) => Kernel = memoized(buildIndexCopy);
+
+function buildIndexCopy(spec: { dtype: DType }): Kernel {
   const bits = bitsOf(spec.dtype);
   return kernel({
     name: `index_copy_${bits}`,
@@ -198,7 +202,11 @@ export function indexCopyKernel(spec: { dtype: DType }): Kernel {
 }
 
 /** dsrc[l, k] = dy[l, index[l, k]] where source k is the winner there, else 0. */
-export function scatterBackwardKernel(spec: { dtype: DType }): Kernel {
+export const scatterBackwardKernel: (spec: { dtype: DType }) => Kernel = memoized(
+  buildScatterBackward,
+);
+
+function buildScatterBackward(spec: { dtype: DType }): Kernel {
   const { storage } = DTYPES[spec.dtype];
   return kernel({
     name: `scatter_backward_${spec.dtype}`,
@@ -221,7 +229,9 @@ export function scatterBackwardKernel(spec: { dtype: DType }): Kernel {
 }
 
 /** y[n, c] = 1 where c is index[n], else 0; an index outside 0..R-1 is reported. */
-export function oneHotKernel(spec: { dtype: DType }): Kernel {
+export const oneHotKernel: (spec: { dtype: DType }) => Kernel = memoized(buildOneHot);
+
+function buildOneHot(spec: { dtype: DType }): Kernel {
   const { storage } = DTYPES[spec.dtype];
   return kernel({
     name: `one_hot_${spec.dtype}`,

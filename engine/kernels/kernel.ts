@@ -9,6 +9,8 @@
 
 import { type DType, DTYPES } from "../dtype.ts";
 
+export { memoized } from "./memo.ts";
+
 /** How a kernel uses a storage buffer. */
 export type Access = "read" | "write";
 
@@ -55,25 +57,6 @@ export interface KernelParts {
    * also `sub` and `lane`: the number of the thread's subgroup, and the thread's in it.
    */
   readonly body: string;
-}
-
-/**
- * `build` with its results kept by parameters, which must be plain data. Text is built and hashed
- * once a variant instead of once a dispatch.
- */
-export function memoized<P extends unknown[]>(
-  build: (...params: P) => Kernel,
-): (...params: P) => Kernel {
-  const known = new Map<string, Kernel>();
-  return (...params) => {
-    const key = JSON.stringify(params);
-    let made = known.get(key);
-    if (!made) {
-      made = build(...params);
-      known.set(key, made);
-    }
-    return made;
-  };
 }
 
 /** 0, 1, …, count - 1. */
@@ -234,10 +217,28 @@ export function stridedValues(
   operands: Readonly<Record<string, { offset: number; strides: readonly number[] }>>,
 ): Record<string, number> {
   const values: Record<string, number> = {};
-  shape.forEach((s, d) => values[`s${d}`] = s);
-  for (const [o, { offset, strides }] of Object.entries(operands)) {
-    values[`${o}_off`] = offset;
-    strides.forEach((s, d) => values[`${o}${d}`] = s);
+  for (let d = 0; d < shape.length; d++) values[numbered("s", d)] = shape[d]!;
+  for (const o in operands) {
+    const { offset, strides } = operands[o]!;
+    values[offsetName(o)] = offset;
+    for (let d = 0; d < strides.length; d++) values[numbered(o, d)] = strides[d]!;
   }
   return values;
+}
+
+const numberedNames = new Map<string, string[]>();
+const offsetNames = new Map<string, string>();
+
+/** `<name><number>`, as params are called: kept, as launches ask for the same ones over and over. */
+export function numbered(name: string, number: number): string {
+  let names = numberedNames.get(name);
+  if (!names) numberedNames.set(name, names = []);
+  return names[number] ??= `${name}${number}`;
+}
+
+/** `<name>_off`, as params are called. */
+export function offsetName(name: string): string {
+  let made = offsetNames.get(name);
+  if (!made) offsetNames.set(name, made = `${name}_off`);
+  return made;
 }

@@ -6,7 +6,7 @@
  */
 
 import type { DType } from "../dtype.ts";
-import { type Kernel, kernel, linearThread } from "./kernel.ts";
+import { type Kernel, kernel, linearThread, memoized } from "./kernel.ts";
 import { bitsOf } from "./sort.ts";
 
 /** Elements that a thread owns. */
@@ -25,7 +25,9 @@ const OVER_CHUNK = `  let first = t * ${CHUNK}u;
   let last = min(first + ${CHUNK}u, p.count);`;
 
 /** counts[t] = elements of chunk t that are not 0. */
-export function countNonzeroKernel(spec: { dtype: DType }): Kernel {
+export const countNonzeroKernel: (spec: { dtype: DType }) => Kernel = memoized(buildCountNonzero);
+
+function buildCountNonzero(spec: { dtype: DType }): Kernel {
   return kernel({
     name: `count_nonzero_${spec.dtype}`,
     buffers: [
@@ -42,7 +44,9 @@ ${OVER_CHUNK}
 }
 
 /** sums[t] = sum of chunk t of x. */
-export function chunkSumsKernel(): Kernel {
+export const chunkSumsKernel: () => Kernel = memoized(buildChunkSums);
+
+function buildChunkSums(): Kernel {
   return kernel({
     name: "chunk_sums",
     buffers: [
@@ -59,7 +63,9 @@ ${OVER_CHUNK}
 }
 
 /** y[j] = starts[chunk of j] + the sum of what comes before j in its chunk. */
-export function chunkScanKernel(): Kernel {
+export const chunkScanKernel: () => Kernel = memoized(buildChunkScan);
+
+function buildChunkScan(): Kernel {
   return kernel({
     name: "chunk_scan",
     buffers: [
@@ -76,7 +82,11 @@ ${OVER_CHUNK}
 }
 
 /** Writes the coordinates [found, rank] of chunk t's elements from row starts[t] on. */
-export function writeNonzeroKernel(spec: { dtype: DType; rank: number }): Kernel {
+export const writeNonzeroKernel: (spec: { dtype: DType; rank: number }) => Kernel = memoized(
+  buildWriteNonzero,
+);
+
+function buildWriteNonzero(spec: { dtype: DType; rank: number }): Kernel {
   const lines = [];
   for (let d = spec.rank - 1; d >= 0; d--) {
     lines.push(`      y[row * ${spec.rank}u + ${d}u] = i32(rest % p.s${d});`);

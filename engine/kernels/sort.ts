@@ -104,7 +104,9 @@ function buildSortMerge(): Kernel {
 }
 
 /** y[row, order[row, j]] = x[row, j] for positions that occur once each. */
-export function unsortKernel(spec: { dtype: DType }): Kernel {
+export const unsortKernel: (spec: { dtype: DType }) => Kernel = memoized(buildUnsort);
+
+function buildUnsort(spec: { dtype: DType }): Kernel {
   const bits = bitsOf(spec.dtype);
   return kernel({
     name: `unsort_${bits}`,

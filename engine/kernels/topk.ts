@@ -89,7 +89,9 @@ ${meetFirst(lanes)}
 }
 
 /** dx[row, indices[row, j]] = dy[row, j], zero elsewhere; a thread owns an element of dx. */
-export function topkBackwardKernel(spec: { dtype: DType }): Kernel {
+export const topkBackwardKernel: (spec: { dtype: DType }) => Kernel = memoized(buildTopkBackward);
+
+function buildTopkBackward(spec: { dtype: DType }): Kernel {
   const { storage } = DTYPES[spec.dtype];
   return kernel({
     name: `topk_backward_${spec.dtype}`,

@@ -12,7 +12,7 @@ import {
   countsSteps,
   countStepsKernel,
 } from "../kernels/adaptive.ts";
-import { linearGrid } from "../kernels/kernel.ts";
+import { linearGrid, numbered } from "../kernels/kernel.ts";
 import { sameShape, show } from "../shape.ts";
 import { cuts, dispatches, readersApart, shareOut } from "./optim_parts.ts";
 
@@ -84,13 +84,11 @@ export function adaptiveInto(
       unit,
       block: ADAPTIVE_BLOCK,
     });
-    if (countsSteps(rule)) part.forEach(({ index }, i) => params[`index${i}`] = index);
+    if (countsSteps(rule)) part.forEach(({ index }, i) => params[numbered("index", i)] = index);
     queue.launch({
       kernel: adaptiveKernel({ rule, count: part.length, skip, fours: unit === 4 }),
-      buffers: [
-        ...fixed.map((a) => operand(a).binding),
-        ...part.flatMap((e) => [e.grad, e.param, ...e.states].map((a) => operand(a).binding)),
-      ],
+      buffers: [...fixed, ...part.flatMap((e) => [e.grad, e.param, ...e.states])]
+        .map((a) => operand(a).binding),
       params,
       grid,
       cost: { flops: elements * 15, bytes: elements * 4 * (3 + 2 * states) },

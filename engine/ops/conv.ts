@@ -80,15 +80,10 @@ export function checkConv(
       `Cannot add bias ${show(bias.shape)} to ${channels} channels: it must be [${channels}]`,
     );
   }
-  for (
-    const [option, pair, least] of [
-      ["stride", attrs.stride, 1],
-      ["padding", [...attrs.padding, ...(attrs.paddingEnd ?? [])], 0],
-      ["dilation", attrs.dilation, 1],
-    ] as const
-  ) {
-    checkWhole(name, { [option]: pair }, least);
-  }
+  const { stride, padding, paddingEnd = [], dilation } = attrs;
+  checkWhole(name, { stride }, 1);
+  checkWhole(name, { padding: [...padding, ...paddingEnd] }, 0);
+  checkWhole(name, { dilation }, 1);
 }
 
 /** The bias's gradient: dy over all positions. */

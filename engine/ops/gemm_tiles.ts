@@ -145,11 +145,11 @@ export function onTile<T>(tile: Tile, fn: () => T): T {
 export function fits(tile: Tile, dtype: "f32" | "f16"): boolean {
   const { wx, wy, lanes, matrix } = tile;
   const { limits, subgroupSize, matrixShapes } = gpu().info;
-  const memory = matrix ? matricesBytes(tile) : stagedBytes(tile);
   if (matrix) {
-    const known = matrixShapes.some((s) => shapeName(s) === shapeName(matrix));
-    if (dtype !== "f16" || !known) return false;
+    if (dtype !== "f16") return false;
+    if (!matrixShapes.some((s) => shapeName(s) === shapeName(matrix))) return false;
   }
+  const memory = matrix ? matricesBytes(tile) : stagedBytes(tile);
   return (!(lanes || matrix) || subgroupSize === wx) &&
     memory <= limits.maxComputeWorkgroupStorageSize &&
     wx * wy <= limits.maxComputeInvocationsPerWorkgroup;

@@ -111,7 +111,12 @@ export function indexCopyInto(
   const { flags, word } = indexFlag("indexCopy_", R);
   // A kernel cannot read the memory that it writes.
   const apart = (a: DeviceArray) => a.storage === target.storage ? copyOf(a) : a;
-  launchLinear(indexCopyKernel(y), [plain(apart(src)), plainIndex(apart(index)), target, flags], {
+  launchLinear(indexCopyKernel({ dtype: y.dtype }), [
+    plain(apart(src)),
+    plainIndex(apart(index)),
+    target,
+    flags,
+  ], {
     params: { count: src.size, R, K: index.size, D: sizeOf(y.shape.slice(dim + 1)), word },
     threads: src.size,
     bytes: 2 * src.bytes + index.bytes,
@@ -248,7 +253,7 @@ export const oneHot: Op<OneHotAttrs> = defineOp<OneHotAttrs>({
   forward(_ctx, [index], { classes }, [out]) {
     const y = DeviceArray.empty(out!, "oneHot");
     const { flags, word } = indexFlag("oneHot", classes);
-    launchLinear(oneHotKernel(y), [plainIndex(index!), y, flags], {
+    launchLinear(oneHotKernel({ dtype: y.dtype }), [plainIndex(index!), y, flags], {
       params: { count: y.size, R: classes, word },
       threads: y.size,
     });

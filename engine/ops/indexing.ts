@@ -282,7 +282,7 @@ export const scatter: Op<None> = defineOp<None>({
     ctx.save(index!, winner);
     const part = DeviceArray.empty({ shape: spec.shape, dtype: x!.dtype }, "scatter");
     launchLinear(
-      scatterKernel(x!),
+      scatterKernel({ dtype: x!.dtype }),
       [plain(cut(src!, index!)), winner, plain(region(x!, lead)), part],
       { params, threads },
     );
@@ -299,7 +299,7 @@ export const scatter: Op<None> = defineOp<None>({
     if (ctx.needs[0]) {
       const part = DeviceArray.empty({ shape: winner.shape, dtype: dy!.dtype }, "scatter dx");
       const zeros = fill({ shape: [winner.size / R * K], dtype: dy!.dtype }, 0);
-      launchLinear(scatterKernel(dy!), [zeros, winner, dyPart, part], {
+      launchLinear(scatterKernel({ dtype: dy!.dtype }), [zeros, winner, dyPart, part], {
         params: { count: part.size, R, K },
         threads: K === 0 ? 0 : part.size,
       });
@@ -308,7 +308,12 @@ export const scatter: Op<None> = defineOp<None>({
     let dsrc: DeviceArray | null = null;
     if (ctx.needs[2]) {
       const part = DeviceArray.empty({ shape: index.shape, dtype: dy!.dtype }, "scatter dsrc");
-      launchLinear(scatterBackwardKernel(dy!), [dyPart, plainIndex(index), winner, part], {
+      launchLinear(scatterBackwardKernel({ dtype: dy!.dtype }), [
+        dyPart,
+        plainIndex(index),
+        winner,
+        part,
+      ], {
         params: { count: part.size, R, K },
         threads: part.size,
       });

@@ -3,9 +3,15 @@
 import { bindsPlain, DeviceArray, operand } from "../array.ts";
 import { type DType, DTYPES } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
-import { linearGrid, stridedValues } from "../kernels/kernel.ts";
-import { POINTWISE_VEC, pointwiseKernel, type PointwiseSpec } from "../kernels/pointwise.ts";
-import { broadcastStrides, collapse } from "../shape.ts";
+import type { Binding } from "../gpu/queue.ts";
+import { linearGrid, offsetName, stridedValues } from "../kernels/kernel.ts";
+import {
+  POINTWISE_VEC,
+  type PointwiseInput,
+  pointwiseKernel,
+  type PointwiseSpec,
+} from "../kernels/pointwise.ts";
+import { broadcastStrides, collapse, type Collapsed, sameShape } from "../shape.ts";
 import { chained, deferred } from "./chain.ts";
 import { transposedCopy } from "./transpose.ts";
 
@@ -50,44 +56,65 @@ export function pointwise(
 export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
   if (y.size === 0) return;
   const limits = gpu().limits;
-  const names = Object.keys(run.inputs);
   const arrays: [string, DeviceArray][] = [];
-  for (const name of names) {
+  let [bytes, widest] = [y.bytes, y.bytes];
+  for (const name in run.inputs) {
     const input = run.inputs[name]!;
     if (!(input instanceof DeviceArray)) continue;
-    arrays.push([name, overlaps(input, y) ? copyOf(input) : input]);
+    const array = overlaps(input, y) ? copyOf(input) : input;
+    arrays.push([name, array]);
+    bytes += array.bytes;
+    widest = Math.max(widest, array.bytes);
   }
-  const strides = arrays.map(([, a]) => broadcastStrides(a.shape, a.strides, y.shape));
-  const flat = collapse(y.shape, [...strides, y.strides]);
+  const flat = flattened(arrays, y);
   const rank = flat.shape.length === 1 && flat.strides.every((s) => s[0] === 1)
     ? 0
     : flat.shape.length;
-  const widest = Math.max(y.bytes, ...arrays.map(([, a]) => a.bytes));
   if (rank === 0 && widest > limits.maxStorageBufferBindingSize) {
     return inChunks(run, y, arrays, limits.maxStorageBufferBindingSize);
   }
   if (rank > 0 && inHalves(run, y, arrays, limits.maxStorageBufferBindingSize)) return;
-  const isAlias = (a: DeviceArray) => a.storage === y.storage;
   const target = operand(y);
-  const sources = arrays.map(([, a]) => isAlias(a) ? target : operand(a));
-  const walked = [...sources, target].map(({ offset }, k) => ({
-    offset,
-    strides: flat.strides[k]!,
-  }));
+  const buffers: Binding[] = [];
+  const walked: Walked[] = arrays.map(([, a], k) => {
+    const alias = a.storage === y.storage;
+    const { binding, offset } = alias ? target : operand(a);
+    if (!alias) buffers.push(binding);
+    return { offset, strides: flat.strides[k]! };
+  });
+  walked.push({ offset: target.offset, strides: flat.strides[arrays.length]! });
+  buffers.push(target.binding);
   const fours = inFours(flat.shape, walked);
+  const threads = fours || rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
+  const params: Record<string, number> = { count: y.size, threads };
+  const inputs: PointwiseInput[] = [];
+  let k = 0;
+  for (const name in run.inputs) {
+    const input = run.inputs[name]!;
+    if (!(input instanceof DeviceArray)) {
+      params[name] = input.value;
+      inputs.push({ name, scalar: input.type });
+      continue;
+    }
+    const { strides } = walked[k]!;
+    const alias = arrays[k]![1].storage === y.storage;
+    const repeats = fours !== null && strides.at(-1) === 0 || undefined;
+    inputs.push({ name, dtype: input.dtype, alias, repeats });
+    k++;
+  }
+  const { shape, operands } = fours ?? { shape: flat.shape, operands: walked };
+  if (rank === 0) {
+    arrays.forEach(([name], k) => params[offsetName(name)] = walked[k]!.offset);
+    params.y_off = target.offset;
+  } else {
+    const named: Record<string, Walked> = {};
+    arrays.forEach(([name], k) => named[name] = operands[k]!);
+    named.y = operands[arrays.length]!;
+    Object.assign(params, stridedValues(shape, named));
+  }
   const spec: PointwiseSpec = {
     name: run.name,
-    inputs: names.map((name) => {
-      const input = run.inputs[name]!;
-      if (!(input instanceof DeviceArray)) return { name, scalar: input.type };
-      const { strides } = walked[arrays.findIndex(([n]) => n === name)]!;
-      return {
-        name,
-        dtype: input.dtype,
-        alias: input.storage === y.storage && !overlaps(input, y),
-        ...(fours && strides.at(-1) === 0 ? { repeats: true } : {}),
-      };
-    }),
+    inputs,
     output: y.dtype,
     compute: run.compute,
     result: run.result,
@@ -96,22 +123,6 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     rank,
     fours: fours !== null,
   };
-  const threads = fours || rank === 0 ? Math.ceil(y.size / POINTWISE_VEC) : y.size;
-  const params: Record<string, number> = { count: y.size, threads };
-  const called = [...arrays.map(([name]) => name), "y"];
-  called.forEach((name, k) => params[`${name}_off`] = walked[k]!.offset);
-  const buffers = sources.filter((_, k) => !isAlias(arrays[k]![1])).map((o) => o.binding);
-  buffers.push(target.binding);
-  for (const name of names) {
-    const input = run.inputs[name]!;
-    if (!(input instanceof DeviceArray)) params[name] = input.value;
-  }
-  if (rank > 0) {
-    const { shape, operands } = fours ?? { shape: flat.shape, operands: walked };
-    const named = Object.fromEntries(called.map((name, k) => [name, operands[k]!]));
-    Object.assign(params, stridedValues(shape, named));
-  }
-  const bytes = arrays.reduce((n, [, a]) => n + a.bytes, y.bytes);
   gpu().queue.launch({
     kernel: pointwiseKernel(spec),
     buffers,
@@ -119,6 +130,15 @@ export function pointwiseInto(run: PointwiseRun, y: DeviceArray): void {
     grid: linearGrid(threads, limits.maxComputeWorkgroupsPerDimension),
     cost: { flops: y.size * (run.flops ?? 1), bytes },
   });
+}
+
+/** The least shape that the arrays, broadcast to `y`, and `y` have in common, with the strides of each. */
+function flattened(arrays: readonly [string, DeviceArray][], y: DeviceArray): Collapsed {
+  const flat = y.contiguous &&
+    arrays.every(([, a]) => a.contiguous && sameShape(a.shape, y.shape));
+  if (flat) return { shape: [y.size], strides: [[1], ...arrays.map(() => [1])] };
+  const strides = arrays.map(([, a]) => broadcastStrides(a.shape, a.strides, y.shape));
+  return collapse(y.shape, [...strides, y.strides]);
 }
 
 /** An operand as it is walked through: where it starts, and its steps. */

@@ -16,7 +16,7 @@ import { plain } from "./launch_pointwise.ts";
 export function nonzeroStarts(x: DeviceArray): { starts: DeviceArray; total: DeviceArray } {
   const chunks = Math.max(Math.ceil(x.size / CHUNK), 1);
   const counts = DeviceArray.empty({ shape: [chunks], dtype: "u32" }, "nonzero counts");
-  launchLinear(countNonzeroKernel(x), [plain(x), counts], {
+  launchLinear(countNonzeroKernel({ dtype: x.dtype }), [plain(x), counts], {
     params: { count: x.size, chunks },
     threads: chunks,
   });

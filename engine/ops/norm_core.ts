@@ -3,7 +3,8 @@
 import { DeviceArray, type Operand, operand, type Spec } from "../array.ts";
 import type { DType } from "../dtype.ts";
 import { gpu } from "../gpu/device.ts";
-import { linearGrid } from "../kernels/kernel.ts";
+import type { Binding } from "../gpu/queue.ts";
+import { linearGrid, offsetName } from "../kernels/kernel.ts";
 import type { Epilogue } from "../kernels/epilogue.ts";
 import {
   GRAD_ROWS,
@@ -12,7 +13,7 @@ import {
   momentMergeKernel,
   momentSharesKernel,
 } from "../kernels/norm.ts";
-import { NORM_COLUMNS, normRowsKernel } from "../kernels/norm_rows.ts";
+import { NORM_COLUMNS, type NormRowsInput, normRowsKernel } from "../kernels/norm_rows.ts";
 import { contiguous, pointwise } from "./launch_pointwise.ts";
 import { rowGrid } from "./rows.ts";
 
@@ -150,22 +151,34 @@ export function normRows(
 ): DeviceArray {
   const y = DeviceArray.empty(out, name);
   if (y.size === 0) return y;
-  const named = [
-    ...Object.entries(inputs.elements).map(([n, a]) => [n, a, "element"] as const),
-    ...Object.entries(inputs.statistics).map(([n, a]) => [n, a, "statistics"] as const),
-    ...Object.entries(inputs.weights ?? {}).flatMap(([n, a]) =>
-      a ? [[n, contiguous(a), "weight"] as const] : []
-    ),
-  ];
-  const operands = named.map(([n, a, by]) => ({ name: n, by, ...operand(a) }));
-  const columns = operands.filter((o) => o.by === "weight" && view.weights === "column");
-  const fours = [view.length, ...columns.map((o) => o.offset)].every((n) => n % 4 === 0);
+  const list: NormRowsInput[] = [];
+  const buffers: Binding[] = [];
+  const offsets: Record<string, number> = {};
+  let fours = view.length % 4 === 0;
+  let bytes = y.bytes;
+  const add = (by: NormRowsInput["by"], arrays: NormRowsInputs["weights"]) => {
+    for (const n in arrays) {
+      const a = arrays[n];
+      if (!a) continue;
+      const { binding, offset } = operand(by === "weight" ? contiguous(a) : a);
+      list.push({ name: n, dtype: a.dtype, by });
+      buffers.push(binding);
+      if (by !== "element") offsets[offsetName(n)] = offset;
+      if (by === "weight" && view.weights === "column" && offset % 4 !== 0) fours = false;
+      bytes += a.bytes;
+    }
+  };
+  add("element", inputs.elements);
+  add("statistics", inputs.statistics);
+  add("weight", inputs.weights);
+  if (inputs.table) buffers.push(operand(inputs.table.of).binding);
+  buffers.push(operand(y).binding);
   const across = Math.ceil(view.length / NORM_COLUMNS);
   const threads = y.size / view.length * across;
   gpu().queue.launch({
     kernel: normRowsKernel({
       name,
-      inputs: named.map(([n, a, by]) => ({ name: n, dtype: a.dtype, by })),
+      inputs: list,
       table: inputs.table?.rows,
       output: y.dtype,
       expression,
@@ -173,11 +186,7 @@ export function normRows(
       weights: view.weights,
       fours,
     }),
-    buffers: [
-      ...operands.map((o) => o.binding),
-      ...(inputs.table ? [operand(inputs.table.of).binding] : []),
-      operand(y).binding,
-    ],
+    buffers,
     params: {
       threads,
       S: fours ? view.length / 4 : view.length,
@@ -186,12 +195,10 @@ export function normRows(
       stat_mod: view.G,
       channels: view.channels,
       eps,
-      ...Object.fromEntries(
-        operands.filter((o) => o.by !== "element").map((o) => [`${o.name}_off`, o.offset]),
-      ),
+      ...offsets,
     },
     grid: grid(threads),
-    cost: { flops: 5 * y.size, bytes: named.reduce((n, [, a]) => n + a.bytes, y.bytes) },
+    cost: { flops: 5 * y.size, bytes },
   });
   return y;
 }
@@ -294,7 +301,7 @@ export function gradientSums(
   const affine = [w, gate?.b].map((a) => a && operand(contiguous(a)));
   const [weight, bias] = affine;
   const bindings = (...operands: (Operand | undefined)[]) =>
-    operands.flatMap((o) => o ? [o.binding] : []);
+    operands.filter((o) => o !== undefined).map((o) => o.binding);
   gpu().queue.launch({
     kernel: gradSharesKernel({
       input: x.dtype,

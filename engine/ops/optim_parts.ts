@@ -2,6 +2,7 @@
 
 import type { DeviceArray } from "../array.ts";
 import { gpu } from "../gpu/device.ts";
+import { numbered } from "../kernels/kernel.ts";
 import { copyOf, plain } from "./launch_pointwise.ts";
 
 /** Windows of a parameter that one binding can hold each: functions that cut an array of its size. */
@@ -61,8 +62,8 @@ export function shareOut(
   const params: Record<string, number> = {};
   let groups = 0;
   arrays.forEach(({ size }, i) => {
-    params[`first${i}`] = groups;
-    params[`count${i}`] = size / unit;
+    params[numbered("first", i)] = groups;
+    params[numbered("count", i)] = size / unit;
     groups += Math.ceil(size / block);
   });
   params.groups = groups;

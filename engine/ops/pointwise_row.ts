@@ -61,7 +61,13 @@ export const TRUTH: NotDifferentiable = notDifferentiable("gives bool, which has
 /** The gradient of a step function, whose derivative is 0 wherever it exists; zeros, as in PyTorch. */
 export const STEP = "0.0";
 
-/** True if `formula` reads the variable `name`. */
+const readings = new Map<string, Map<string, boolean>>();
+
+/** True if `formula`, of a table's row, reads the variable `name`. Kept, as launches ask for the same ones. */
 export function reads(formula: string, name: string): boolean {
-  return new RegExp(`\\b${name}\\b`).test(formula);
+  let known = readings.get(formula);
+  if (!known) readings.set(formula, known = new Map());
+  let read = known.get(name);
+  if (read === undefined) known.set(name, read = new RegExp(`\\b${name}\\b`).test(formula));
+  return read;
 }

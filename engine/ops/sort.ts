@@ -67,7 +67,10 @@ export const sort: Op<SortAttrs> = defineOp<SortAttrs>({
     const [order] = ctx.saved as [DeviceArray];
     const dx = DeviceArray.empty(ctx.inputs[0]!, "sort dx");
     const params = { count: dx.size, C: dx.shape.at(-1) ?? 1 };
-    launchLinear(unsortKernel(dx), [plain(dy!), order, dx], { params, threads: dx.size });
+    launchLinear(unsortKernel({ dtype: dx.dtype }), [plain(dy!), order, dx], {
+      params,
+      threads: dx.size,
+    });
     return [dx];
   },
   reference([x], { descending }) {

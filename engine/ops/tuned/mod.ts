@@ -14,9 +14,13 @@ export interface TunedTable {
   readonly tiles: Readonly<Record<string, string>>;
 }
 
+const keys = new Map<string, string>();
+
 /** An adapter's name without its version, driver and width, which stand in brackets. */
 export function adapterKey(adapter: string): string {
-  return adapter.replace(/\s*\(.*$/, "").trim();
+  let key = keys.get(adapter);
+  if (key === undefined) keys.set(adapter, key = adapter.replace(/\s*\(.*$/, "").trim());
+  return key;
 }
 
 /** Every table. */
