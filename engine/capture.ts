@@ -95,16 +95,20 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * scope they were made in, and what nobody can see is not computed. If `fn` throws, what it did before runs,
  * as it would have in a plain call.
  *
- * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes
- * as input tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and
- * `GradScaler` do. Call `scheduler.step()` outside. Other input shapes make another graph, and so do other modes:
- * modules in `train()` or `eval()`, parameters that are frozen, an optimizer's groups, and `autocast` and `noGrad`
- * around the call. Earlier ones are kept. Replays use the tensors that were there when it was recorded. Once one of
- * them is freed, as by loading an optimizer's state that lacks some, the step is recorded anew; `dispose()` it after
- * putting other parameters in the place of some that live on. Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that
- * adds to those that there are is a graph of its own, so one can be captured that accumulates over several calls.
- * They lie in memory of the graph: a view of one from an earlier call changes with it, so clone() what is to last.
- * A step may read those that the call before left, as by updating first: so does one that begins with `step()`.
+ * What `fn` does in JavaScript happens only in the first two calls: it must take everything that changes as input
+ * tensors, or keep it in GPU memory, as optimizers, schedulers, dropout, batch statistics and `GradScaler` do. Call
+ * `scheduler.step()` outside.
+ *
+ * Other input shapes make another graph, and so do other modes: modules in `train()` or `eval()`, parameters that
+ * are frozen, an optimizer's groups, and `autocast` and `noGrad` around the call. Earlier graphs are kept. Replays
+ * use the tensors that were there when the graph was recorded. Once one of them is freed, as by loading an
+ * optimizer's state that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in
+ * the place of some that live on.
+ *
+ * Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that adds to those that
+ * there are is a graph of its own, so one can be captured that accumulates over several calls. They lie in memory
+ * of the graph: a view of one from an earlier call changes with it, so clone() what is to last. A step may read
+ * those that the call before left, as by updating first: so does one that begins with `step()`.
  *
  * @throws {TypeError} if an input is no tensor or requires a gradient, `fn` is async, or it returns something other than
  *   tensors, arrays and plain objects
