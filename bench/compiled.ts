@@ -5,8 +5,8 @@
  *
  *   kernel      registers  warps  spills  instructions  loop  multiplies
  *
- * Of a training step it also says what a replay costs the host: JavaScript, wgpu and the driver, with nothing to
- * wait for.
+ * Of a training step it also says what a replay and a plain step cost the host: JavaScript, wgpu and the driver,
+ * with nothing to wait for.
  *
  * Registers are of a thread; warps those that fit on a multiprocessor (48 at most); spills go to memory; loop is
  * the instructions of the innermost loop with the most multiplications, and what share of it multiplies. NVIDIA's

@@ -5,9 +5,10 @@
 
 import { init, scope, synchronize } from "../mod.ts";
 import { gpu, reopen } from "../engine/gpu/device.ts";
-import { drawInputs, type LatheWork, latheWork } from "./lathe.ts";
+import { drawInputs, latheWork } from "./lathe.ts";
 import { median } from "./measure.ts";
-import { nameOf } from "./work.ts";
+import { trainingStep } from "./steps.ts";
+import { nameOf, type Step } from "./work.ts";
 import { steps, type Workload, workloads } from "./workloads.ts";
 
 const [filter, images, provider, name] = Deno.args as [string, string, "native" | "dawn", string];
@@ -26,24 +27,37 @@ device.lost.then(({ message, reason }) => {
   Deno.exit(1);
 });
 
-/** Replays until the host's caches and compilers have settled, and those that are measured. */
-const [WARM, REPLAYS] = [100, 101];
+/** Runs until the host's caches and compilers have settled, and those that are measured. */
+const [WARM, RUNS] = [200, 101];
 
-/** What a step costs the host where the GPU costs nothing: replays, one behind the other. */
-async function hostLine(once: LatheWork): Promise<string> {
+/** What a run costs the host where the GPU costs nothing: runs, one behind the other. */
+async function hostCost(once: () => void): Promise<{ us: number; dispatches: number }> {
   const times: number[] = [];
   let dispatches = 0;
-  for (let i = 0; i < WARM + REPLAYS; i++) {
+  for (let i = 0; i < WARM + RUNS; i++) {
     const before = queue.stats.dispatches;
     const start = performance.now();
-    scope(() => void once());
+    scope(once);
     if (i >= WARM) times.push(1000 * (performance.now() - start));
     dispatches = queue.stats.dispatches - before;
     if (i % 20 === 0) await synchronize();
   }
-  const us = median(times);
-  return `${name}: ${dispatches} dispatches, ${us.toFixed(0)} µs of the host a replay, ` +
-    `${(us / dispatches).toFixed(1)} a dispatch`;
+  return { us: median(times), dispatches };
+}
+
+/** What a step costs the host, replayed and as a plain function. */
+async function hostLine(work: Step): Promise<string> {
+  const { step, plain, dispose } = trainingStep(work);
+  const parts: string[] = [];
+  for (const [what, fn] of [["a replay", step], ["a plain step", plain]] as const) {
+    const { us, dispatches } = await hostCost(() => void fn());
+    parts.push(
+      `${us.toFixed(0)} µs of the host ${what} of ${dispatches} dispatches, ` +
+        `${(us / dispatches).toFixed(1)} each`,
+    );
+  }
+  dispose();
+  return `${name}: ${parts.join("; ")}`;
 }
 
 const named = new Set<string>();
@@ -60,9 +74,9 @@ for (const { work } of list.filter(wanted)) {
   const inputs = drawInputs(small);
   const once = latheWork(small, inputs);
   for (const t of once()) t.dispose();
-  if (name && provider === "native") console.log(await hostLine(once));
   once.dispose?.();
   for (const t of inputs) t.dispose();
+  if (small.op === "step" && provider === "native") console.log(await hostLine(small));
 }
 // Dawn compiles elsewhere, and a device that does nothing never says that it is done.
 await new Promise((resolve) => setTimeout(resolve, 2000));

@@ -32,11 +32,16 @@ interface Training {
   readonly data: readonly Tensor[];
 }
 
-/** A step that is captured from its second call on and gives the loss; `dispose` frees the model. */
-export function trainingStep(work: Step): { step: () => Tensor; dispose: () => void } {
+/**
+ * A step that is captured from its second call on and gives the loss, and the same as a plain function; `dispose`
+ * frees the model.
+ */
+export function trainingStep(
+  work: Step,
+): { step: () => Tensor; plain: () => Tensor; dispose: () => void } {
   const { model, loss: lossOf, optimizer, data } = training(work);
   const scaler = work.amp ? new nn.optim.GradScaler() : undefined;
-  const step = capture(() => {
+  const plain = () => {
     optimizer.zeroGrad();
     const loss = scaler ? autocast({ dtype: "f16" }, lossOf) : lossOf();
     (scaler ? scaler.scale(loss) : loss).backward();
@@ -45,7 +50,8 @@ export function trainingStep(work: Step): { step: () => Tensor; dispose: () => v
       scaler.update();
     } else optimizer.step();
     return loss.detach();
-  });
+  };
+  const step = capture(plain);
   const dispose = () => {
     step.dispose();
     scaler?.[Symbol.dispose]();
@@ -53,7 +59,7 @@ export function trainingStep(work: Step): { step: () => Tensor; dispose: () => v
     model.dispose();
     for (const t of data) t.dispose();
   };
-  return { step, dispose };
+  return { step, plain, dispose };
 }
 
 function training(work: Step): Training {
