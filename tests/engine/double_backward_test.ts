@@ -275,6 +275,41 @@ Deno.test("checkpoint and rules of one's own are gone through as well", async ()
   }
 });
 
+Deno.test("a tensor that checkpoint's input is made of may be used inside as well", async () => {
+  await init();
+  const plain = (x: Tensor, w: Tensor) => x.mul(w).mul(w).mul(x.mul(w));
+  const once = (x: Tensor, w: Tensor) => checkpoint((h) => h!.mul(w).mul(h!), x.mul(w));
+  const nested = (x: Tensor, w: Tensor) =>
+    checkpoint((h) => checkpoint((t) => t!.mul(h!), h!.mul(w)), x.mul(w));
+  const between = (x: Tensor, w: Tensor) => {
+    const h = x.mul(w);
+    return checkpoint((t) => t!.mul(h), h.mul(w));
+  };
+  for (const f of [plain, once, nested, between]) {
+    const [x, w] = [tensor([2], { requiresGrad: true }), tensor([3], { requiresGrad: true })];
+    const first = grad(f(x, w).sum(), [x, w], { createGraph: true }); // of x² w³
+    assertEquals(await Promise.all(first.map((t) => t!.item())), [108, 108]);
+    const second = grad(first[0]!.mul(first[1]!).sum(), [x, w]); // of 6 x³ w⁵
+    assertEquals(await Promise.all(second.map((t) => t!.item())), [17496, 19440]);
+  }
+});
+
+Deno.test("checkpoint notices that its function does something else the second time", async () => {
+  await init();
+  const x = tensor([1, 2], { requiresGrad: true });
+  const others = [tensor([3, 4], { requiresGrad: true }), tensor([5, 6], { requiresGrad: true })];
+  let calls = 0;
+  const first = checkpoint((t) => t!.mul(others[calls++]!), x).sum();
+  assertThrows(
+    () => grad(first, x, { createGraph: true }),
+    Error,
+    "used a tensor that it did not use at first",
+  );
+  calls = 0;
+  const second = checkpoint((t) => calls++ === 0 ? t!.exp() : t!.exp().sum(), x).sum();
+  assertThrows(() => grad(second, x, { createGraph: true }), Error, "other shapes than at first");
+});
+
 Deno.test("gradients keep their history only where that is asked for", async () => {
   await init();
   const x = tensor([1, 2], { requiresGrad: true });
