@@ -76,10 +76,10 @@ const linear: DoubleRule<LinearAttrs> = (ctx, [dy]) => {
 
 /** The input's gradient: dy [N, O, OH, OW] spread by w [O, C / groups, KH, KW] to [N, C, H, W]. */
 function convInput(dy: Tensor, w: Tensor, at: Window, [, , H, W]: readonly number[]): Tensor {
-  const none = { padding: [0, 0], outputPadding: [0, 0] } as const;
-  const whole = apply(convTranspose2d, [dy, w], { ...at, ...none })[0]!;
+  const { groups, stride, dilation, padding: [top, left] } = at;
+  const attrs = { groups, stride, dilation, padding: [0, 0], outputPadding: [0, 0] } as const;
+  const whole = apply(convTranspose2d, [dy, w], attrs)[0]!;
   // What the padding saw is cut off, and what no window reached is 0.
-  const [top, left] = at.padding;
   const missing = [H! + top - whole.shape[2]!, W! + left - whole.shape[3]!].map((n) =>
     Math.max(0, n)
   );

@@ -7,6 +7,7 @@ import {
   capture,
   cat,
   checkpoint,
+  conv2d,
   crossEntropy,
   customGrad,
   grad,
@@ -98,6 +99,39 @@ Deno.test("third derivatives are what calculus says", async () => {
         `${name} at ${p}: ${got[i]}, not ${want(p)}`,
       );
     });
+  }
+});
+
+Deno.test("third derivatives of a convolution do not depend on where its activation is", async () => {
+  await init();
+  manualSeed(8);
+  const x = randn([2, 2, 5, 5], { requiresGrad: true });
+  const w = randn([4, 1, 2, 3], { requiresGrad: true });
+  const [alongX, alongW] = [randn(x.shape), randn(w.shape)];
+  const options = { stride: 2, groups: 2, padding: { top: 1, bottom: 0, left: 0, right: 2 } };
+  for (const activation of ["relu", "sigmoid", "tanh"] as const) {
+    const third = [
+      conv2d(x, w, { ...options, activation }),
+      conv2d(x, w, options)[activation](),
+    ].map((y) => {
+      let sum = y.square().sum();
+      for (let order = 1; order < 3; order++) {
+        const [dx, dw] = grad(sum, [x, w], { createGraph: true });
+        sum = dx!.mul(alongX).sum().add(dw!.mul(alongW).sum());
+      }
+      return grad(sum, [x, w]);
+    });
+    for (const i of [0, 1]) {
+      const [fused, apart] = await Promise.all(third.map((g) => g[i]!.data()));
+      const largest = Math.max(...Array.from(apart!, Math.abs));
+      // Chains of up to 48 terms in three rules.
+      apart!.forEach((v, j) =>
+        assert(
+          Math.abs(v - fused![j]!) < 64 * 2 ** -24 * largest,
+          `${activation}: ${fused![j]}, not ${v}`,
+        )
+      );
+    }
   }
 });
 
