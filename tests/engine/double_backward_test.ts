@@ -3,6 +3,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   autocast,
+  bceWithLogitsLoss,
   biTemperedLogisticLoss,
   capture,
   cat,
@@ -10,8 +11,10 @@ import {
   conv2d,
   crossEntropy,
   customGrad,
+  full,
   grad,
   init,
+  logaddexp,
   manualSeed,
   memory,
   nn,
@@ -20,6 +23,7 @@ import {
   synchronize,
   type Tensor,
   tensor,
+  xlogy,
 } from "../../mod.ts";
 import { doubleOf } from "../../engine/double/walk.ts";
 import { gpu } from "../../engine/gpu/device.ts";
@@ -100,6 +104,60 @@ Deno.test("third derivatives are what calculus says", async () => {
       );
     });
   }
+});
+
+/** Derivatives of orders 1, 2 and 3 of f at each point. */
+async function derivatives(
+  f: (x: Tensor) => Tensor,
+  points: readonly number[],
+): Promise<readonly Float32Array[]> {
+  const x = tensor(points, { requiresGrad: true });
+  const found: Float32Array[] = [];
+  let y = f(x).sum();
+  for (let order = 1; order <= 3; order++) {
+    const [g] = grad(y, x, { createGraph: true });
+    found.push(await g!.data() as Float32Array);
+    y = g!.sum();
+  }
+  return found;
+}
+
+Deno.test("where exponentials overflow higher derivatives are 0, not NaN", async () => {
+  await init();
+  const half = (x: Tensor) => full(x.shape, 0.5);
+  const cases: Record<string, (x: Tensor) => Tensor> = {
+    logSigmoid: (x) => x.logSigmoid(),
+    silu: (x) => x.silu(),
+    softplus: (x) => x.softplus({ beta: 2, threshold: 5 }),
+    geluTanh: (x) => x.gelu({ approximate: "tanh" }),
+    logaddexp: (x) => logaddexp(x, half(x)),
+    "logaddexp, right": (x) => logaddexp(half(x), x),
+    bceWithLogits: (x) => bceWithLogitsLoss(x, half(x), { reduction: "none" }),
+    bceWithLogitsWeighted: (x) =>
+      bceWithLogitsLoss(x, half(x), { reduction: "none", posWeight: tensor([3]) }),
+  };
+  for (const [name, f] of Object.entries(cases)) {
+    const [, second, third] = await derivatives(f, [-1000, -100, 100, 1000]);
+    for (const v of [...second!, ...third!]) assert(Math.abs(v) < 1e-30, `${name}: ${v}`);
+  }
+});
+
+Deno.test("second derivatives where a formula has a case of its own", async () => {
+  await init();
+  // log(eᵃ + eᵇ) at a = b: σ(0) and σ'(0).
+  const [first, second] = await derivatives((x) => logaddexp(x, tensor([2])), [2]);
+  assertEquals([...first!, ...second!], [0.5, 0.25]);
+  // a · log b at a = 0: by both it is 1 / b.
+  const mixed = async (f: (a: Tensor, b: Tensor) => Tensor, at: readonly [number, number]) => {
+    const [a, b] = at.map((v) => tensor([v], { requiresGrad: true })) as [Tensor, Tensor];
+    const [db] = grad(f(a, b).sum(), b, { createGraph: true });
+    return (await grad(db!, a)[0]!.data())[0]!;
+  };
+  assertEquals(await mixed((a, b) => xlogy(a, b), [0, 4]), 0.25);
+  // (1 - t) x + (1 + (w - 1) t) log(1 + e⁻ˣ) with w = 3 at x = 0: by x and t it is -1 - 2 / 2.
+  const weighted = (x: Tensor, t: Tensor) =>
+    bceWithLogitsLoss(x, t, { posWeight: tensor([3]), reduction: "none" });
+  assertEquals(await mixed(weighted, [0, 0.5]), -2);
 });
 
 Deno.test("third derivatives of a convolution do not depend on where its activation is", async () => {
