@@ -193,7 +193,7 @@ function recordedGrad(
   return tidy(() => {
     const sums = recordedGradients(
       from,
-      from.map((t, i) => seeds[i]?.to("f32") ?? ones(t.shape)),
+      enableGrad(() => from.map((t, i) => seeds[i]?.to("f32") ?? ones(t.shape))),
       to,
     );
     const unused = sums.indexOf(null);

@@ -18,6 +18,7 @@ import {
   manualSeed,
   memory,
   nn,
+  noGrad,
   randn,
   scope,
   synchronize,
@@ -400,6 +401,18 @@ Deno.test("checkpoint notices that its function does something else the second t
   calls = 0;
   const second = checkpoint((t) => calls++ === 0 ? t!.exp() : t!.exp().sum(), x).sum();
   assertThrows(() => grad(second, x, { createGraph: true }), Error, "other shapes than at first");
+});
+
+Deno.test("what a gradient starts from has one as well, also inside noGrad", async () => {
+  await init();
+  for (const dtype of ["f32", "f16"] as const) {
+    const x = tensor([2, 3], { requiresGrad: true });
+    const seed = tensor([5, 7], { dtype, requiresGrad: true });
+    const y = x.square();
+    const [g] = noGrad(() => grad(y, x, { gradOutputs: [seed], createGraph: true }));
+    const second = grad(g!.sum(), [x, seed]);
+    assertEquals(await Promise.all(second.map((t) => t!.array())), [[10, 14], [4, 6]]);
+  }
 });
 
 Deno.test("gradients keep their history only where that is asked for", async () => {
