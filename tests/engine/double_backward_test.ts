@@ -25,6 +25,7 @@ import {
   type Tensor,
   tensor,
   xlogy,
+  zeros,
 } from "../../mod.ts";
 import { doubleOf } from "../../engine/double/walk.ts";
 import { gpu } from "../../engine/gpu/device.ts";
@@ -159,6 +160,20 @@ Deno.test("second derivatives where a formula has a case of its own", async () =
   const weighted = (x: Tensor, t: Tensor) =>
     bceWithLogitsLoss(x, t, { posWeight: tensor([3]), reduction: "none" });
   assertEquals(await mixed(weighted, [0, 0.5]), -2);
+});
+
+Deno.test("gradients of a long product's gradients need no square of its length, and none of an empty one", async () => {
+  await init();
+  const n = 20_000;
+  const x = tensor(Array.from({ length: n }, (_, i) => i === 5 ? 0 : 1), { requiresGrad: true });
+  const [first] = grad(x.prod(), x, { createGraph: true });
+  const [second] = grad(first!.sum(), x);
+  const want = (at: number, others: number) =>
+    Array.from({ length: n }, (_, i) => i === 5 ? at : others);
+  assertEquals(await first!.array(), want(1, 0));
+  assertEquals(await second!.array(), want(n - 1, 1));
+  const none = zeros([2, 0], { requiresGrad: true });
+  assertEquals(grad(none.prod(1).sum(), none, { createGraph: true })[0]!.shape, [2, 0]);
 });
 
 Deno.test("third derivatives of a convolution do not depend on where its activation is", async () => {
