@@ -193,7 +193,7 @@ function recordedGrad(
   return tidy(() => {
     const sums = recordedGradients(
       from,
-      from.map((t, i) => seeds[i]?.to("f32") ?? ones(t.shape)),
+      enableGrad(() => from.map((t, i) => seeds[i]?.to("f32") ?? ones(t.shape))),
       to,
     );
     const unused = sums.indexOf(null);
@@ -275,12 +275,19 @@ export function checkpoint<T extends Tensor | readonly Tensor[]>(
     return (result instanceof Tensor ? plain[0] : plain) as unknown as T;
   }
 
+  const shapes = list.map((t) => t.shape);
   const again = (leaves: readonly Tensor[]): readonly Tensor[] => {
     const now = rngState();
     try {
       setRngState(start);
       const run = () => autocast({ enabled: casting }, () => enableGrad(() => fn(...leaves)));
-      return listOf(inPath(where, run));
+      const made = listOf(inPath(where, run));
+      if (made.length !== shapes.length || made.some((t, i) => !sameShape(t.shape, shapes[i]!))) {
+        throw new Error(
+          "Cannot run backward through checkpoint: the function returned other shapes than at first",
+        );
+      }
+      return made;
     } finally {
       setRngState(now);
     }
@@ -340,14 +347,6 @@ function gradients(
   grads: readonly DeviceArray[],
   edges: readonly (Edge | null)[],
 ): (DeviceArray | null)[] {
-  if (
-    outputs.length !== grads.length ||
-    outputs.some((t, i) => !sameShape(t.shape, grads[i]!.shape))
-  ) {
-    throw new Error(
-      "Cannot run backward through checkpoint: the function returned other shapes than at first",
-    );
-  }
   const collector = new Collector();
   const places = edges.map((edge) => edge && collector.add(edge));
   const roots: Root[] = outputs.flatMap((t, i) =>

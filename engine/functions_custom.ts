@@ -31,7 +31,8 @@ export interface CustomAttrs {
 /**
  * Makes a function whose gradient is not that of the ops it is made of but a rule of its own: PyTorch's
  * `autograd.Function`. Nothing inside is recorded. Only the inputs get gradients, not other tensors that `fn`
- * uses. Gradients of gradients are those of the ops in the rule.
+ * uses. Gradients of gradients are those of the ops in the rule, for which the inputs are what they were made
+ * of, but the value and all else that `fn` made is constant.
  *
  * @throws {TypeError} when called, if `fn` gives no such result; in `backward`, if the rule's gradients do not
  *   have the inputs' number and shapes

@@ -2,7 +2,6 @@
 
 import { stack, zeros } from "../creation.ts";
 import { where } from "../functions_pointwise.ts";
-
 import { reshape } from "../ops/movement.ts";
 import { unary } from "../ops/pointwise.ts";
 import type { RecurrentAttrs } from "../ops/recurrent.ts";

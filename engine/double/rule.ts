@@ -25,7 +25,10 @@ export interface Recorded<A = unknown> {
   output(i: number, array: DeviceArray): Tensor;
   /** A saved array that no gradient goes to. */
   constant(array: DeviceArray): Tensor;
-  /** Σ outputs · grads by each of `by`, recorded: for rules that compute the op once more from simpler ones. */
+  /**
+   * Σ outputs · grads by each of `by`, recorded, for rules that compute the op once more from simpler ones. The
+   * walk ends at `by`, also where one of them is made of another.
+   */
   gradients(
     outputs: readonly Tensor[],
     grads: readonly (Tensor | null)[],

@@ -76,10 +76,10 @@ const linear: DoubleRule<LinearAttrs> = (ctx, [dy]) => {
 
 /** The input's gradient: dy [N, O, OH, OW] spread by w [O, C / groups, KH, KW] to [N, C, H, W]. */
 function convInput(dy: Tensor, w: Tensor, at: Window, [, , H, W]: readonly number[]): Tensor {
-  const none = { padding: [0, 0], outputPadding: [0, 0] } as const;
-  const whole = apply(convTranspose2d, [dy, w], { ...at, ...none })[0]!;
+  const { groups, stride, dilation, padding: [top, left] } = at;
+  const attrs = { groups, stride, dilation, padding: [0, 0], outputPadding: [0, 0] } as const;
+  const whole = apply(convTranspose2d, [dy, w], attrs)[0]!;
   // What the padding saw is cut off, and what no window reached is 0.
-  const [top, left] = at.padding;
   const missing = [H! + top - whole.shape[2]!, W! + left - whole.shape[3]!].map((n) =>
     Math.max(0, n)
   );
@@ -175,13 +175,12 @@ const extreme: DoubleRule<ReduceAttrs> = (ctx, [dy]) => {
   return [best.div(best.sum(dims, { keepdim: true })).mul(dy!.reshape(shape))];
 };
 
-/** x [..., L] as [..., L, L] whose row r has 1 in place of element r. */
-function leavingOut(x: Tensor): Tensor {
-  const L = x.shape.at(-1)!;
-  return where(eye(L).to("bool"), ones([]), x.unsqueeze(-2));
+/** The product of what stands before each element in the last dimension. */
+function productBefore(x: Tensor): Tensor {
+  return x.pad([1, 0], { value: 1 }).narrow(-1, 0, x.shape.at(-1)!).cumprod(-1);
 }
 
-/** dx[r] = dy · the product of the others, which has no division, so zeros are right. */
+/** dx[r] = dy · the product of those before and of those after, which has no division, so zeros are right. */
 const prod: DoubleRule<ReduceAttrs> = (ctx, [dy]) => {
   const x = ctx.input(0, ctx.saved[0]!);
   const dims = normalizeDims("prod", ctx.attrs.dim, x.ndim);
@@ -190,9 +189,16 @@ const prod: DoubleRule<ReduceAttrs> = (ctx, [dy]) => {
   const moved = x.permute(back);
   const kept = order.map((d) => x.shape[d]!);
   const flat = moved.reshape([...kept, sizeOf(dims.map((d) => x.shape[d]!))]);
-  const dx = leavingOut(flat).prod(-1).mul(dy!.reshape(kept).unsqueeze(-1));
+  const others = productBefore(flat).mul(productBefore(flat.flip(-1)).flip(-1));
+  const dx = others.mul(dy!.reshape(kept).unsqueeze(-1));
   return [dx.reshape(moved.shape).permute(x.shape.map((_, d) => back.indexOf(d)))];
 };
+
+/** x [..., L] as [..., L, L] whose row r has 1 in place of element r. */
+function leavingOut(x: Tensor): Tensor {
+  const L = x.shape.at(-1)!;
+  return where(eye(L).to("bool"), ones([]), x.unsqueeze(-2));
+}
 
 /** dx[r] = Σ over k ≥ r of dy[k] · the product of x[0] … x[k] without x[r]. */
 const cumprod: DoubleRule<ScanAttrs> = (ctx, [dy]) => {

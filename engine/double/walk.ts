@@ -44,12 +44,14 @@ export function doubleOf(
  * Σ outputs · grads by each of `by`, recorded, in f32; null where none arrives. Nothing that was saved is freed.
  * The caller's scope frees what is made on the way.
  *
+ * @param options.ends whether the walk ends at each of `by`, and nothing else may be at its ends
  * @throws {Error} at an op whose gradient has no gradient
  */
 export function recordedGradients(
   outputs: readonly Tensor[],
   grads: readonly (Tensor | null)[],
   by: readonly (Tensor | null)[],
+  { ends = false }: { readonly ends?: boolean } = {},
 ): (Tensor | null)[] {
   const sums: (Tensor | null)[] = by.map(() => null);
   const places = by.map((t) => t?.requiresGrad ? t.edge() : null);
@@ -63,12 +65,20 @@ export function recordedGradients(
       places.forEach((place, i) => {
         if (place && same(place, edge)) sums[i] = sums[i]?.add(grad) ?? grad;
       });
-      return "leaf" in edge;
+      if (!ends) return "leaf" in edge;
+      if (chosen(edge)) return true;
+      if ("leaf" in edge) {
+        throw new Error(
+          "Cannot run backward through checkpoint: the function used a tensor that it did not use " +
+            "at first",
+        );
+      }
+      return false;
     },
     back,
     add: (a, b) => a.add(b),
     release() {},
-    through: nodesToward(roots.map(({ edge }) => edge), chosen),
+    through: ends ? undefined : nodesToward(roots.map(({ edge }) => edge), chosen),
   };
   autocast({ enabled: false }, () => enableGrad(() => walk(roots, steps)));
   return sums;
@@ -129,7 +139,7 @@ function recorded(node: Node): Recorded {
     inputAsIs,
     output: (output, array) => asFloat(new Tensor(array.alias(), { source: { node, output } })),
     constant: (array) => new Tensor(array.alias()),
-    gradients: recordedGradients,
+    gradients: (outputs, grads, by) => recordedGradients(outputs, grads, by, { ends: true }),
   };
 }
 

@@ -167,7 +167,7 @@ fn with_sign(a: f32, b: f32) -> f32 {
   xlogy: {
     f: "select(a * natural_log(b), 0.0, a == 0.0 && !(is_nan(b)))",
     da: "select(dy * natural_log(b), 0.0, a == 0.0 && b <= 0.0)",
-    db: "select(dy * a / b, 0.0, a == 0.0)",
+    db: "select(dy * a / b, 0.0, a == 0.0 && b == 0.0)",
     ref: (a, b) => a === 0 && !Number.isNaN(b) ? 0 : a * Math.log(b),
     type: "float",
     lowB: 0.3,
@@ -185,8 +185,8 @@ fn with_sign(a: f32, b: f32) -> f32 {
   // log(exp(a) + exp(b)) by the larger one. Equal infinities: themselves, and half the gradient each.
   logaddexp: {
     f: "log_add_exp(a, b)",
-    da: "select(dy / (1.0 + exp(b - a)), 0.5 * dy, a == b)",
-    db: "select(dy / (1.0 + exp(a - b)), 0.5 * dy, a == b)",
+    da: "select(dy / (1.0 + exp(b - a)), 0.5 * dy, a == b && abs(a) > 3.4028234e38)",
+    db: "select(dy / (1.0 + exp(a - b)), 0.5 * dy, a == b && abs(a) > 3.4028234e38)",
     ref: (a, b) => a === b ? a + Math.LN2 : Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b))),
     type: "float",
     module: `${LOG1P}

@@ -175,6 +175,22 @@ function quotient(left: Formula, right: Formula): Formula {
   return isNumber(left, 0) ? ZERO : { kind: "binary", operator: "/", left, right };
 }
 
+function onePlusExp(u: Formula): Formula {
+  return {
+    kind: "binary",
+    operator: "+",
+    left: ONE,
+    right: { kind: "call", name: "exp", of: [u] },
+  };
+}
+
+/** u where an expression is 1 + eᵘ, else null. */
+function exponentOf(f: Formula): Formula | null {
+  if (f.kind !== "binary" || f.operator !== "+" || !isNumber(f.left, 1)) return null;
+  const { right } = f;
+  return right.kind === "call" && /^exp(onential)?$/.test(right.name) ? right.of[0]! : null;
+}
+
 /** Derivatives of functions of a and b by each of these. */
 const DERIVATIVES: Readonly<Record<string, readonly string[]>> = {
   abs: ["sign(a)"],
@@ -202,6 +218,8 @@ const DERIVATIVES: Readonly<Record<string, readonly string[]>> = {
   // Held at -100 at one end alone, where there is no slope to speak of.
   capped_log: ["1.0 / a"],
   capped_log_of_rest: ["-1.0 / (1.0 - a)"],
+  // Through its |a| and max(-a, 0) the slope at 0 would be lost.
+  softplus_neg: ["-1.0 / (1.0 + exp(a))"],
 };
 
 /**
@@ -231,11 +249,14 @@ export function derivative(f: Formula, variable: string, module = ""): Formula {
           return sum(d(f.left), minus(d(f.right)));
         case "*":
           return sum(product(d(f.left), f.right), product(f.left, d(f.right)));
-        case "/":
-          return sum(
-            quotient(d(f.left), f.right),
-            minus(quotient(product(f, d(f.right)), f.right)),
-          );
+        case "/": {
+          const u = exponentOf(f.right);
+          // Of 1 / (1 + eᵘ) the slope is -u' / ((1 + eᵘ) (1 + e⁻ᵘ)), which is 0 and not 0 · ∞ where eᵘ overflows.
+          const loss = u
+            ? quotient(product(f, d(u)), onePlusExp({ kind: "minus", of: u }))
+            : quotient(product(f, d(f.right)), f.right);
+          return sum(quotient(d(f.left), f.right), minus(loss));
+        }
       }
       throw new Error(`Cannot differentiate ${print(f)}: it is true or false`);
   }

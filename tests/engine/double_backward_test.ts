@@ -3,22 +3,29 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   autocast,
+  bceWithLogitsLoss,
   biTemperedLogisticLoss,
   capture,
   cat,
   checkpoint,
+  conv2d,
   crossEntropy,
   customGrad,
+  full,
   grad,
   init,
+  logaddexp,
   manualSeed,
   memory,
   nn,
+  noGrad,
   randn,
   scope,
   synchronize,
   type Tensor,
   tensor,
+  xlogy,
+  zeros,
 } from "../../mod.ts";
 import { doubleOf } from "../../engine/double/walk.ts";
 import { gpu } from "../../engine/gpu/device.ts";
@@ -98,6 +105,107 @@ Deno.test("third derivatives are what calculus says", async () => {
         `${name} at ${p}: ${got[i]}, not ${want(p)}`,
       );
     });
+  }
+});
+
+/** Derivatives of orders 1, 2 and 3 of f at each point. */
+async function derivatives(
+  f: (x: Tensor) => Tensor,
+  points: readonly number[],
+): Promise<readonly Float32Array[]> {
+  const x = tensor(points, { requiresGrad: true });
+  const found: Float32Array[] = [];
+  let y = f(x).sum();
+  for (let order = 1; order <= 3; order++) {
+    const [g] = grad(y, x, { createGraph: true });
+    found.push(await g!.data() as Float32Array);
+    y = g!.sum();
+  }
+  return found;
+}
+
+Deno.test("where exponentials overflow higher derivatives are 0, not NaN", async () => {
+  await init();
+  const half = (x: Tensor) => full(x.shape, 0.5);
+  const cases: Record<string, (x: Tensor) => Tensor> = {
+    logSigmoid: (x) => x.logSigmoid(),
+    silu: (x) => x.silu(),
+    softplus: (x) => x.softplus({ beta: 2, threshold: 5 }),
+    geluTanh: (x) => x.gelu({ approximate: "tanh" }),
+    logaddexp: (x) => logaddexp(x, half(x)),
+    "logaddexp, right": (x) => logaddexp(half(x), x),
+    bceWithLogits: (x) => bceWithLogitsLoss(x, half(x), { reduction: "none" }),
+    bceWithLogitsWeighted: (x) =>
+      bceWithLogitsLoss(x, half(x), { reduction: "none", posWeight: tensor([3]) }),
+  };
+  for (const [name, f] of Object.entries(cases)) {
+    const [, second, third] = await derivatives(f, [-1000, -100, 100, 1000]);
+    for (const v of [...second!, ...third!]) assert(Math.abs(v) < 1e-30, `${name}: ${v}`);
+  }
+});
+
+Deno.test("second derivatives where a formula has a case of its own", async () => {
+  await init();
+  // log(eᵃ + eᵇ) at a = b: σ(0) and σ'(0).
+  const [first, second] = await derivatives((x) => logaddexp(x, tensor([2])), [2]);
+  assertEquals([...first!, ...second!], [0.5, 0.25]);
+  // a · log b at a = 0: by both it is 1 / b.
+  const mixed = async (f: (a: Tensor, b: Tensor) => Tensor, at: readonly [number, number]) => {
+    const [a, b] = at.map((v) => tensor([v], { requiresGrad: true })) as [Tensor, Tensor];
+    const [db] = grad(f(a, b).sum(), b, { createGraph: true });
+    return (await grad(db!, a)[0]!.data())[0]!;
+  };
+  assertEquals(await mixed((a, b) => xlogy(a, b), [0, 4]), 0.25);
+  // (1 - t) x + (1 + (w - 1) t) log(1 + e⁻ˣ) with w = 3 at x = 0: by x and t it is -1 - 2 / 2.
+  const weighted = (x: Tensor, t: Tensor) =>
+    bceWithLogitsLoss(x, t, { posWeight: tensor([3]), reduction: "none" });
+  assertEquals(await mixed(weighted, [0, 0.5]), -2);
+});
+
+Deno.test("gradients of a long product's gradients need no square of its length, and none of an empty one", async () => {
+  await init();
+  const n = 20_000;
+  const x = tensor(Array.from({ length: n }, (_, i) => i === 5 ? 0 : 1), { requiresGrad: true });
+  const [first] = grad(x.prod(), x, { createGraph: true });
+  const [second] = grad(first!.sum(), x);
+  const want = (at: number, others: number) =>
+    Array.from({ length: n }, (_, i) => i === 5 ? at : others);
+  assertEquals(await first!.array(), want(1, 0));
+  assertEquals(await second!.array(), want(n - 1, 1));
+  const none = zeros([2, 0], { requiresGrad: true });
+  assertEquals(grad(none.prod(1).sum(), none, { createGraph: true })[0]!.shape, [2, 0]);
+});
+
+Deno.test("third derivatives of a convolution do not depend on where its activation is", async () => {
+  await init();
+  manualSeed(8);
+  const x = randn([2, 2, 5, 5], { requiresGrad: true });
+  const w = randn([4, 1, 2, 3], { requiresGrad: true });
+  const [alongX, alongW] = [randn(x.shape), randn(w.shape)];
+  const options = { stride: 2, groups: 2, padding: { top: 1, bottom: 0, left: 0, right: 2 } };
+  for (const activation of ["relu", "sigmoid", "tanh"] as const) {
+    const third = [
+      conv2d(x, w, { ...options, activation }),
+      conv2d(x, w, options)[activation](),
+    ].map((y) => {
+      let sum = y.square().sum();
+      for (let order = 1; order < 3; order++) {
+        const [dx, dw] = grad(sum, [x, w], { createGraph: true });
+        sum = dx!.mul(alongX).sum().add(dw!.mul(alongW).sum());
+      }
+      return grad(sum, [x, w]);
+    });
+    for (const i of [0, 1]) {
+      const [fused, apart] = await Promise.all(third.map((g) => g[i]!.data()));
+      const largest = Math.max(...Array.from(apart!, Math.abs));
+      // Chains of up to 48 terms in three rules.
+      apart!.forEach((v, j) =>
+        assert(
+          Math.abs(v - fused![j]!) < 64 * 2 ** -24 * largest,
+          `${activation}: ${fused![j]}, not ${v}`,
+        )
+      );
+    }
   }
 });
 
@@ -272,6 +380,53 @@ Deno.test("checkpoint and rules of one's own are gone through as well", async ()
     result.forEach((v, i) =>
       assert(Math.abs(v - results[0]![i]!) < 16 * 2 ** -24 * 60, `${result} ${results[0]}`)
     );
+  }
+});
+
+Deno.test("a tensor that checkpoint's input is made of may be used inside as well", async () => {
+  await init();
+  const plain = (x: Tensor, w: Tensor) => x.mul(w).mul(w).mul(x.mul(w));
+  const once = (x: Tensor, w: Tensor) => checkpoint((h) => h!.mul(w).mul(h!), x.mul(w));
+  const nested = (x: Tensor, w: Tensor) =>
+    checkpoint((h) => checkpoint((t) => t!.mul(h!), h!.mul(w)), x.mul(w));
+  const between = (x: Tensor, w: Tensor) => {
+    const h = x.mul(w);
+    return checkpoint((t) => t!.mul(h), h.mul(w));
+  };
+  for (const f of [plain, once, nested, between]) {
+    const [x, w] = [tensor([2], { requiresGrad: true }), tensor([3], { requiresGrad: true })];
+    const first = grad(f(x, w).sum(), [x, w], { createGraph: true }); // of x² w³
+    assertEquals(await Promise.all(first.map((t) => t!.item())), [108, 108]);
+    const second = grad(first[0]!.mul(first[1]!).sum(), [x, w]); // of 6 x³ w⁵
+    assertEquals(await Promise.all(second.map((t) => t!.item())), [17496, 19440]);
+  }
+});
+
+Deno.test("checkpoint notices that its function does something else the second time", async () => {
+  await init();
+  const x = tensor([1, 2], { requiresGrad: true });
+  const others = [tensor([3, 4], { requiresGrad: true }), tensor([5, 6], { requiresGrad: true })];
+  let calls = 0;
+  const first = checkpoint((t) => t!.mul(others[calls++]!), x).sum();
+  assertThrows(
+    () => grad(first, x, { createGraph: true }),
+    Error,
+    "used a tensor that it did not use at first",
+  );
+  calls = 0;
+  const second = checkpoint((t) => calls++ === 0 ? t!.exp() : t!.exp().sum(), x).sum();
+  assertThrows(() => grad(second, x, { createGraph: true }), Error, "other shapes than at first");
+});
+
+Deno.test("what a gradient starts from has one as well, also inside noGrad", async () => {
+  await init();
+  for (const dtype of ["f32", "f16"] as const) {
+    const x = tensor([2, 3], { requiresGrad: true });
+    const seed = tensor([5, 7], { dtype, requiresGrad: true });
+    const y = x.square();
+    const [g] = noGrad(() => grad(y, x, { gradOutputs: [seed], createGraph: true }));
+    const second = grad(g!.sum(), [x, seed]);
+    assertEquals(await Promise.all(second.map((t) => t!.array())), [[10, 14], [4, 6]]);
   }
 });
 
