@@ -153,15 +153,21 @@ export class Node {
    *
    * @param options.retain whether what was saved stays for another walk
    * @param options.exact tells edges whose gradient must have the dtype of the input
+   * @param options.asked tells edges whose gradient is of use
    */
   backward(
     grads: readonly (DeviceArray | null)[],
-    { retain, exact }: { retain: boolean; exact: (edge: Edge) => boolean },
+    { retain, exact, asked }: {
+      retain: boolean;
+      exact: (edge: Edge) => boolean;
+      asked: (edge: Edge) => boolean;
+    },
   ): (DeviceArray | null)[] {
     const { saved } = this;
     const wanted = this.inputs.map(({ dtype }, i) => {
       const edge = this.edges[i];
-      return edge && "node" in edge && !exact(edge) ? edge.node.wantedFor(dtype) : dtype;
+      if (!edge || !asked(edge)) return null;
+      return "node" in edge && !exact(edge) ? edge.node.wantedFor(dtype) : dtype;
     });
     const rule = () =>
       inArena(() => {
@@ -177,7 +183,7 @@ export class Node {
             ? rule.partial(ctx, grads, this.attrs)
             : rule(ctx, grads.map((g, i) => g ?? fill(this.outputs[i]!, 0)), this.attrs);
           return results.map((g, i) =>
-            g && this.edges[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]!) : null
+            g && wanted[i] ? likeInput(g, this.inputs[i]!.shape, wanted[i]) : null
           );
         });
       });
@@ -302,7 +308,8 @@ export function walk<G>(roots: readonly Root<G>[], steps: Walk<G>): void {
  *
  * @param options.collect gradients to keep on the way, by edge; leaves then collect nothing, and an edge for
  *   which it returns true is not walked through
- * @param options.through nodes to walk through; all by default
+ * @param options.exact edges whose gradient must have the dtype of the input
+ * @param options.through nodes to walk through, besides which only what is exact is asked for; all by default
  */
 export function walkBack(
   roots: readonly Root[],
@@ -314,6 +321,8 @@ export function walkBack(
   },
 ): void {
   const { collect, retainGraph: retain, exact = () => false, through } = options;
+  const asked = (edge: Edge) =>
+    !through || exact(edge) || ("node" in edge && through.has(edge.node));
   walk(roots, {
     arrive(edge, grad) {
       const ends = collect?.(edge, grad) === true || "leaf" in edge;
@@ -322,7 +331,7 @@ export function walkBack(
       else (edge as { leaf: GradientSink }).leaf.accumulate(grad);
       return true;
     },
-    back: (node, grads) => node.backward(grads, { retain, exact }),
+    back: (node, grads) => node.backward(grads, { retain, exact, asked }),
     add: (a, b) => putOff(() => sumOf(a, b)),
     release: (grad) => grad.release(),
     through,

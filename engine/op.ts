@@ -26,17 +26,19 @@ export interface ForwardContext {
 
 /** What a backward rule knows. */
 export interface BackwardContext {
-  /** Which inputs want a gradient: return null for the others. */
+  /** Which inputs require a gradient, which decided what was saved: return null for the others. */
   readonly needs: readonly boolean[];
   /** What the forward rule saved, in that order. */
   readonly saved: readonly DeviceArray[];
   /** Shapes and dtypes of the inputs. */
   readonly inputs: readonly Spec[];
   /**
-   * The dtypes in which the gradients are used: the inputs', but f32 for an f16 that was made from f32, so
-   * that the gradients of weights are not rounded, and converted twice, under `autocast`. The tape converts what comes otherwise.
+   * The dtypes in which the gradients are used: the inputs', but f32 for an f16 that was made from f32, so that
+   * the gradients of weights are not rounded, and converted twice, under `autocast`. The tape converts what comes
+   * otherwise. Null for a gradient that leads nowhere in this walk, though the input needs one: a rule may spare
+   * itself the work.
    */
-  readonly wanted: readonly DType[];
+  readonly wanted: readonly (DType | null)[];
 }
 
 /** One gradient an input, shaped like the output or like the input: the tape sums what broadcast. */

@@ -11,8 +11,10 @@ import { apply, Tensor } from "../tensor.ts";
 /** What a rule knows of the op it goes back through. */
 export interface Recorded<A = unknown> {
   readonly attrs: A;
-  /** Which inputs want a gradient. */
+  /** Which inputs require a gradient, which decided what was saved. */
   readonly needs: readonly boolean[];
+  /** Whose gradient is of use in this walk: a rule may spare itself the others. */
+  readonly wanted: readonly boolean[];
   readonly inputs: readonly Spec[];
   readonly outputs: readonly Spec[];
   /** What the forward rule saved, in that order. */

@@ -44,13 +44,13 @@ function beforeActivation(
 // ---- products ----
 
 const matmul: DoubleRule<None> = (ctx, [dy]) => {
-  const [da, db] = ctx.needs;
+  const [da, db] = ctx.wanted;
   const [aRank, bRank] = ctx.inputs.map((i) => i.shape.length);
   // Vectors are a row on the left and a column on the right.
   let dc = aRank === 1 ? dy!.unsqueeze(bRank === 1 ? 0 : -2) : dy!;
   if (bRank === 1) dc = dc.unsqueeze(-1);
   const b = da && ctx.input(1, ctx.saved[0]!);
-  const a = db && ctx.input(0, ctx.saved[da ? 1 : 0]!);
+  const a = db && ctx.input(0, ctx.saved[ctx.needs[0] ? 1 : 0]!);
   const forA = b && dc.matmul((bRank === 1 ? b.unsqueeze(-1) : b).transpose(-1, -2));
   const forB = a && (aRank === 1 ? a.unsqueeze(0) : a).transpose(-1, -2).matmul(dc);
   return [
@@ -61,9 +61,9 @@ const matmul: DoubleRule<None> = (ctx, [dy]) => {
 
 const linear: DoubleRule<LinearAttrs> = (ctx, [dy]) => {
   const { dz, rest } = beforeActivation(ctx, dy!);
-  const [dx, dw, dBias] = ctx.needs;
+  const [dx, dw, dBias] = ctx.wanted;
   const w = dx && ctx.input(1, rest[0]!);
-  const x = dw && ctx.input(0, rest[dx ? 1 : 0]!);
+  const x = dw && ctx.input(0, rest[ctx.needs[0] ? 1 : 0]!);
   const rows = (t: Tensor) => t.reshape([sizeOf(t.shape.slice(0, -1)), t.shape.at(-1)!]);
   return [
     w ? dz.matmul(w) : null,
@@ -112,24 +112,24 @@ function convWeight(
 
 const convolution: DoubleRule<ConvAttrs> = (ctx, [dy]) => {
   const { dz, rest } = beforeActivation(ctx, dy!);
-  const [dx, dw, dBias] = ctx.needs;
+  const [dx, dw, dBias] = ctx.wanted;
   const [x, w] = ctx.inputs;
   return [
     dx ? convInput(dz, ctx.input(1, rest[0]!), ctx.attrs, x!.shape) : null,
-    dw ? convWeight(ctx.input(0, rest[dx ? 1 : 0]!), dz, ctx.attrs, w!.shape) : null,
+    dw ? convWeight(ctx.input(0, rest[ctx.needs[0] ? 1 : 0]!), dz, ctx.attrs, w!.shape) : null,
     dBias ? dz.sum([0, 2, 3]) : null,
   ];
 };
 
 const transposed: DoubleRule<ConvTransposeAttrs> = (ctx, [dy]) => {
-  const [dx, dw, dBias] = ctx.needs;
+  const [dx, dw, dBias] = ctx.wanted;
   const { outputPadding: _, ...at } = ctx.attrs;
   const [x, w] = ctx.inputs;
   const whole = dx && apply(conv2d, [dy!, ctx.input(1, ctx.saved[0]!)], at)[0]!;
   return [
     // Rows that only outputPadding gives room for are not x's.
     whole ? whole.slice(2, 0, x!.shape[2]!).slice(3, 0, x!.shape[3]!) : null,
-    dw ? convWeight(dy!, ctx.input(0, ctx.saved[dx ? 1 : 0]!), at, w!.shape) : null,
+    dw ? convWeight(dy!, ctx.input(0, ctx.saved[ctx.needs[0] ? 1 : 0]!), at, w!.shape) : null,
     dBias ? dy!.sum([0, 2, 3]) : null,
   ];
 };

@@ -60,6 +60,9 @@ export function recordedGradients(
     const grad = grads[i];
     return grad && t.requiresGrad ? [{ edge: t.edge(), grad }] : [];
   });
+  const through = ends ? undefined : nodesToward(roots.map(({ edge }) => edge), chosen);
+  const asked = (edge: Edge) =>
+    !through || chosen(edge) || ("node" in edge && through.has(edge.node));
   const steps: Walk<Tensor> = {
     arrive(edge, grad) {
       places.forEach((place, i) => {
@@ -75,10 +78,10 @@ export function recordedGradients(
       }
       return false;
     },
-    back,
+    back: (node, grads) => back(node, grads, asked),
     add: (a, b) => a.add(b),
     release() {},
-    through: ends ? undefined : nodesToward(roots.map(({ edge }) => edge), chosen),
+    through,
   };
   autocast({ enabled: false }, () => enableGrad(() => walk(roots, steps)));
   return sums;
@@ -90,13 +93,17 @@ function same(a: Edge, b: Edge): boolean {
 }
 
 /** Gradients of a node's inputs, recorded, in their shapes. */
-function back(node: Node, grads: readonly (Tensor | null)[]): (Tensor | null)[] {
-  const ctx = recorded(node);
+function back(
+  node: Node,
+  grads: readonly (Tensor | null)[],
+  asked: (edge: Edge) => boolean,
+): (Tensor | null)[] {
+  const ctx = recorded(node, asked);
   const results = inBackward(node.where, () =>
     tidy(() => {
       const made = ruleOf(node)(ctx, grads);
       return node.edges.map((edge, i) =>
-        edge && made[i] ? summedTo(made[i], node.inputs[i]!.shape) : null
+        edge && asked(edge) && made[i] ? summedTo(made[i], node.inputs[i]!.shape) : null
       );
     }));
   afterBackward(node.op.name, results.map((t) => t && t.device), node.where);
@@ -113,7 +120,7 @@ function ruleOf({ op }: Node): DoubleRule {
   );
 }
 
-function recorded(node: Node): Recorded {
+function recorded(node: Node, asked: (edge: Edge) => boolean): Recorded {
   const { attrs, edges, inputs, outputs, saved } = node;
   const inputAsIs = (i: number, array: DeviceArray) => {
     const edge = edges[i];
@@ -132,6 +139,7 @@ function recorded(node: Node): Recorded {
   return {
     attrs,
     needs: edges.map((edge) => edge !== null),
+    wanted: edges.map((edge) => edge !== null && asked(edge)),
     inputs,
     outputs,
     saved,
@@ -173,7 +181,7 @@ function throughFormulas(op: Op<unknown>): DoubleRule {
       values[name] = i < 0 ? ctx.output(0, array) : ctx.input(i, array);
     });
     return formulas.gradients.map((formula, i) =>
-      ctx.needs[i] ? ofFormula(op.name, { ...formulas, formula, values }) : null
+      ctx.wanted[i] ? ofFormula(op.name, { ...formulas, formula, values }) : null
     );
   };
 }

@@ -177,11 +177,14 @@ export const conv2d: Op<ConvAttrs> = defineOp<ConvAttrs>({
     const saved = [...ctx.saved];
     const { activation } = attrs;
     const dy = plain(activation ? gradientFromOutput(activation, saved.shift()!, grad!) : grad!);
+    const w = ctx.needs[0] ? saved.shift()! : null;
+    const x = ctx.needs[1] ? saved.shift()! : null;
+    const [dx, dw, dBias] = ctx.wanted;
     const grads = [
-      ctx.needs[0] ? convInputGrad({ dy, w: saved.shift()! }, attrs, xs.shape) : null,
-      ctx.needs[1] ? convWeightGrad({ dy, x: saved.shift()! }, attrs, ws.shape) : null,
+      w && dx ? convInputGrad({ dy, w }, attrs, xs.shape) : null,
+      x && dw ? convWeightGrad({ dy, x }, attrs, ws.shape) : null,
     ];
-    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy, ctx.wanted[2]!) : null);
+    if (ctx.inputs[2]) grads.push(dBias ? biasGrad(dy, dBias) : null);
     return grads;
   },
   sumsOf: ({ activation: _, ...attrs }) => attrs,

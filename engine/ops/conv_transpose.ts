@@ -77,11 +77,14 @@ export const convTranspose2d: Op<ConvTransposeAttrs> = defineOp<ConvTransposeAtt
     const dy = plain(grad!);
     const [xs, ws] = [ctx.inputs[0]!, ctx.inputs[1]!];
     const saved = [...ctx.saved];
+    const w = ctx.needs[0] ? saved.shift()! : null;
+    const x = ctx.needs[1] ? saved.shift()! : null;
+    const [dx, dw, dBias] = ctx.wanted;
     const grads = [
-      ctx.needs[0] ? convForward({ x: dy, w: saved.shift()! }, attrs, xs.shape) : null,
-      ctx.needs[1] ? convWeightGrad({ x: dy, dy: saved.shift()! }, attrs, ws.shape) : null,
+      w && dx ? convForward({ x: dy, w }, attrs, xs.shape) : null,
+      x && dw ? convWeightGrad({ x: dy, dy: x }, attrs, ws.shape) : null,
     ];
-    if (ctx.inputs[2]) grads.push(ctx.needs[2] ? biasGrad(dy, ctx.wanted[2]!) : null);
+    if (ctx.inputs[2]) grads.push(dBias ? biasGrad(dy, dBias) : null);
     return grads;
   },
   reference([x, w, bias], attrs) {

@@ -260,17 +260,19 @@ export const matmul: Op<Record<never, never>> = defineOp<Record<never, never>>({
     const columns = sb.length === 1 ? 1 : sb.at(-1)!;
     const batch = broadcastShapes("matmul", sa.slice(0, -2), sb.slice(0, -2));
     const saved = [...ctx.saved];
-    const b = ctx.needs[0] ? asMatrix(saved.shift()!, "right") : null;
-    const a = ctx.needs[1] ? saved.shift()! : null;
+    const right = ctx.needs[0] ? saved.shift()! : null;
+    const left = ctx.needs[1] ? saved.shift()! : null;
+    const [forA, forB] = ctx.wanted;
+    const b = forA && right ? asMatrix(right, "right") : null;
+    const a = forB ? left : null;
     const whole = a && allRows(a, sb);
-    const [forA, forB] = ctx.wanted.map((dtype) => ({ dtype }));
     const oneMatrix = sb.length === 2 && sa.length > 2 && (!a || whole !== null);
     const dc = reshaped(
       dy!,
       oneMatrix ? [sizeOf(sa.slice(0, -1)), columns] : [...batch, rows, columns],
     );
-    const da = b && gemm(dc, swapLast(b), forA);
-    const db = a && gemm(swapLast(whole ?? asMatrix(a, "left")), dc, forB);
+    const da = b && gemm(dc, swapLast(b), { dtype: forA! });
+    const db = a && gemm(swapLast(whole ?? asMatrix(a, "left")), dc, { dtype: forB! });
     return [
       da &&
       (sa.length === 1 ? reshaped(sumTo(da, 2), [...sa]) : oneMatrix ? reshaped(da, [...sa]) : da),
@@ -382,14 +384,12 @@ export const linear: Op<LinearAttrs> = defineOp<LinearAttrs>({
     const rows = asRows(dy);
     const w = ctx.needs[0] ? saved.shift()! : null;
     const x = ctx.needs[1] ? saved.shift()! : null;
-    const [forX, forW] = ctx.wanted.map((dtype) => ({ dtype }));
+    const [forX, forW, forBias] = ctx.wanted;
     const grads = [
-      w && reshaped(gemm(rows, w, forX), ctx.inputs[0]!.shape),
-      x && gemm(permuted(rows, [1, 0]), asRows(x), forW),
+      w && forX ? reshaped(gemm(rows, w, { dtype: forX }), ctx.inputs[0]!.shape) : null,
+      x && forW ? gemm(permuted(rows, [1, 0]), asRows(x), { dtype: forW }) : null,
     ];
-    if (ctx.inputs[2]) {
-      grads.push(ctx.needs[2] ? sumIn(rows, { dim: 0, dtype: ctx.wanted[2]! }) : null);
-    }
+    if (ctx.inputs[2]) grads.push(forBias ? sumIn(rows, { dim: 0, dtype: forBias }) : null);
     return grads;
   },
   sumsOf: () => ({}),

@@ -135,7 +135,7 @@ function rowNorm<A extends AffineAttrs>(name: string, recipe: {
       const view = recipe.view(x.shape, attrs);
       const dy = plain(grad!);
       const grads: (DeviceArray | null)[] = [null];
-      if (ctx.needs[0]) {
+      if (ctx.wanted[0]) {
         const u = w
           ? normRows(`norm_weighted_dy_${view.weights}`, {
             elements: { dy },
@@ -148,8 +148,8 @@ function rowNorm<A extends AffineAttrs>(name: string, recipe: {
       }
       const shape = recipe.affine(x.shape, attrs);
       const { dw, db } = affineGrads(dy, { x, stats, view, eps }, shape);
-      if (attrs.weight) grads.push(ctx.needs[1] ? dw() : null);
-      if (attrs.bias) grads.push(ctx.needs[grads.length] ? db() : null);
+      if (attrs.weight) grads.push(ctx.wanted[1] ? dw() : null);
+      if (attrs.bias) grads.push(ctx.wanted[grads.length] ? db() : null);
       return grads;
     },
     reference(inputs, attrs) {

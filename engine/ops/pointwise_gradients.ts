@@ -31,7 +31,7 @@ export function runFormulas(
   saved.forEach((name, k) => values[name] = ctx.saved[k]!);
   for (const [name, value] of Object.entries(scalars)) values[name] = { value, type: "f32" };
   return gradients.map((formula, i) => {
-    if (!ctx.needs[i]) return null;
+    if (!ctx.wanted[i]) return null;
     if (formula === "dy") return dy;
     // Zeros that nothing has to write: while they are put off, what reads them is a kernel that knows.
     if (formula === STEP) {

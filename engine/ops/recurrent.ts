@@ -188,13 +188,13 @@ export const recurrent: Op<RecurrentAttrs> = defineOp<RecurrentAttrs>({
     const before = at(hs, [T * N, H], attrs.reverse ? N * H : 0);
     const result: (DeviceArray | null)[] = [
       dgx,
-      ctx.needs[1] ? gemm(permuted(rows, [1, 0]), before, { dtype: ctx.wanted[1] }) : null,
+      ctx.wanted[1] ? gemm(permuted(rows, [1, 0]), before, { dtype: ctx.wanted[1] }) : null,
       !ctx.needs[2] ? null : direct ? total(product, direct) : product,
     ];
     if (dc) result.push(dc);
     if (attrs.bias) {
-      const dtype = ctx.wanted[result.length]!;
-      result.push(ctx.needs[result.length] ? sumIn(rows, { dim: 0, dtype }) : null);
+      const dtype = ctx.wanted[result.length];
+      result.push(dtype ? sumIn(rows, { dim: 0, dtype }) : null);
     }
     if (attrs.masked) result.push(null);
     return result;

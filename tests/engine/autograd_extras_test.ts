@@ -9,6 +9,7 @@ import {
   enableGrad,
   grad,
   gradcheck,
+  type GradOptions,
   init,
   manualSeed,
   memory,
@@ -395,4 +396,29 @@ Deno.test("checkpoint() lets its function use an input from outside, too, or ret
   assertEquals([...await x.grad!.data()], [3, 5]);
   const ids = tensor([1], { dtype: "i32" });
   assertEquals([...await checkpoint((t, i) => [t.mul(2), i], x, ids)[1]!.data()], [1]);
+});
+
+Deno.test("grad() by inputs alone does not make the gradients of weights", async () => {
+  const model = new nn.Sequential(
+    new nn.Conv2d(2, 3, { kernelSize: 3, padding: 1 }),
+    new nn.Tanh(),
+    new nn.Flatten(),
+    new nn.Linear(3 * 16, 2),
+  );
+  const x = randn([2, 2, 4, 4], { requiresGrad: true });
+  const dispatches = (by: Tensor[], options?: GradOptions) => {
+    const y = model.forward(x).square().sum();
+    const before = gpu().queue.stats.dispatches;
+    const made = grad(y, by, options);
+    return { made, count: gpu().queue.stats.dispatches - before };
+  };
+  for (const options of [{}, { createGraph: true }]) {
+    const all = dispatches([x, ...model.parameters()], options);
+    const one = dispatches([x], options);
+    // At least two weights and two biases fewer.
+    assert(one.count <= all.count - 4, `${one.count} dispatches by x alone, ${all.count} by all`);
+    assertEquals(await one.made[0]!.array(), await all.made[0]!.array());
+    const [weight] = dispatches([model.parameters()[0]!], options).made;
+    assertEquals(await weight!.array(), await all.made[1]!.array());
+  }
 });
