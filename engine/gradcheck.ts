@@ -12,6 +12,7 @@ import { addAndRelease, type GradientSink, type Root, walkBack } from "./autogra
 import { CheckError } from "./errors.ts";
 import type { HostArray } from "./op.ts";
 import { philox4x32 } from "./philox.ts";
+import { grad } from "./functions_autograd.ts";
 import { readAll } from "./read.ts";
 import { keep, scope } from "./scope.ts";
 import { coordinatesOf, show } from "./shape.ts";
@@ -98,10 +99,155 @@ export async function gradcheck(
     });
     let next = 0;
     const found = gradients.map((g) => g && analytical![next++]!.data);
-    compare(points, found, numerical.map((n) => n?.gradient ?? null), tolerance);
+    compare(points, found, numerical.map((n) => n?.gradient ?? null), { tolerance });
   } finally {
     for (const t of [...constants.values(), ...leaves]) t.dispose();
   }
+}
+
+/**
+ * Compares gradients of gradients with differences of differences of the float64 references: for fixed weights w of
+ * the outputs and directions v of the inputs, the gradient g of Σ w · fn(x) is recorded and Σ v · g differentiated,
+ * by the inputs and by w.
+ *
+ * Keep inputs small: 32 runs of the references for each element. Otherwise as {@linkcode gradcheck}.
+ *
+ * @param options `eps`: step of the differences, which are of fourth order; default 1e-3. `tolerance` as there
+ * @throws {CheckError} at the worst element, with its coordinates and both values
+ * @throws {TypeError} if no input requires a gradient, or no output depends on one
+ * @throws {Error} as {@linkcode gradcheck}, and if an op of `fn` has no gradient of its gradient
+ *
+ * @example
+ * ```ts
+ * import { gradgradcheck, init, randn } from "../mod.ts";
+ * await init();
+ * const x = randn([2, 3], { requiresGrad: true });
+ * await gradgradcheck((x) => x!.softmax(1).square().sum(), [x]);
+ * ```
+ */
+export async function gradgradcheck(
+  fn: (...inputs: Tensor[]) => Tensor | readonly Tensor[],
+  inputs: readonly Tensor[],
+  options: GradcheckOptions = {},
+): Promise<void> {
+  checkOptions("gradgradcheck", options, "gradgradcheck(fn, [x], { eps: 1e-2 })");
+  const { eps = 1e-3, tolerance = 1e-4 } = options;
+  if (!inputs.some((x) => x.requiresGrad)) {
+    throw new TypeError("Cannot gradgradcheck: no input requires a gradient");
+  }
+  const constants = new Map<Tensor, Tensor>();
+  const leaves = inputs.map((x) => keep(x.detach().requiresGrad_(x.requiresGrad)));
+  const along = leaves.map((t, i) => t.requiresGrad ? drawWeights(t.size, 1000 + i) : null);
+  try {
+    let tape!: Tape;
+    let weights: (Float64Array | null)[] = [];
+    const second = scope(() => {
+      tape = record(fn, leaves, constants);
+      weights = tape.outputs.map((y, o) => y.requiresGrad ? drawWeights(y.size, o) : null);
+      if (weights.every((w) => w === null)) {
+        throw new TypeError(
+          "Cannot gradgradcheck: no output depends on an input that requires a gradient",
+        );
+      }
+      return secondGradients(tape.outputs, weights, { leaves, along });
+    });
+    const [values, analytical] = await readHost([
+      [...constants.values()],
+      second.filter((g) => g !== null),
+    ]);
+    for (const g of second) g?.dispose();
+    checkVersions(tape);
+    const known = new Map([...constants.keys()].map((t, i) => [t, values![i]!]));
+    const points = leaves.map((t) => known.get(t)!);
+    let next = 0;
+    const found = second.map((g) => g && analytical![next++]!.data);
+    const slopes = (at: readonly HostArray[]) =>
+      directional((x) => replay(tape, leaves, x, known), at, { along, eps });
+    const byInputs = points.map((point, i) =>
+      leaves[i]!.requiresGrad
+        ? Float64Array.from(point.data, (_, j) => {
+          const one = points.map((p, k) =>
+            k === i ? Float64Array.from(p.data, (_, m) => Number(m === j)) : null
+          );
+          const weighted = (at: readonly HostArray[]) => [{
+            shape: [],
+            dtype: "f32" as const,
+            data: Float64Array.of(dot(slopes(at), weights)),
+          }];
+          return directional(weighted, points, { along: one, eps })[0]!.data[0]!;
+        })
+        : null
+    );
+    const labels = { tolerance, what: "Gradient of the gradient", from: "grad" };
+    compare(points, found.slice(0, leaves.length), byInputs, labels);
+    const byWeights = slopes(points);
+    compare(
+      byWeights,
+      found.slice(leaves.length),
+      byWeights.map((y, o) => weights[o] ? y.data : null),
+      { ...labels, by: "the seed of output" },
+    );
+  } finally {
+    for (const t of [...constants.values(), ...leaves]) t.dispose();
+  }
+}
+
+/** Gradients of Σ along · (gradients of Σ weights · outputs), by the leaves and then by the weights. */
+function secondGradients(
+  outputs: readonly Tensor[],
+  weights: readonly (Float64Array | null)[],
+  { leaves, along }: {
+    readonly leaves: readonly Tensor[];
+    readonly along: readonly (Float64Array | null)[];
+  },
+): (Tensor | null)[] {
+  const seeds = outputs.map(({ shape, dtype }, o) =>
+    weights[o] && tensor(weights[o], { shape, dtype, requiresGrad: true })
+  );
+  const [used, by] = [seeds, along].map((list) => [...list.keys()].filter((i) => list[i]));
+  const first = grad(used!.map((o) => outputs[o]!), by!.map((i) => leaves[i]!), {
+    gradOutputs: used!.map((o) => seeds[o]!),
+    createGraph: true,
+    allowUnused: true,
+  });
+  const parts = first.flatMap((g, k) => {
+    const { shape } = leaves[by![k]!]!;
+    return g ? [g.mul(tensor(along[by![k]!]!, { shape })).sum()] : [];
+  });
+  const sum = parts.reduce((a, b) => a.add(b));
+  const all = [...by!.map((i) => leaves[i]!), ...used!.map((o) => seeds[o]!)];
+  const made = sum.requiresGrad ? grad(sum, all, { allowUnused: true }) : all.map(() => null);
+  return [
+    ...leaves.map((_, i) => made[by!.indexOf(i)] ?? null),
+    ...outputs.map((_, o) => used!.includes(o) ? made[by!.length + used!.indexOf(o)]! : null),
+  ];
+}
+
+/** The derivative of the outputs as the inputs move in a direction, by differences of fourth order. */
+function directional(
+  f: (at: readonly HostArray[]) => readonly HostArray[],
+  at: readonly HostArray[],
+  { along, eps }: { readonly along: readonly (Float64Array | null)[]; readonly eps: number },
+): HostArray[] {
+  const [a, b, c, d] = [-2, -1, 1, 2].map((k) =>
+    f(at.map((x, i) => {
+      const v = along[i];
+      return v ? { ...x, data: x.data.map((e, j) => e + k * eps * v[j]!) } : x;
+    })).map((y) => ({ ...y, data: Float64Array.from(y.data) }))
+  ) as [HostArray[], HostArray[], HostArray[], HostArray[]];
+  return a.map((y, o) => ({
+    ...y,
+    data: y.data.map((e, j) =>
+      (e - 8 * b[o]!.data[j]! + 8 * c[o]!.data[j]! - d[o]!.data[j]!) / (12 * eps)
+    ),
+  }));
+}
+
+function dot(ys: readonly HostArray[], weights: readonly (Float64Array | null)[]): number {
+  return weights.reduce(
+    (n, w, o) => w ? w.reduce((m, e, j) => m + e * ys[o]!.data[j]!, n) : n,
+    0,
+  );
 }
 
 /** What `fn` did. */
@@ -278,7 +424,12 @@ function compare(
   inputs: readonly HostArray[],
   analytical: readonly (Float64Array | null)[],
   numerical: readonly (Float64Array | null)[],
-  tolerance: number,
+  { tolerance, what = "Gradient", by = "input", from = "backward" }: {
+    readonly tolerance: number;
+    readonly what?: string;
+    readonly by?: string;
+    readonly from?: string;
+  },
 ): void {
   let worst = { excess: 1, message: "" };
   numerical.forEach((want, i) => {
@@ -293,8 +444,8 @@ function compare(
       if (!(excess > worst.excess)) return;
       worst = {
         excess,
-        message: `Gradient of input ${i} ${show(shape)} at ${show(coordinatesOf(shape, j))}: ` +
-          `backward gives ${a}, central differences ${n}, ${off} apart, tolerance ${allowed}`,
+        message: `${what} of ${by} ${i} ${show(shape)} at ${show(coordinatesOf(shape, j))}: ` +
+          `${from} gives ${a}, central differences ${n}, ${off} apart, tolerance ${allowed}`,
       };
     });
   });

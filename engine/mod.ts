@@ -17,7 +17,7 @@ export { autocast, type AutocastOptions } from "./autocast.ts";
 export { enableGrad, noGrad } from "./autograd.ts";
 export { checkpoint, detectAnomaly, grad, type GradOptions } from "./functions_autograd.ts";
 export { customGrad, type CustomResult } from "./functions_custom.ts";
-export { gradcheck, type GradcheckOptions } from "./gradcheck.ts";
+export { gradcheck, type GradcheckOptions, gradgradcheck } from "./gradcheck.ts";
 export { memory, type Nested, readAll, synchronize } from "./read.ts";
 export { manualSeed, type RngState, rngState, setRngState } from "./rng.ts";
 export { keep, scope } from "./scope.ts";

@@ -5,7 +5,8 @@ import { CheckError } from "../../engine/errors.ts";
 import { conv2d, dropout, linear, maxPool2d } from "../../engine/functions.ts";
 import { crossEntropy } from "../../engine/functions_loss.ts";
 import { init } from "../../engine/gpu/device.ts";
-import { gradcheck } from "../../engine/gradcheck.ts";
+import { customGrad } from "../../engine/functions_custom.ts";
+import { gradcheck, gradgradcheck } from "../../engine/gradcheck.ts";
 import { defineOp, type Op } from "../../engine/op.ts";
 import { pointwise } from "../../engine/ops/launch_pointwise.ts";
 import { memory } from "../../engine/read.ts";
@@ -147,4 +148,51 @@ Deno.test("gradcheck() leaves nothing behind", async () => {
   await assertRejects(() => gradcheck((x) => dropout(x!), [x]), Error);
   await assertRejects(() => gradcheck((x) => x!.reshape(3), [x]), TypeError);
   assert(memory().liveBytes <= liveBytes);
+});
+
+Deno.test("gradgradcheck() accepts composites, several outputs and inputs that have no second gradient", async () => {
+  const [x, w] = [randn([3, 4], { requiresGrad: true }), randn([5, 4], { requiresGrad: true })];
+  const before = memory().liveBytes;
+  await gradgradcheck((x, w) => linear(x!, w!).tanh().logSoftmax(1).square().mean(), [x, w]);
+  await gradgradcheck((x, w) => [x!.mul(x!).sum(0), w!.sin(), x!.mul(3)], [x, w]);
+  await gradgradcheck(
+    (x, w) => conv2d(x!, w!, { stride: 2, padding: 1, groups: 2 }).gelu().sum(),
+    [
+      randn([1, 2, 5, 4], { requiresGrad: true }),
+      randn([2, 1, 3, 3], { requiresGrad: true }),
+    ],
+  );
+  assert(memory().liveBytes - before <= 4096, "what the check made is freed");
+  assertEquals(x.grad, null);
+});
+
+Deno.test("gradgradcheck() finds a rule that is right once, but not twice", async () => {
+  const x = randn([3, 2], { requiresGrad: true });
+  const constantSlope = customGrad((x) => ({
+    value: x!.exp(),
+    gradient: (dy) => dy.mul(x!.detach().exp()),
+  }));
+  await gradcheck((x) => constantSlope(x!), [x]);
+  await assertRejects(
+    () => gradgradcheck((x) => constantSlope(x!), [x]),
+    CheckError,
+    "Gradient of the gradient of input 0 [3, 2] at",
+  );
+  const twice = customGrad((x) => ({ value: x!.exp(), gradient: (dy) => dy.mul(x!.exp()) }));
+  await gradgradcheck((x) => twice(x!), [x]);
+});
+
+Deno.test("gradgradcheck() says what it cannot check", async () => {
+  const x = randn([2, 3], { requiresGrad: true });
+  await assertRejects(() => gradgradcheck((x) => x!, [randn([2])]), TypeError, "no input requires");
+  await assertRejects(
+    () => gradgradcheck((x) => x!.detach().exp(), [x]),
+    TypeError,
+    "no output depends",
+  );
+  await assertRejects(
+    () => gradgradcheck((x) => dropout(x!, 0.5), [x]),
+    Error,
+    "no float64 reference",
+  );
 });
