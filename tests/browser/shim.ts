@@ -28,9 +28,15 @@ type Definition = { name: string; fn: Body; ignore?: boolean };
 
 const tests: Registered[] = [];
 
-function register(first: string | Definition, second?: Body | Omit<Definition, "name">): void {
+function register(
+  first: string | Definition,
+  second?: Body | Partial<Definition>,
+  third?: Body,
+): void {
   const given = typeof first === "string"
-    ? typeof second === "function" ? { name: first, fn: second } : { ...second!, name: first }
+    ? typeof second === "function"
+      ? { name: first, fn: second }
+      : { ...second, ...(third ? { fn: third } : {}), name: first }
     : first;
   tests.push({ ignore: false, ...given as Definition });
 }
