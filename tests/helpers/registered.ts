@@ -35,12 +35,18 @@ let loads = 0;
 export async function registeredTests(files: readonly string[]): Promise<RegisteredTest[]> {
   const tests: RegisteredTest[] = [];
   let file = "";
-  const register = (first: string | Definition, second?: Body | Omit<Definition, "name">) => {
-    const given: Definition = typeof first === "string"
-      ? typeof second === "function" ? { name: first, fn: second } : { ...second!, name: first }
+  const register = (
+    first: string | Definition,
+    second?: Body | Partial<Definition>,
+    third?: Body,
+  ) => {
+    const given = typeof first === "string"
+      ? typeof second === "function"
+        ? { name: first, fn: second }
+        : { ...second, ...(third ? { fn: third } : {}), name: first }
       : first;
-    const { name, ignore = false } = given;
-    tests.push({ file, name, ignore, run: async () => await given.fn(context) });
+    const { name, ignore = false, fn } = given as Definition;
+    tests.push({ file, name, ignore, run: async () => await fn(context) });
   };
   const own = Object.getOwnPropertyDescriptor(Deno, "test")!;
   Object.defineProperty(Deno, "test", { ...own, value: register });
