@@ -3,7 +3,8 @@
  *
  * With weights w of the outputs and directions v of the inputs, both fixed, the gradient g of Σ w · f(x) is
  * recorded and s = Σ v · g differentiated: by w it must give the derivative of f in the direction v, and by x
- * that of Σ w · (the derivative of f in the direction v).
+ * that of Σ w · (the derivative of f in the direction v). g itself must be the derivative of Σ w · f(x) by x:
+ * kernels that record it are often others than those of the plain gradient.
  *
  * ## Tolerances
  *
@@ -252,10 +253,14 @@ function checkSample(
           differences.by(at(j), step, (x) => weighted(differences.along(x, step), w))
         )
       );
-      const firsts = moved.map((j) =>
-        differences.by(at(j), STEP, (x) => weighted(differences.values(x), w))
+      const [firsts, closer] = [STEP, STEP / 3].map((step) =>
+        moved.map((j) => differences.by(at(j), step, (x) => weighted(differences.values(x), w)))
       );
-      const limit = tolerance(largest([...firsts, ...narrow!]));
+      const { shape } = hosts[i]!;
+      const close = tolerance(largest(firsts!));
+      const want = steady(moved, firsts!, closer!, close);
+      expect(`its recorded gradient by input ${i}`, first[k]!, shape, close, want);
+      const limit = tolerance(largest([...firsts!, ...narrow!]));
       expect(
         `by input ${i}`,
         second.byInputs[k]!,
