@@ -7,7 +7,13 @@ import { given } from "./arguments.ts";
 import { type DeviceArray, inArena } from "./array.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
-import { type GradientStart, type Graph, GraphRecorder, type SettingSeen } from "./gpu/graph.ts";
+import {
+  type FieldsSeen,
+  type GradientStart,
+  type Graph,
+  GraphRecorder,
+  type SettingSeen,
+} from "./gpu/graph.ts";
 import type { Storage } from "./gpu/storage.ts";
 import { copyInto } from "./ops/movement.ts";
 import { isAutocasting } from "./autocast.ts";
@@ -57,7 +63,9 @@ interface Recording<R> {
   readonly conditions: ReadonlyMap<object, () => boolean>;
   /** Settings that it depends on. */
   readonly settings: readonly SettingSeen[];
-  /** Whether these are as they were, when the number of changes was `at`. */
+  /** Fields of the modules that ran, but for those that it sets itself. */
+  readonly fields: readonly FieldsSeen[];
+  /** Whether the settings are as they were, when the number of changes was `at`. */
   asTheyWere: { at: number; so: boolean };
 }
 
@@ -100,10 +108,10 @@ const forgotten = new FinalizationRegistry<Map<string, Recording<CapturedResult>
  * `scheduler.step()` outside.
  *
  * Other input shapes make another graph, and so do other modes: modules in `train()` or `eval()`, parameters that
- * are frozen, an optimizer's groups, and `autocast` and `noGrad` around the call. Earlier graphs are kept. Replays
- * use the tensors that were there when the graph was recorded. Once one of them is freed, as by loading an
- * optimizer's state that lacks some, the step is recorded anew; `dispose()` it after putting other parameters in
- * the place of some that live on.
+ * are frozen, an optimizer's groups, `autocast` and `noGrad` around the call, and other values in the fields of modules
+ * whose `forward` ran: a dropout's `p`, a factor, another layer in the place of one, but not private `#fields`. Up to
+ * eight earlier graphs of the same shapes are kept. Replays use the tensors that were there when the graph was
+ * recorded. Once one of them is freed, as by loading an optimizer's state that lacks some, the step is recorded anew.
  *
  * Gradients that the step leaves behind are in the leaves' `grad` after each call. A step that adds to those that
  * there are is a graph of its own, so one can be captured that accumulates over several calls. They lie in memory
@@ -139,6 +147,7 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
   const ran = new Set<string>();
   const recordings = new Map<string, Recording<R>[]>();
   let last: Recording<R> | undefined;
+  const often = { calls: 0, forFields: 0, said: false };
 
   function call(...inputs: A): R {
     if (gpu().queue.recorder) {
@@ -170,11 +179,13 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
       drop(recording);
       known.splice(known.indexOf(recording), 1);
     }
+    often.calls++;
     const fitting = known.find(fits);
     if (fitting) {
       last = fitting;
       return replay(fitting, inputs);
     }
+    sayIfOften(often, known.at(-1));
     const again = ran.has(key);
     const own = copied().map((t) => keep(t));
     let kept = false;
@@ -211,6 +222,23 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
     dispatches: { get: () => last?.graph.commands.length ?? 0 },
     bytes: { get: () => all().reduce((n, r) => n + bytesOf(r), 0) },
   }) as Captured<A, R>;
+}
+
+/** Says once that most calls record anew, and which field is why: this is slower than plain calls. */
+function sayIfOften<R extends CapturedResult>(
+  often: { calls: number; forFields: number; said: boolean },
+  latest: Recording<R> | undefined,
+): void {
+  const field = latest && changedField(latest);
+  if (!field || often.said) return;
+  often.forFields++;
+  if (often.forFields < MOST_GRAPHS || 2 * often.forFields < often.calls) return;
+  often.said = true;
+  debug().write(
+    `A captured step was recorded ${often.forFields} times in ${often.calls} calls because ${field} changes: ` +
+      "a graph is for the values that the fields of its modules had. What changes from call to call is replayed " +
+      "as an input tensor, and a private #field, such as a counter, is not compared",
+  );
 }
 
 /**
@@ -264,6 +292,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     throw error;
   }
   const { makesState, before, conditions, settings } = recorder;
+  const fields = [...recorder.fields.values()].map((f) => f.lasting());
   const graph = recorder.finish();
   const asTheyWere = { at: -1, so: false };
   return {
@@ -277,6 +306,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     gradients,
     conditions,
     settings,
+    fields,
     asTheyWere,
   };
 }
@@ -366,13 +396,23 @@ function hasItsSettings<R extends CapturedResult>(recording: Recording<R>): bool
 function fits<R extends CapturedResult>(recording: Recording<R>): boolean {
   if (!hasItsSettings(recording)) return false;
   for (const holds of recording.conditions.values()) if (!holds()) return false;
-  return recording.gradients.every(({ leaf, start, before, array }) => {
+  const asBefore = recording.gradients.every(({ leaf, start, before, array }) => {
     if (leaf.disposed || start === "set") return true;
     if (start === "make") return leaf.grad === null;
     // What is only read may be another one, if what the step leaves is not the one that it read.
     if (start === "read" && array !== undefined) return leaf.grad !== null;
     return leaf.grad?.device.storage === before;
   });
+  return asBefore && changedField(recording) === null;
+}
+
+/** The name of a field that is not as the step found it, or null. */
+function changedField<R extends CapturedResult>({ fields }: Recording<R>): string | null {
+  for (const one of fields) {
+    const name = one.changed();
+    if (name !== null) return name;
+  }
+  return null;
 }
 
 /** Puts the gradient that there is where the step reads it. */

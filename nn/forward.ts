@@ -3,7 +3,9 @@
  * freeing of what a module of the library made on the way.
  */
 
+import { recordingNow } from "../engine/capture.ts";
 import { inModule, tracksModules } from "../engine/check.ts";
+import { dependsOnFields } from "../engine/fields.ts";
 import { tidy } from "../engine/scope.ts";
 import type { Module } from "./module.ts";
 
@@ -87,11 +89,20 @@ function isModule(value: unknown): value is Module {
 
 /** Runs a module's forward, under its name where a check or a profile asks for it. */
 function runForward(module: Module, forward: Forward, inputs: unknown[]): unknown {
+  if (recordingNow()) dependsOnModule(module);
   const output = watcher === null && (tidying || isTidy(module))
     ? runTidily(module, forward, inputs)
     : runNamed(module, forward, inputs);
   watcher?.(module, output);
   return output;
+}
+
+/** What a step does depends on the fields of the modules that run, and on those of the lists in them. */
+function dependsOnModule(module: Module): void {
+  dependsOnFields(module);
+  for (const value of Object.values(module)) {
+    if (isModule(value) && value.isContainer()) dependsOnFields(value);
+  }
 }
 
 function runTidily(module: Module, forward: Forward, inputs: unknown[]): unknown {

@@ -46,6 +46,14 @@ export interface SettingSeen {
   readonly now: () => unknown;
 }
 
+/** The fields of an object as a step found them. */
+export interface FieldsSeen {
+  /** The name of one that is another now, or null. */
+  changed(): string | null;
+  /** Without those that have changed since. */
+  lasting(): FieldsSeen;
+}
+
 /** Takes down the dispatches of one step. */
 export class GraphRecorder {
   readonly #queue: CommandQueue;
@@ -61,6 +69,8 @@ export class GraphRecorder {
   readonly before = new Set<() => void>();
   /** By owner, what must hold for the step to be replayed. */
   readonly conditions = new Map<object, () => boolean>();
+  /** By owner, its fields when the step first used it. */
+  readonly fields = new Map<object, FieldsSeen>();
   /** Leaves whose gradient the step uses, what it does first, with what there was, and a handle of what it reads. */
   readonly leaves = new Map<
     object,

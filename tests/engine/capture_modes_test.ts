@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   autocast,
   capture,
@@ -11,9 +11,11 @@ import {
   ones,
   randn,
   scope,
+  setDebug,
   type Tensor,
   tensor,
 } from "../../mod.ts";
+import { debug } from "../../engine/gpu/debug.ts";
 import { Setting, settingChanges } from "../../engine/setting.ts";
 
 const info = await init();
@@ -251,6 +253,107 @@ Deno.test({
     assertEquals(dtypes.slice(12), dtypes.slice(0, 12));
     assertEquals(dtypes.slice(0, 4), ["f32", "f32", "f16", "f32"]);
   },
+});
+
+/** A module with fields of all kinds. */
+class Mixed extends nn.Module {
+  first: nn.Linear = new nn.Linear(4, 4);
+  readonly rest = new nn.ModuleList([new nn.Linear(4, 4), new nn.Linear(4, 2)]);
+  readonly drop = new nn.Dropout(0.5) as { p: number } & nn.Dropout;
+  factor = 1;
+  kind = "relu";
+  activation: (x: Tensor) => Tensor = (x) => x.tanh();
+  readonly shifts = [1, 2];
+  readonly config = { scale: 1 };
+  calls = 0;
+  seen: Tensor | null = null;
+  #asked = 0;
+
+  override forward(x: Tensor): Tensor {
+    this.calls++;
+    this.#asked++;
+    let y = this.drop.forward(this.first.forward(x)).mul(this.factor);
+    if (this.kind === "relu") y = y.relu();
+    y = this.activation(y).mul(this.config.scale);
+    for (const [i, layer] of [...this.rest].entries()) {
+      y = layer.forward(y as never) as Tensor;
+      y = y.add(this.shifts[i]!);
+    }
+    this.seen = y;
+    return y;
+  }
+  count(): number {
+    return ++this.#asked;
+  }
+}
+
+Deno.test("capture(): fields of modules that are set between the calls count", async () => {
+  const other = () => new nn.Linear(4, 4);
+  const changes: Record<string, (m: Mixed) => unknown> = {
+    "p of a layer": (m) => m.drop.p = 0.25,
+    "a number": (m) => m.factor = 3,
+    "NaN": (m) => m.factor = NaN,
+    "a text": (m) => m.kind = "none",
+    "a function": (m) => m.activation = (x) => x.sigmoid(),
+    "an entry of an array": (m) => m.shifts[1] = 5,
+    "a value of an object": (m) => m.config.scale = 0.5,
+    "a layer": (m) => m.first = other(),
+    "a layer of a list": (m) => Object.assign(m.rest, { 0: other() }),
+    "a weight": (m) => m.first.weight = new nn.Parameter(ones([4, 4])),
+  };
+  for (const [name, change] of Object.entries(changes)) {
+    const { graphs, runs } = await both(() => {
+      const model = new Mixed();
+      return {
+        body: (x) => model.forward(x),
+        between: (i) => i === 4 && change(model),
+      };
+    }, 8);
+    assertEquals({ graphs, runs }, { graphs: 2, runs: 3 }, name);
+  }
+});
+
+Deno.test("capture(): going back to a field's earlier value costs nothing", async () => {
+  const { graphs, runs } = await both(() => {
+    const model = new Mixed();
+    return { body: (x) => model.forward(x), between: (i) => model.drop.p = 0.25 * (i % 3) };
+  }, 15);
+  assertEquals({ graphs, runs }, { graphs: 3, runs: 4 });
+});
+
+Deno.test("capture(): fields that the step itself sets, and private ones, record nothing anew", async () => {
+  const { graphs, runs } = await both(() => {
+    const model = new Mixed();
+    return {
+      body: (x) => model.forward(x),
+      between(i) {
+        model.count();
+        model.train(i % 2 === 0); // so that two graphs leave their own values in `calls` and `seen`
+      },
+    };
+  }, 12);
+  assertEquals({ graphs, runs }, { graphs: 2, runs: 3 });
+});
+
+Deno.test("capture(): a field that changes from call to call is named once, one that seldom does is not", async () => {
+  const { write } = debug();
+  const lines: string[] = [];
+  setDebug({ write: (line) => lines.push(line) });
+  try {
+    const set = (value: (i: number) => number) =>
+      both(() => {
+        const model = new Mixed();
+        return { body: (x) => model.forward(x), between: (i) => model.factor = value(i) };
+      }, 30);
+    const { graphs } = await set((i) => i);
+    assertEquals(graphs, 8);
+    assertEquals(lines.length, 1);
+    assertStringIncludes(lines[0]!, "Mixed.factor changes");
+    await set((i) => Math.floor(i / 3));
+    assertEquals(lines.length, 1);
+  } finally {
+    setDebug({ write });
+  }
 });
 
 Deno.test({
