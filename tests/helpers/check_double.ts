@@ -3,8 +3,8 @@
  *
  * With weights w of the outputs and directions v of the inputs, both fixed, the gradient g of Σ w · f(x) is
  * recorded and s = Σ v · g differentiated: by w it must give the derivative of f in the direction v, and by x
- * that of Σ w · (the derivative of f in the direction v). g itself must be the derivative of Σ w · f(x) by x:
- * kernels that record it are often others than those of the plain gradient.
+ * that of Σ w · (the derivative of f in the direction v). g itself must be the derivative of Σ w · f(x) by x, and
+ * what the plain gradient is, which other kernels often make.
  *
  * ## Tolerances
  *
@@ -22,7 +22,8 @@ import { readAll } from "../../engine/read.ts";
 import { scope } from "../../engine/scope.ts";
 import { coordinatesOf, show, sizeOf } from "../../engine/shape.ts";
 import { apply, type Tensor } from "../../engine/tensor.ts";
-import { Draw, drawInputs, place } from "./draw.ts";
+import { Draw, drawInputs, type Layout, place } from "./draw.ts";
+import { poisoned } from "./poison.ts";
 
 const K = 32;
 const UNIT = 2 ** -24;
@@ -30,6 +31,8 @@ const STEP = 1e-3;
 /** Samples of an op that are tried, and the most elements that one may have. */
 const MOST_SAMPLES = 8;
 const MOST_ELEMENTS = 400;
+/** How the tensors of a sample lie where one input alone wants a gradient; by the sample's number. */
+const LAYOUTS: readonly Layout[] = ["sliced", "rows", "transposed", "offset"];
 /** Elements of an input that are moved. */
 const MOST_MOVED = 12;
 
@@ -76,11 +79,13 @@ export async function checkDouble(
   const problems: string[] = [];
   const expected: Expected[] = [];
   const samples = doubleSamples(op);
+  using _ = poisoned();
   for (const s of samples) {
     const before = expected.length;
     try {
       scope(() => {
-        checkSample(op, op.samples[s]!, { name: `${op.name} ${s}`, expected });
+        const layout = LAYOUTS[samples.indexOf(s) % LAYOUTS.length]!;
+        checkSample(op, op.samples[s]!, { name: `${op.name} ${s}`, layout, expected });
         return expected.slice(before).map((e) => e.got);
       });
     } catch (error) {
@@ -193,7 +198,11 @@ function steady(
 function checkSample(
   op: Op<unknown>,
   sample: Sample<unknown>,
-  { name, expected }: { readonly name: string; readonly expected: Expected[] },
+  { name, layout, expected }: {
+    readonly name: string;
+    readonly layout: Layout;
+    readonly expected: Expected[];
+  },
 ): void {
   const draw = new Draw(`${name} twice`);
   const hosts = drawInputs(sample.inputs, draw);
@@ -205,10 +214,13 @@ function checkSample(
       : null
   );
   const along = hosts.map((h) => ({ ...h, data: h.data.map(() => draw.weight()) }));
-  for (const chosen of [floats, ...(floats.length > 1 ? floats.map((i) => [i]) : [])]) {
-    const alone = chosen === floats ? "" : `, input ${chosen[0]} alone`;
+  for (const chosen of [floats, ...floats.map((i) => [i])]) {
+    const together = chosen === floats;
+    const alone = together ? "" : `, input ${chosen[0]} alone, ${layout}`;
     const label = `${name} ${hosts.map((h) => show(h.shape)).join(" ")}${alone}`;
-    const { first, second } = computed(op, sample, { hosts, weights, along, chosen });
+    const as = together ? "contiguous" : layout;
+    const given = { hosts, weights, along, chosen, layout: as } as const;
+    const { first, plain, second } = computed(op, sample, given);
     const differences = new Differences(op, {
       attrs: sample.attrs,
       along: along.map((v, i) => chosen.includes(i) ? v.data : null),
@@ -260,6 +272,9 @@ function checkSample(
       const close = tolerance(largest(firsts!));
       const want = steady(moved, firsts!, closer!, close);
       expect(`its recorded gradient by input ${i}`, first[k]!, shape, close, want);
+      const zeros = [...hosts[i]!.data.keys()].map((j) => [j, 0] as const);
+      const apart = first[k]!.sub(plain[k]!).detach();
+      expect(`that less the plain one by input ${i}`, apart, shape, close, zeros);
       const limit = tolerance(largest([...firsts!, ...narrow!]));
       expect(
         `by input ${i}`,
@@ -272,27 +287,28 @@ function checkSample(
   }
 }
 
-/** The recorded gradient of the chosen inputs, and the gradients of its sum with the directions. */
+/** The recorded gradient of the chosen inputs, the plain one, and the gradients of its sum with the directions. */
 function computed(
   op: Op<unknown>,
   sample: Sample<unknown>,
-  { hosts, weights, along, chosen }: {
+  { hosts, weights, along, chosen, layout }: {
     readonly hosts: readonly HostArray[];
     readonly weights: readonly (HostArray | null)[];
     readonly along: readonly HostArray[];
     readonly chosen: readonly number[];
+    readonly layout: Layout;
   },
 ) {
-  const leaves = hosts.map((h, i) => place(h, "contiguous").requiresGrad_(chosen.includes(i)));
-  const seeds = weights.map((y) => y && place(y, "contiguous").requiresGrad_(true));
+  const leaves = hosts.map((h, i) => place(h, layout).requiresGrad_(chosen.includes(i)));
+  const seeds = weights.map((y) => y && place(y, layout).requiresGrad_(true));
   const outputs = apply(op, leaves, sample.attrs);
   const used = outputs.flatMap((_, o) => seeds[o] ? [o] : []);
   const inputs = chosen.map((i) => leaves[i]!);
-  const first = grad(used.map((o) => outputs[o]!), inputs, {
-    gradOutputs: used.map((o) => seeds[o]!),
-    createGraph: true,
-  });
-  const parts = first.map((g, k) => g!.mul(place(along[chosen[k]!]!, "contiguous")).sum());
+  const gradOutputs = used.map((o) => seeds[o]!);
+  const of = used.map((o) => outputs[o]!);
+  const plain = grad(of, inputs, { gradOutputs, retainGraph: true });
+  const first = grad(of, inputs, { gradOutputs, createGraph: true });
+  const parts = first.map((g, k) => g!.mul(place(along[chosen[k]!]!, layout)).sum());
   const sum = parts.reduce((a, b) => a.add(b));
   const by = [...inputs, ...used.map((o) => seeds[o]!)];
   // Of a gradient that is 0 wherever it exists there is nothing to differentiate.
@@ -300,5 +316,5 @@ function computed(
   const byWeights = seeds.map((_, o) =>
     used.includes(o) ? all[inputs.length + used.indexOf(o)]! : null
   );
-  return { first, second: { byInputs: all.slice(0, inputs.length), byWeights } };
+  return { first, plain, second: { byInputs: all.slice(0, inputs.length), byWeights } };
 }
