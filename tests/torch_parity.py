@@ -215,6 +215,7 @@ CASES = {
         [r(*IMAGE)],
         plain,
     ),
+    "instance_norm1d": (nn.InstanceNorm1d(4, affine=True), [r(2, 4, 9)], plain),
     "instance_norm2d": (nn.InstanceNorm2d(4, affine=True), [r(*IMAGE)], plain),
     "batch_norm2d_cumulative": (nn.BatchNorm2d(4, momentum=None), [r(*IMAGE)], plain),
     "rms_norm": (nn.RMSNorm([6], eps=1e-5) if hasattr(nn, "RMSNorm") else None, [r(3, 4, 6)], plain),
@@ -324,6 +325,8 @@ CASES = {
         plain,
     ),
     "adaptive_avg_pool1d": (nn.AdaptiveAvgPool1d(4), [r(2, 4, 9)], plain),
+    "adaptive_max_pool1d": (nn.AdaptiveMaxPool1d(4), [r(2, 4, 9)], plain),
+    "softmax2d": (nn.Softmax2d(), [r(*IMAGE)], plain),
     "adaptive_max_pool2d_layer": (nn.AdaptiveMaxPool2d((3, 2)), [r(*IMAGE)], plain),
     "conv_transpose1d": (
         nn.ConvTranspose1d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, dilation=2),

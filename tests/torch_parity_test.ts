@@ -172,6 +172,7 @@ const CASES: Readonly<Record<string, Case>> = {
     module: () =>
       new nn.ConvTranspose2d(4, 6, { kernelSize: 2, stride: 3, groups: 2, dilation: 2 }),
   },
+  instance_norm1d: { module: () => new nn.InstanceNorm1d(4, { affine: true }) },
   instance_norm2d: { module: () => new nn.InstanceNorm2d(4, { affine: true }) },
   batch_norm2d_cumulative: { module: () => new nn.BatchNorm2d(4, { momentum: null }) },
   rms_norm: { module: () => new nn.RMSNorm([6], { eps: 1e-5 }) },
@@ -240,6 +241,8 @@ const CASES: Readonly<Record<string, Case>> = {
     module: () => new nn.AvgPool1d(3, { stride: 2, padding: 1, countIncludePad: false }),
   },
   adaptive_avg_pool1d: { module: () => new nn.AdaptiveAvgPool1d(4) },
+  adaptive_max_pool1d: { module: () => new nn.AdaptiveMaxPool1d(4) },
+  softmax2d: { module: () => new nn.Softmax2d() },
   adaptive_max_pool2d_layer: { module: () => new nn.AdaptiveMaxPool2d([3, 2]) },
   conv_transpose1d: {
     module: () =>

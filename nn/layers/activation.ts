@@ -65,6 +65,23 @@ export class Softmax extends Module {
   }
 }
 
+/** Softmax over the channels at each place: x [N, C, H, W] or [C, H, W]. */
+export class Softmax2d extends Module {
+  /**
+   * Same shape as x.
+   *
+   * @throws {TypeError} If x is no batch of images and no image.
+   */
+  override forward(x: Tensor): Tensor {
+    if (![3, 4].includes(x.ndim)) {
+      throw new TypeError(
+        `Cannot Softmax2d [${x.shape.join(", ")}]: it must be [N, C, H, W] or [C, H, W]`,
+      );
+    }
+    return x.softmax(-3);
+  }
+}
+
 /** Logarithm of the softmax along a dimension, without overflow. */
 export class LogSoftmax extends Module {
   /** The dimension summed over. */

@@ -1,6 +1,6 @@
 /** @file Layers. */
 
-export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh } from "./activation.ts";
+export { LeakyReLU, LogSoftmax, ReLU, Sigmoid, Softmax, Softmax2d, Tanh } from "./activation.ts";
 export {
   CELU,
   ELU,
@@ -48,6 +48,7 @@ export {
   type BatchNormOptions,
   GroupNorm,
   type GroupNormOptions,
+  InstanceNorm1d,
   InstanceNorm2d,
   LayerNorm,
   type LayerNormOptions,
@@ -102,6 +103,7 @@ export {
 } from "./recurrent_cell.ts";
 export {
   AdaptiveAvgPool1d,
+  AdaptiveMaxPool1d,
   AvgPool1d,
   type AvgPool1dOptions,
   MaxPool1d,

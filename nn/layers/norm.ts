@@ -330,12 +330,12 @@ export class GroupNorm extends Module {
 }
 
 /**
- * Normalisation of each channel of each sample: x [N, C, H, W] or [C, H, W]. Without running statistics, as
- * PyTorch's default.
- *
- * Source: Ulyanov et al., "Instance normalization", https://arxiv.org/abs/1607.08022
+ * Normalisation of each channel of each sample, whatever number of dimensions its places have. Without running
+ * statistics, as PyTorch's default.
  */
-export class InstanceNorm2d extends Module {
+abstract class InstanceNorm extends Module {
+  /** Dimensions of a batch. */
+  readonly #ndim: number;
   /** Channels. */
   readonly numFeatures: number;
   /** Added to the variance. */
@@ -345,16 +345,14 @@ export class InstanceNorm2d extends Module {
   /** Shift of each channel [C]; starts at 0. */
   bias: Parameter | null;
 
-  /**
-   * @param options `affine` is false by default.
-   * @throws {RangeError} If an option is out of range.
-   */
-  constructor(numFeatures: number, options: GroupNormOptions = {}) {
-    checkOptions("make InstanceNorm2d", options, "new nn.InstanceNorm2d(8, { eps: 1e-5 })");
+  constructor(ndim: number, numFeatures: number, options: GroupNormOptions) {
     super();
+    const { name } = this.constructor;
+    checkOptions(`make ${name}`, options, `new nn.${name}(8, { eps: 1e-5 })`);
     const { eps = 1e-5, affine = false } = options;
-    checkSizes("InstanceNorm2d", { numFeatures });
-    checkEps("InstanceNorm2d", eps);
+    checkSizes(name, { numFeatures });
+    checkEps(name, eps);
+    this.#ndim = ndim;
     this.numFeatures = numFeatures;
     this.eps = eps;
     this.weight = affine ? new Parameter(ones([numFeatures])) : null;
@@ -363,20 +361,52 @@ export class InstanceNorm2d extends Module {
 
   /** y of the shape of x. */
   override forward(x: Tensor): Tensor {
-    if (![3, 4].includes(x.ndim) || x.shape.at(-3) !== this.numFeatures) {
+    const ndim = this.#ndim;
+    if (![ndim - 1, ndim].includes(x.ndim) || x.shape.at(1 - ndim) !== this.numFeatures) {
+      const sample = ndim === 3 ? "C, L" : "C, H, W";
       throw new TypeError(
-        `Cannot InstanceNorm2d [${
-          x.shape.join(", ")
-        }]: it must be [N, C, H, W] or [C, H, W] with ` +
-          `C = ${this.numFeatures}`,
+        `Cannot ${this.constructor.name} [${x.shape.join(", ")}]: it must be [N, ${sample}] or ` +
+          `[${sample}] with C = ${this.numFeatures}`,
       );
     }
     const [weight, bias] = [this.weight ?? undefined, this.bias ?? undefined];
-    return asBatch(x, 4, (batch) => instanceNorm(batch, { weight, bias, eps: this.eps }));
+    return asBatch(x, ndim, (batch) => instanceNorm(batch, { weight, bias, eps: this.eps }));
   }
   override extraRepr(): string {
     return `${this.numFeatures}, eps=${pythonFloat(this.eps)}, momentum=0.1, ` +
       `affine=${pythonBool(this.weight !== null)}, track_running_stats=False`;
+  }
+}
+
+/**
+ * Normalisation of each channel of each sample: x [N, C, L] or [C, L]. Without running statistics, as PyTorch's
+ * default.
+ *
+ * Source: Ulyanov et al., "Instance normalization", https://arxiv.org/abs/1607.08022
+ */
+export class InstanceNorm1d extends InstanceNorm {
+  /**
+   * @param options `affine` is false by default.
+   * @throws {RangeError} If an option is out of range.
+   */
+  constructor(numFeatures: number, options: GroupNormOptions = {}) {
+    super(3, numFeatures, options);
+  }
+}
+
+/**
+ * Normalisation of each channel of each sample: x [N, C, H, W] or [C, H, W]. Without running statistics, as
+ * PyTorch's default.
+ *
+ * Source: Ulyanov et al., "Instance normalization", https://arxiv.org/abs/1607.08022
+ */
+export class InstanceNorm2d extends InstanceNorm {
+  /**
+   * @param options `affine` is false by default.
+   * @throws {RangeError} If an option is out of range.
+   */
+  constructor(numFeatures: number, options: GroupNormOptions = {}) {
+    super(4, numFeatures, options);
   }
 }
 

@@ -1,7 +1,13 @@
 /** @file Pooling along one dimension, by that of two. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { adaptiveAvgPool2d, avgPool2d, maxPool2d, type Tensor } from "../../engine/mod.ts";
+import {
+  adaptiveAvgPool2d,
+  adaptiveMaxPool2d,
+  avgPool2d,
+  maxPool2d,
+  type Tensor,
+} from "../../engine/mod.ts";
 import { Module } from "../module.ts";
 import { pythonBool } from "../module_text.ts";
 import { checkSizes } from "./_check.ts";
@@ -142,6 +148,33 @@ export class AdaptiveAvgPool1d extends Module {
       "AdaptiveAvgPool1d",
       x,
       (image) => adaptiveAvgPool2d(image, [1, this.outputSize]),
+    );
+  }
+  override extraRepr(): string {
+    return `output_size=${this.outputSize}`;
+  }
+}
+
+/**
+ * Largest elements of windows chosen so that the output has `outputSize` places: x [N, C, L] → y [N, C, OL], or both
+ * without N.
+ */
+export class AdaptiveMaxPool1d extends Module {
+  /** OL */
+  readonly outputSize: number;
+
+  /** @throws {RangeError} If the size is not a whole number of at least 1. */
+  constructor(outputSize: number) {
+    super();
+    checkSizes("AdaptiveMaxPool1d", { outputSize });
+    this.outputSize = outputSize;
+  }
+  /** x [N, C, L] → y [N, C, OL] */
+  override forward(x: Tensor): Tensor {
+    return alongRows(
+      "AdaptiveMaxPool1d",
+      x,
+      (image) => adaptiveMaxPool2d(image, [1, this.outputSize]),
     );
   }
   override extraRepr(): string {

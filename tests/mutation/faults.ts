@@ -186,6 +186,7 @@ export function faultsOf({ code }: Kernel): Fault[] {
 /** Faults that change no result: kernel, fault and why. */
 export const EQUIVALENT: readonly (readonly [RegExp, RegExp, string])[] = [
   [/^(max|min)_mask_/, /stored wrong/, "the mask is divided by its own sum"],
+  [/^replaceNonFinite_gradient_/, /read one on: b_v1/, "of x only counts whether it is finite"],
   [/^norm_root_contiguous$/, /\+ 3u/, "there is one norm"],
   [/^roofline_/, /./, "it is timed, and what it writes is read by none"],
   [

@@ -189,6 +189,21 @@ Deno.test("activation layers compute what their methods do", async () => {
   for (const y of outputs) y.dispose();
 });
 
+Deno.test("Softmax2d is the softmax over channels, of a batch and of one image", async () => {
+  using x = randn([2, 3, 4, 5]);
+  using over = x.softmax(1);
+  const layer = new nn.Softmax2d();
+  using batch = layer.forward(x);
+  using one = scope(() => layer.forward(x.select(0, 1)));
+  const [want, got, last] = await readAll([over, batch, one]);
+  assertEquals(got, want);
+  assertEquals([...last!], [...want!].slice(60));
+  assertEquals(`${layer}`, "Softmax2d()");
+  using row = ones([2, 3]);
+  const right = "Cannot Softmax2d [2, 3]: it must be [N, C, H, W] or [C, H, W]";
+  assertThrows(() => layer.forward(row), TypeError, right);
+});
+
 Deno.test("Flatten joins the dimensions it names", () => {
   using x = ones([2, 3, 4, 5]);
   using all = new nn.Flatten().forward(x);

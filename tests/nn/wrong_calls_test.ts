@@ -44,6 +44,7 @@ Deno.test("every layer asks for its options by name", () => {
     SplitBatchNorm2d: (o) => new nn.SplitBatchNorm2d(2, o),
     LayerNorm: (o) => new nn.LayerNorm(2, o),
     GroupNorm: (o) => new nn.GroupNorm(1, 2, o),
+    InstanceNorm1d: (o) => new nn.InstanceNorm1d(2, o),
     InstanceNorm2d: (o) => new nn.InstanceNorm2d(2, o),
     RMSNorm: (o) => new nn.RMSNorm(2, o),
     LSTM: (o) => new nn.LSTM(2, 2, o),

@@ -173,7 +173,7 @@ Deno.test("SplitBatchNorm2d normalises every numSplits-th sample together", asyn
   y.dispose();
 });
 
-Deno.test("LayerNorm, GroupNorm, InstanceNorm2d and RMSNorm give the float64 values", async () => {
+Deno.test("LayerNorm, GroupNorm, InstanceNorm1d, InstanceNorm2d and RMSNorm give the float64 values", async () => {
   const x = numbers("rows x", 2 * 4 * 3 * 2);
   using input = tensor(x, { shape: [2, 4, 3, 2] });
   /** Each run of `length` numbers through `f`, times w and plus b of index (i / inner) mod count. */
@@ -206,6 +206,13 @@ Deno.test("LayerNorm, GroupNorm, InstanceNorm2d and RMSNorm give the float64 val
       6,
       "4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=False",
     ],
+    [
+      new nn.InstanceNorm1d(4, { affine: true }),
+      6,
+      standard,
+      6,
+      "4, eps=1e-05, momentum=0.1, affine=True, track_running_stats=False",
+    ],
     [new nn.RMSNorm([3, 2]), 6, rms, 1, "(3, 2), eps=None, elementwise_affine=True"],
   ];
   for (const [layer, length, f, inner, repr] of cases) {
@@ -215,7 +222,8 @@ Deno.test("LayerNorm, GroupNorm, InstanceNorm2d and RMSNorm give the float64 val
       return values;
     });
     const [w, b = []] = parameters as [number[], number[]?];
-    using y = layer.forward(input);
+    using runs = input.reshape(2, 4, 6);
+    using y = layer.forward(layer instanceof nn.InstanceNorm1d ? runs : input);
     const want = rows(length, f, { w, b, inner });
     // A row of two numbers close to each other loses digits in their difference: 1 / √1e-5 at most.
     const scale = length === 2 ? 20 : 1;
@@ -224,6 +232,20 @@ Deno.test("LayerNorm, GroupNorm, InstanceNorm2d and RMSNorm give the float64 val
     assertEquals(`${layer}`, `${layer.constructor.name}(${repr})`);
     layer.dispose();
   }
+});
+
+Deno.test("InstanceNorm1d and InstanceNorm2d say which shapes they take", () => {
+  using x = zeros([2, 3, 5]);
+  assertThrows(
+    () => new nn.InstanceNorm1d(4).forward(x),
+    TypeError,
+    "Cannot InstanceNorm1d [2, 3, 5]: it must be [N, C, L] or [C, L] with C = 4",
+  );
+  assertThrows(
+    () => new nn.InstanceNorm2d(3).forward(x),
+    TypeError,
+    "Cannot InstanceNorm2d [2, 3, 5]: it must be [N, C, H, W] or [C, H, W] with C = 3",
+  );
 });
 
 Deno.test("norms of numbers far from 0 are off by the rounding of their mean, and no more", async () => {

@@ -121,6 +121,16 @@ Deno.test("AdaptiveAvgPool1d gives the means of windows that cover the row", asy
   }
 });
 
+Deno.test("AdaptiveMaxPool1d gives the largest numbers of windows that cover the row", async () => {
+  for (const [L, count] of [[9, 4], [4, 9], [8, 2], [5, 1]] as const) {
+    const x = numbers("adaptive max", 6 * L, -2, -1);
+    const want = pooled(x, L, count, (row, i) => Math.max(...row.slice(...adaptive(i, count, L))));
+    using y = scope(() => new nn.AdaptiveMaxPool1d(count).forward(tensor(x, { shape: [2, 3, L] })));
+    assertEquals(y.shape, [2, 3, count]);
+    assertEquals([...await y.data()], want, `${L} to ${count}`);
+  }
+});
+
 Deno.test("AdaptiveMaxPool2d gives the largest numbers of windows that cover the image", async () => {
   const [H, W] = [7, 5];
   const x = numbers("adaptive max", 6 * H * W, -2, -1);
@@ -147,6 +157,7 @@ Deno.test("pooling layers have the gradients of central differences", async () =
     new nn.MaxPool1d(3, { stride: 2, padding: 1, ceilMode: true }),
     new nn.AvgPool1d(3, { stride: 2, padding: 1, countIncludePad: false }),
     new nn.AdaptiveAvgPool1d(3),
+    new nn.AdaptiveMaxPool1d(3),
   ];
   for (const layer of layers) {
     await gradcheck((x) => layer.forward(x!), [drawn("x", [1, 2, 8]).requiresGrad_()]);
@@ -171,6 +182,7 @@ Deno.test("pooling layers print as PyTorch's", () => {
       "AvgPool1d(kernel_size=(3,), stride=(2,), padding=(1,))",
     ],
     [new nn.AdaptiveAvgPool1d(3), "AdaptiveAvgPool1d(output_size=3)"],
+    [new nn.AdaptiveMaxPool1d(3), "AdaptiveMaxPool1d(output_size=3)"],
     [new nn.AdaptiveMaxPool2d([2, 3]), "AdaptiveMaxPool2d(output_size=(2, 3))"],
     [new nn.AdaptiveMaxPool2d(3), "AdaptiveMaxPool2d(output_size=3)"],
   ];
@@ -206,6 +218,11 @@ Deno.test("pooling layers say what they cannot do", () => {
     () => new nn.AdaptiveAvgPool1d(0),
     RangeError,
     `Cannot make AdaptiveAvgPool1d with outputSize 0: ${whole}`,
+  );
+  assertThrows(
+    () => new nn.AdaptiveMaxPool1d(0.5),
+    RangeError,
+    `Cannot make AdaptiveMaxPool1d with outputSize 0.5: ${whole}`,
   );
   assertThrows(
     () => new nn.AdaptiveMaxPool2d([2, 0]),

@@ -31,6 +31,8 @@ const LAYERS: [() => nn.Module, () => Tensor[]][] = [
   [() => new nn.MaxPool1d(3, { padding: 1 }), row],
   [() => new nn.AvgPool1d(3, { padding: 1 }), row],
   [() => new nn.AdaptiveAvgPool1d(4), row],
+  [() => new nn.AdaptiveMaxPool1d(4), row],
+  [() => new nn.Softmax2d(), image],
   [() => new nn.AdaptiveMaxPool2d([3, 2]), image],
   [() => new nn.ZeroPad2d([1, 2, -1, 0]), image],
   [() => new nn.ConstantPad2d(1, 2), image],
