@@ -2,7 +2,7 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
-import { FileRange } from "../io/byte_range.ts";
+import { type OpenRange, openRange } from "../io/byte_range.ts";
 import { quote } from "../io/json_scan.ts";
 import type { ByteSource } from "../io/source.ts";
 import { isZip, readZip, readZipEntry, type ZipEntry } from "../io/zip.ts";
@@ -33,7 +33,7 @@ interface Member {
  *
  * Tar is read piece by piece, of zip one entry is in memory at a time.
  *
- * @param source A path, a `file:` URL, or the archive's bytes.
+ * @param source A path, a URL, a `Blob`, or the archive's bytes.
  * @param dir The folder, which is made if need be.
  * @param options The most bytes to write, and the archive's name for errors.
  * @returns The paths of the files, relative to the folder, in the order of the archive.
@@ -56,13 +56,14 @@ export async function extractArchive(
   options: ExtractOptions = {},
 ): Promise<string[]> {
   checkOptions("extractArchive", options, "extractArchive(source, dir, { maxBytes: 1e9 })");
-  const { maxBytes = 2 ** 33, file = "bytes" } = options;
+  const { maxBytes = 2 ** 33 } = options;
   const root = dir instanceof URL ? decodeURIComponent(dir.pathname).replace(/\/$/, "") : dir;
-  const name = source instanceof Uint8Array ? file : fileName(source);
+  using open = await openRange(source, options.file);
+  const name = open.file;
   await Deno.mkdir(root, { recursive: true });
   const paths: string[] = [];
   let left = maxBytes;
-  for await (const member of membersOf(source, name)) {
+  for await (const member of membersOf(open)) {
     const { offset, size } = member, expected = `at most ${left} (maxBytes)`;
     const path = safePath(member, name);
     if (size > left) {
@@ -79,12 +80,10 @@ export async function extractArchive(
 }
 
 /** Files and folders of an archive of any kind. */
-async function* membersOf(source: ByteSource, file: string): AsyncGenerator<Member> {
-  const inMemory = source instanceof Uint8Array;
-  using range = inMemory ? undefined : new FileRange(source);
-  const bytes = inMemory ? source : range!;
-  if (!isZip(bytes.subarray(0, 4))) {
-    for await (const entry of readTar(source, { file })) {
+async function* membersOf({ range, file, path }: OpenRange): AsyncGenerator<Member> {
+  if (!isZip(range.subarray(0, 4))) {
+    const archive = path ?? range.subarray(0, range.length);
+    for await (const entry of readTar(archive, { file })) {
       const { name, type, size, offset } = entry;
       if (type === "link" || type === "device") {
         const expected = "files and folders alone";
@@ -95,9 +94,9 @@ async function* membersOf(source: ByteSource, file: string): AsyncGenerator<Memb
     return;
   }
   async function* unzip(entry: ZipEntry): AsyncGenerator<Uint8Array> {
-    yield await readZipEntry(bytes, entry, { file });
+    yield await readZipEntry(range, entry, { file });
   }
-  for (const entry of readZip(bytes, { file }).values()) {
+  for (const entry of readZip(range, { file }).values()) {
     const { name, size, start: offset } = entry;
     yield { name, directory: name.endsWith("/"), size, offset, pieces: () => unzip(entry) };
   }
@@ -126,8 +125,4 @@ async function write(path: string, member: Member): Promise<void> {
   for await (let piece of member.pieces()) {
     while (piece.length > 0) piece = piece.subarray(await open.write(piece));
   }
-}
-
-function fileName(source: string | URL): string {
-  return source instanceof URL ? decodeURIComponent(source.pathname) : source;
 }

@@ -2,7 +2,7 @@
 
 import { FormatError } from "../format_error.ts";
 import { isGzip } from "../io/gzip.ts";
-import type { ByteSource } from "../io/source.ts";
+import { type ByteSource, streamSource } from "../io/source.ts";
 
 /** Bytes of an array handed on at a time. */
 const PIECE = 64 * 1024;
@@ -138,7 +138,7 @@ export class ByteStream implements AsyncDisposable {
 /**
  * Opens a source to be read once, decompressed if it is gzip.
  *
- * @param source A path, a `file:` URL, bytes or a stream of them.
+ * @param source A path, a URL, a blob, bytes or a stream of them.
  * @param name What errors call bytes or a stream. Default `bytes`.
  * @throws {Deno.errors.NotFound} If there is no such file.
  */
@@ -157,13 +157,8 @@ async function open(
 ): Promise<ByteStream> {
   if (source instanceof ReadableStream) return new ByteStream(source, name);
   if (source instanceof Uint8Array) return new ByteStream(inPieces(source), name);
-  const path = source instanceof URL ? decodeURIComponent(source.pathname) : source;
-  try {
-    return new ByteStream((await Deno.open(source)).readable, path);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-    throw new Deno.errors.NotFound(`Cannot read ${path}: no such file`, { cause: error });
-  }
+  const { stream, file } = await streamSource(source, name);
+  return new ByteStream(stream, file);
 }
 
 function inPieces(bytes: Uint8Array): ReadableStream<Uint8Array> {

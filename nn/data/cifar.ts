@@ -3,7 +3,7 @@
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "../io/byte_range.ts";
-import { type ByteSource, readSource } from "../io/source.ts";
+import { type ByteSource, type LocalSource, readSource } from "../io/source.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
 
 /** The classes of CIFAR-10, by label. */
@@ -48,7 +48,7 @@ const RECORD = 1 + PIXELS;
  * Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
  * https://www.cs.toronto.edu/~kriz/cifar.html
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `file` is what errors call bytes that have no path. Default `bytes`.
  * @throws {FormatError} If the file ends inside a record or a label is not 0 to 9.
  *
@@ -95,7 +95,7 @@ export class Cifar10Files implements Dataset<Cifar10Sample>, Disposable {
    * @param sources The files, in order.
    * @throws {FormatError} If a file ends inside a record.
    */
-  constructor(sources: readonly ByteSource[]) {
+  constructor(sources: readonly LocalSource[]) {
     try {
       for (const source of sources) {
         const range = source instanceof Uint8Array ? source : new FileRange(source);
@@ -152,7 +152,7 @@ export class Cifar10Files implements Dataset<Cifar10Sample>, Disposable {
  * const { image, label } = train.get(0);
  * ```
  */
-export function openCifar10(sources: readonly ByteSource[]): Cifar10Files {
+export function openCifar10(sources: readonly LocalSource[]): Cifar10Files {
   return new Cifar10Files(sources);
 }
 

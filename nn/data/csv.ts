@@ -46,7 +46,7 @@ export interface CsvTable<T extends Record<string, CsvType>> {
  * Reads a CSV file whose first row names the columns. Lines end in LF, CRLF or CR. Empty lines are skipped;
  * a byte order mark too. What stands in quotes is kept as it is.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The columns and their types.
  * @throws {FormatError} If the file is not UTF-8 or not CSV, a row has another number of fields than the
  * header, names repeat, a column is missing, or a value is not of its column's type.

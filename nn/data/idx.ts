@@ -55,7 +55,7 @@ export interface ReadIdxOptions {
  * are checked before memory is taken, at most 1032 times the size of the file (what gzip can expand);
  * a gzip file stops being decompressed where the header says the data ends.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options What the file must hold.
  * @throws {FormatError} If the file is not idx, not what `options` ask for, truncated, too long or
  * damaged.

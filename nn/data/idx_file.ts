@@ -2,7 +2,7 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
-import { type ByteRange, FileRange } from "../io/byte_range.ts";
+import { type ByteRange, FileRange, openRange } from "../io/byte_range.ts";
 import { isGzip } from "../io/gzip.ts";
 import type { ByteSource } from "../io/source.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
@@ -64,7 +64,7 @@ export class IdxFile implements Dataset<IdxData>, Disposable {
  * Opens an idx file to read single records of it. A gzip file has no places to jump to, so it is
  * decompressed into memory.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options What the file must hold.
  * @throws {FormatError} If the file is not idx, not what `options` ask for, or not of the size that its
  * header says.
@@ -82,15 +82,16 @@ export async function openIdx(
   options: ReadIdxOptions = {},
 ): Promise<IdxFile> {
   checkOptions("openIdx", options, "openIdx(source, { rank: 3 })");
-  const range = source instanceof Uint8Array ? source : new FileRange(source);
-  const path = range instanceof FileRange ? range.path : undefined;
-  const file = path ?? options.file ?? "bytes";
+  const open = await openRange(source, options.file), { range, file, path } = open;
   let opened: IdxFile | undefined;
   try {
-    if (isGzip(range.subarray(0, 2))) return fromMemory(await readIdx(source, options), path);
+    if (isGzip(range.subarray(0, 2))) {
+      const whole = range.subarray(0, range.length);
+      return fromMemory(await readIdx(whole, { ...options, file }), path);
+    }
     return opened = new IdxFile(range, { ...readHeader(range, file, options), path });
   } finally {
-    if (!opened && range instanceof FileRange) range[Symbol.dispose]();
+    if (!opened) open[Symbol.dispose]();
   }
 }
 

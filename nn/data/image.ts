@@ -11,7 +11,7 @@ import { isPng, readPng } from "./png.ts";
  * Reads a PNG or JPEG picture; the first bytes tell which, not the name. See {@linkcode readPng} and
  * {@linkcode readJpeg}.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The channels to give, and the largest picture to decode.
  * @throws {FormatError} If the file is neither, is cut or damaged, or has more pixels than allowed.
  *

@@ -78,7 +78,7 @@ export async function initJpeg(wasm: BufferSource | WebAssembly.Module): Promise
  *
  * ITU-T T.81, https://www.w3.org/Graphics/JPEG/itu-t81.pdf
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The channels to give, 3 or 1 by default as the file has, and the largest picture.
  * @throws {FormatError} If the file is no JPEG, is cut or damaged, is CMYK, lossless or of 12 bits, or has
  * more pixels than allowed.

@@ -26,7 +26,7 @@ const TYPES: Record<number, { channels: number; depths: number[] }> = {
  *
  * W3C, Portable Network Graphics, https://www.w3.org/TR/png/
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The channels to give, and the largest picture to decode.
  * @throws {FormatError} If the file is no PNG, is cut or damaged, or has more pixels than allowed.
  *

@@ -2,9 +2,9 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
-import { type ByteRange, FileRange } from "../io/byte_range.ts";
+import { type ByteRange, FileRange, openRange } from "../io/byte_range.ts";
 import { ByteReader } from "../io/byte_reader.ts";
-import { type ByteSource, pathOf, readSource } from "../io/source.ts";
+import { type ByteSource, pathOf, readSource, remoteUrl } from "../io/source.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
 import { readImage } from "./image.ts";
 import type { Channels, Picture } from "./picture.ts";
@@ -25,7 +25,7 @@ export interface OpenRecordIoOptions {
 /** What a worker needs to open the same records. */
 interface RecordArguments {
   path: string;
-  index?: string | Uint8Array;
+  index?: Exclude<ByteSource, URL>;
   /** Absent for the records as they are. */
   pictures?: { channels: Channels };
 }
@@ -87,7 +87,7 @@ export class RecordIoFile implements Dataset<Uint8Array>, Disposable {
  * Opens a RecordIO file to read single records of it. Without an index the headers of all records are read
  * once.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The index, and the file's name for errors.
  * @throws {FormatError} If the file is cut or no RecordIO, or the index names what lies outside of it.
  *
@@ -106,19 +106,17 @@ export async function openRecordIo(
 ): Promise<RecordIoFile> {
   checkOptions("openRecordIo", options, "openRecordIo(source, { index })");
   const { index } = options;
-  const inMemory = source instanceof Uint8Array;
-  const range = inMemory ? source : new FileRange(source);
-  const file = inMemory ? options.file ?? "bytes" : (range as FileRange).path;
+  const open = await openRange(source, options.file), { range, file, path } = open;
   try {
     const found = index === undefined
       ? scanRecords(range, file)
       : readIndex(await readSource(index, `index of ${file}`), { length: range.length, file });
     // A URL is no data that can be sent.
-    const sent = index instanceof URL ? pathOf(index) : index;
-    const args = inMemory ? undefined : { path: file, index: sent };
+    const sent = index instanceof URL ? remoteUrl(index)?.href ?? pathOf(index) : index;
+    const args = path === undefined ? undefined : { path, index: sent };
     return new RecordIoFile(range, { file, ...found, args });
   } catch (error) {
-    if (range instanceof FileRange) range[Symbol.dispose]();
+    open[Symbol.dispose]();
     throw error;
   }
 }
@@ -177,7 +175,7 @@ export class RecordPictures implements Dataset<RecordPicture>, Disposable {
 /**
  * Opens a RecordIO file of PNG or JPEG pictures, as MXNet's `im2rec` writes them.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The index, the file's name for errors, and the channels to give, by default 3.
  * @throws {FormatError} If the file is cut or no RecordIO, or the index names what lies outside of it.
  *

@@ -39,7 +39,7 @@ export interface ReadRecordIoOptions {
  * Reads the records of a RecordIO file. The number of records is that of the file, or of the index,
  * which may name some of them only.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The index, and the file's name for errors.
  * @throws {FormatError} If the file is cut or no RecordIO, or the index does not name records.
  *

@@ -45,7 +45,7 @@ export interface ReadTarOptions {
  * member is decompressed on the way. Names are given as they are stored: `extractArchive` refuses those
  * that lead out of its folder.
  *
- * @param source A path, a `file:` URL, the archive's bytes or a stream of them.
+ * @param source A path, a URL, a `Blob`, the archive's bytes or a stream of them.
  * @param options The archive's name for errors.
  * @throws {FormatError} If the archive is cut or damaged; offsets count decompressed bytes.
  *

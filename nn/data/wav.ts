@@ -25,7 +25,7 @@ export interface Sound {
 /**
  * Reads a WAV file. Integers of n bits are divided by 2^(n-1), unsigned ones of 8 bits less 128 before.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `file` is what errors call bytes that have no path. Default `bytes`.
  * @throws {FormatError} If the file is no WAV, is cut, or its sound is compressed.
  *

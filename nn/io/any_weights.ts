@@ -8,7 +8,7 @@ import { quote } from "./json_scan.ts";
 import { decodeMxnetParams } from "./mxnet.ts";
 import { decodeNpy, decodeNpz } from "./npy.ts";
 import { decodeSafetensors, isSafetensors } from "./safetensors_format.ts";
-import { type ByteSource, readSource } from "./source.ts";
+import { type ByteSource, hasFiles, pathOf, readSource, remoteUrl } from "./source.ts";
 import { decodeTorch, selectTensors } from "./torch.ts";
 import { isZip, readZip } from "./zip.ts";
 
@@ -56,7 +56,7 @@ const CHECKPOINT_KEY = "lathe.checkpoint";
  * `.npz`, `.npy` (as `array`), MXNet's `.params` (without `arg:` and `aux:`), or of a run folder, whose best
  * weights are taken. The content tells the format, not the name.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `key` for the state dict in a PyTorch file.
  * @throws {FormatError} If the file is of no such format, or damaged.
  * @throws {Deno.errors.NotFound} If there is no such file.
@@ -66,8 +66,7 @@ export async function readWeights(
   options: ReadWeightsOptions = {},
 ): Promise<HostWeights> {
   checkOptions("readWeights", options, 'readWeights(source, { key: "model" })');
-  const path = source instanceof Uint8Array ? source : await weightPath(source);
-  const { bytes, file } = await readSource(path, options.file);
+  const { bytes, file } = await readSource(await weightSource(source), options.file);
   if (isSafetensors(bytes)) return readSafetensors(bytes, file);
   if (isZip(bytes)) return await readArchive(bytes, { ...options, file });
   const magic = bytes.subarray(0, 8);
@@ -100,11 +99,13 @@ function readSafetensors(bytes: Uint8Array, file: string): HostWeights {
   };
 }
 
-/** The file itself, or the best weights in a run folder. */
-async function weightPath(path: string | URL): Promise<string | URL> {
-  const name = path instanceof URL ? decodeURIComponent(path.pathname) : path;
-  const stat = await Deno.stat(path).catch(() => undefined);
-  if (!stat?.isDirectory) return path; // reading says what is wrong with it
+/** The source itself, or the best weights in a run folder. */
+async function weightSource(source: ByteSource): Promise<ByteSource> {
+  const named = typeof source === "string" || source instanceof URL;
+  if (!named || !hasFiles() || remoteUrl(source)) return source;
+  const name = pathOf(source);
+  const stat = await Deno.stat(source).catch(() => undefined);
+  if (!stat?.isDirectory) return source; // reading says what is wrong with it
   for (const file of RUN_FILES) {
     const inside = `${name.replace(/\/$/, "")}/${file}`;
     if ((await Deno.stat(inside).catch(() => undefined))?.isFile) return inside;

@@ -1,5 +1,13 @@
 /** @file Writing a file so that a reader finds the old content or the new, never a part. */
 
+import { hasFiles, pathOf } from "./source.ts";
+
+/**
+ * Where to write: a path, a `file:` URL, or a stream, as `handle.createWritable()` of a file on a web page.
+ * Streams are closed at the end, and aborted after a fault.
+ */
+export type ByteTarget = string | URL | WritableStream<Uint8Array<ArrayBuffer>>;
+
 /** Names of the temporary files that this process is writing. */
 const writing = new Set<string>();
 
@@ -9,7 +17,7 @@ const writing = new Set<string>();
  * content. A temporary file that a killed process left is removed by the next write to the same path;
  * two processes must not write the same path at once.
  *
- * @param path The file. Its folder must exist.
+ * @param path The file, whose folder must exist, or a stream.
  * @param content The bytes, or their parts in order.
  * @throws {Error} If the file cannot be written; the temporary file is removed and `path` is as before.
  *
@@ -21,10 +29,16 @@ const writing = new Set<string>();
  * ```
  */
 export async function writeFileAtomic(
-  path: string | URL,
+  path: ByteTarget,
   content: Uint8Array | Iterable<Uint8Array>,
 ): Promise<void> {
-  const target = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+  if (path instanceof WritableStream) return await writeStream(path, content);
+  const target = pathOf(path);
+  if (!hasFiles()) {
+    throw new Error(
+      `Cannot write ${target}: a web page has no files; give a WritableStream, e.g. handle.createWritable()`,
+    );
+  }
   const { folder, name } = splitPath(target);
   const prefix = `.${name}.`;
   const temporaryName = uniqueName(prefix);
@@ -55,6 +69,27 @@ export function temporaryPath(path: string): string {
 
 function uniqueName(prefix: string): string {
   return `${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
+}
+
+async function writeStream(
+  stream: WritableStream<Uint8Array<ArrayBuffer>>,
+  content: Uint8Array | Iterable<Uint8Array>,
+): Promise<void> {
+  const writer = stream.getWriter();
+  try {
+    // Copies, for a stream may take over the memory of what it is given.
+    for (const part of content instanceof Uint8Array ? [content] : content) {
+      await writer.ready;
+      await writer.write(part.slice());
+    }
+    await writer.close();
+  } catch (error) {
+    await writer.abort(error).catch(ignore);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`Cannot write to a stream: ${reason}`, { cause: error });
+  } finally {
+    writer.releaseLock();
+  }
 }
 
 /** Writes a new file and waits until the disk has it. */

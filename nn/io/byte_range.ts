@@ -1,6 +1,7 @@
 /** @file Bytes that are read in parts: of an array, or of a file that may be larger than memory. */
 
 import { FormatError } from "../format_error.ts";
+import { type ByteSource, hasFiles, pathOf, readError, readSource, remoteUrl } from "./source.ts";
 
 /** Bytes by position; a `Uint8Array` is one. */
 export interface ByteRange {
@@ -20,15 +21,24 @@ export class FileRange implements ByteRange, Disposable {
 
   /**
    * @param path The file.
-   * @throws {Deno.errors.NotFound} If there is no such file. Other failures to open pass through.
+   * @throws {Deno.errors.NotFound} If there is no such file. Other failures pass through with its path.
+   * @throws {TypeError} If it is not on disk.
    */
   constructor(path: string | URL) {
-    this.path = path instanceof URL ? decodeURIComponent(path.pathname) : path;
+    const remote = remoteUrl(path);
+    if (remote || !hasFiles()) {
+      throw new TypeError(
+        `Cannot read ${
+          remote?.href ?? path
+        } in parts: only a file on disk is; what is elsewhere is ` +
+          "loaded as a whole, or given as bytes",
+      );
+    }
+    this.path = pathOf(path);
     try {
       this.#file = Deno.openSync(path);
     } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-      throw new Deno.errors.NotFound(`Cannot read ${this.path}: no such file`, { cause: error });
+      throw readError(this.path, error);
     }
     this.length = this.#file.statSync().size;
   }
@@ -60,6 +70,33 @@ export class FileRange implements ByteRange, Disposable {
   [Symbol.dispose](): void {
     this.#file.close();
   }
+}
+
+/** What {@linkcode openRange} opened. */
+export interface OpenRange extends Disposable {
+  /** The bytes. */
+  readonly range: ByteRange;
+  /** What errors call them. */
+  readonly file: string;
+  /** The path, for what is on disk. */
+  readonly path?: string;
+}
+
+/**
+ * Opens a source to read parts of it: of a file on disk only those come into memory, all of what is elsewhere.
+ *
+ * @param source A path, a URL, a blob or bytes.
+ * @param name What errors call bytes. Default `bytes`.
+ * @throws As {@linkcode readSource}.
+ */
+export async function openRange(source: ByteSource, name?: string): Promise<OpenRange> {
+  const named = typeof source === "string" || source instanceof URL;
+  if (named && hasFiles() && !remoteUrl(source)) {
+    const range = new FileRange(source), file = range.path;
+    return { range, file, path: file, [Symbol.dispose]: () => range[Symbol.dispose]() };
+  }
+  const { bytes, file } = await readSource(source, name);
+  return { range: bytes, file, [Symbol.dispose]() {} };
 }
 
 /** A part of a range as a range. */

@@ -2,7 +2,7 @@
 
 import { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
-import { writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
 import {
   ARRAY_TYPES,
   type ArrayType,
@@ -42,7 +42,7 @@ export type CheckpointValue =
  * The file is a safetensors file: the tensors under their dotted paths (`model.features.0.weight`), the
  * rest as JSON in its metadata, with a checksum of all.
  *
- * @param path The file. Its folder must exist.
+ * @param path The file, whose folder must exist, or a `WritableStream`.
  * @param state Plain objects and lists of {@linkcode CheckpointValue}s. It must not change until the
  * promise settles.
  * @throws {TypeError} If the state holds something else, `undefined` and class instances too.
@@ -58,7 +58,7 @@ export type CheckpointValue =
  * const { model, epoch } = await loadCheckpoint("last.ckpt");
  * ```
  */
-export async function saveCheckpoint(path: string | URL, state: object): Promise<void> {
+export async function saveCheckpoint(path: ByteTarget, state: object): Promise<void> {
   const { json, tensors, arrays } = splitState(state, (value) => value instanceof Tensor);
   const stored = Object.fromEntries([
     ...await toHost(tensors),
@@ -77,7 +77,7 @@ export async function saveCheckpoint(path: string | URL, state: object): Promise
  * Loads what {@linkcode saveCheckpoint} saved.
  *
  * @template T The type of the state, as the caller knows it; the file is not checked against it.
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @returns The state. Its tensors are new and require no gradient.
  * @throws {FormatError} If the file is truncated, damaged or no checkpoint of this version.
  */

@@ -44,7 +44,7 @@ const WRAPPERS = ["module.", "_orig_mod."];
  * `num_batches_tracked`, which files of old versions lack, may be missing.
  *
  * @param model The model.
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `except` for layers that are to be trained anew, `key` and `stripPrefix` for names.
  * @returns What was loaded, and the names under `except` that were not.
  * @throws {WeightsError} If names are missing or unexpected or shapes differ; the message lists them.

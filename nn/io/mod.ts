@@ -8,7 +8,7 @@ export {
 } from "./safetensors_format.ts";
 export type { HostArray, HostData, HostDtype } from "./host_array.ts";
 export { type CheckpointValue, loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
-export { writeFileAtomic } from "./atomic.ts";
+export { type ByteTarget, writeFileAtomic } from "./atomic.ts";
 export {
   openSafetensors,
   openTorch,

@@ -52,7 +52,7 @@ export interface LoadMxnetOptions {
  * and V2 (and V2 with NumPy's shapes). Names are the file's, or `0`, `1`, ... if it has none; arrays
  * that hold nothing are left out. Dtypes become those of the engine as {@linkcode loadSafetensors} says.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `stripPrefix` for the names.
  * @returns The tensors by name.
  * @throws {FormatError} If the file is none, cut or too long, an array is sparse, names repeat, or a

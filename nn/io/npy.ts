@@ -6,7 +6,7 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
-import { writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
@@ -49,7 +49,7 @@ export interface LoadNpyOptions {
  * Loads the array of a `.npy` file, of either byte order and either order of dims. Dtypes become those
  * of the engine as {@linkcode loadSafetensors} says.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The file's name for errors.
  * @throws {FormatError} If the file is none, cut or too long, or its elements are objects, text,
  * records, complex or do not fit a dtype of the engine.
@@ -71,7 +71,7 @@ export async function loadNpy(source: ByteSource, options: LoadNpyOptions = {}):
  * Loads the arrays of an `.npz` file, compressed or not, by name without `.npy`. They take at most 1032
  * times the bytes of the file.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options The file's name for errors.
  * @throws {FormatError} As {@linkcode loadNpy}; if the archive is damaged or holds other files.
  *
@@ -98,7 +98,7 @@ export async function loadNpz(
  * Saves tensors by name to an `.npz` file that NumPy reads, in one step: an old file stays whole until
  * the new one is. The same tensors give the same bytes.
  *
- * @param path The file. Its folder must exist.
+ * @param path The file, whose folder must exist, or a `WritableStream`.
  * @param tensors The tensors. They must not change until the promise settles.
  * @param options `compress` deflates, as `numpy.savez_compressed`. Default false.
  * @throws {RangeError} If the file would be 4 GB or larger.
@@ -113,7 +113,7 @@ export async function loadNpz(
  * ```
  */
 export async function saveNpz(
-  path: string | URL,
+  path: ByteTarget,
   tensors: Record<string, Tensor>,
   options: { compress?: boolean } = {},
 ): Promise<void> {

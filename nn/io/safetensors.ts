@@ -3,7 +3,7 @@
 import { given } from "../../engine/arguments.ts";
 import { readAll, Tensor, tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
-import { writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
 import type { HostArray } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
 import { decodeSafetensors, safetensorsParts } from "./safetensors_format.ts";
@@ -16,7 +16,7 @@ const STORED = { f32: "F32", f16: "F16", i32: "I32", u32: "U32", bool: "BOOL" } 
  * Saves tensors by name to a safetensors file, in one step: an old file stays whole until the new one
  * is. f32, f16, i32, u32 and bool become F32, F16, I32, U32 and BOOL.
  *
- * @param path The file. Its folder must exist.
+ * @param path The file, whose folder must exist, or a `WritableStream`.
  * @param tensors The tensors, e.g. a module's `stateDict()`. They must not change until the promise
  * settles.
  * @param metadata Strings to keep in the file.
@@ -32,7 +32,7 @@ const STORED = { f32: "F32", f16: "F16", i32: "I32", u32: "U32", bool: "BOOL" } 
  * ```
  */
 export async function saveSafetensors(
-  path: string | URL,
+  path: ByteTarget,
   tensors: Record<string, Tensor>,
   metadata?: Record<string, string>,
 ): Promise<void> {
@@ -45,7 +45,7 @@ export async function saveSafetensors(
  * nearest type of the engine: BF16 and F64 become f32 (F64 rounded to the nearest), I8, I16 and I64
  * become i32, U8, U16 and U64 become u32.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @returns The tensors by name.
  * @throws {FormatError} If the file breaks a rule of the format; if an integer of 64 bits does not fit
  * in 32 or a finite F64 is beyond f32; if a dtype has no tensor (C64, F8, F6, F4:

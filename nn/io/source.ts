@@ -1,13 +1,19 @@
-/** @file Where a reader's bytes come from: a path, a file URL, or bytes at hand. */
+/** @file Where a reader's bytes come from: a path, a URL, a blob, or bytes at hand. */
 
-/** A file to read: a path, a `file:` URL, or its bytes. */
-export type ByteSource = string | URL | Uint8Array;
+/**
+ * A file to read: a path, a URL (`file:`, `http:` or `https:`, also as text), a `Blob` (so a `File` that
+ * somebody chose or dropped), or its bytes. On a web page, which has no files, a path is one below the page.
+ */
+export type ByteSource = string | URL | Blob | Uint8Array;
+
+/** What is on disk or at hand. */
+export type LocalSource = string | URL | Uint8Array;
 
 /** Bytes and the name that errors use for them. */
 export interface SourceBytes {
   /** The whole content. */
   bytes: Uint8Array;
-  /** The path as given, or the name given for bytes. */
+  /** The path or URL as given, a `File`'s name, or the name given for bytes. */
   file: string;
 }
 
@@ -16,25 +22,107 @@ export function pathOf(file: string | URL): string {
   return file instanceof URL ? decodeURIComponent(file.pathname) : file;
 }
 
+/** Whether there are files: in Deno, not on a web page, also where it has a part of `Deno`. */
+export function hasFiles(): boolean {
+  return "Deno" in globalThis && "readFile" in Deno;
+}
+
+/** The URL that a source has to be fetched from; none for what is on disk. */
+export function remoteUrl(source: string | URL): URL | undefined {
+  const url = URL.parse(source, hasFiles() ? undefined : globalThis.location?.href);
+  return url !== null && /^(https?|blob):$/.test(url.protocol) ? url : undefined;
+}
+
 /**
  * The bytes of a source.
  *
- * @param source A path, a `file:` URL, or the bytes themselves, which are not copied.
+ * @param source A path, a URL, a blob, or the bytes themselves, which are not copied.
  * @param name What errors call bytes. Default `bytes`.
- * @throws {Deno.errors.NotFound} If there is no such file. Other failures to read pass through with
- * the path in the message.
+ * @throws {Deno.errors.NotFound} If there is no such file, or a server answers so; on a web page a
+ * `DOMException` of the name `NotFoundError`. Other failures to read pass through with the path in the
+ * message.
  */
 export async function readSource(source: ByteSource, name = "bytes"): Promise<SourceBytes> {
   if (source instanceof Uint8Array) return { bytes: source, file: name };
-  const file = pathOf(source);
+  const file = source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
+  return { bytes: await reading(file, () => readAll(source)), file };
+}
+
+/** The bytes of a source as they arrive; for failures see {@linkcode readSource}. */
+export async function streamSource(
+  source: Exclude<ByteSource, Uint8Array>,
+  name: string,
+): Promise<{ stream: ReadableStream<Uint8Array>; file: string }> {
+  const file = source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
+  return { stream: await reading(file, () => openAny(source)), file };
+}
+
+function nameOf(blob: Blob, name: string): string {
+  return blob instanceof File && blob.name !== "" ? blob.name : name;
+}
+
+function pathOrUrl(source: string | URL): string {
+  return remoteUrl(source)?.href ?? pathOf(source);
+}
+
+async function readAll(source: Exclude<ByteSource, Uint8Array>): Promise<Uint8Array> {
+  if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
+  const url = remoteUrl(source);
+  if (url) return new Uint8Array(await (await download(url)).arrayBuffer());
+  checkFiles();
+  return await Deno.readFile(source);
+}
+
+async function openAny(
+  source: Exclude<ByteSource, Uint8Array>,
+): Promise<ReadableStream<Uint8Array>> {
+  if (source instanceof Blob) return source.stream();
+  const url = remoteUrl(source);
+  if (url) return (await download(url)).body ?? new Blob().stream();
+  checkFiles();
+  return (await Deno.open(source)).readable;
+}
+
+async function download(url: URL): Promise<Response> {
+  const response = await fetch(url);
+  if (response.ok) return response;
+  await response.body?.cancel();
+  const { status, statusText } = response;
+  const reason = `the server answered ${status} ${statusText}`.trim();
+  throw status === 404 || status === 410 ? new NoSuchFile(reason) : new Error(reason);
+}
+
+/** A server has no such file. */
+class NoSuchFile extends Error {}
+
+/** Refuses what would be on disk where there is none. */
+function checkFiles(): void {
+  if (hasFiles()) return;
+  throw new Error("a web page has no files; give a Blob, bytes or an address of http");
+}
+
+/** Does what reads a file; failures say which. */
+async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
   try {
-    return { bytes: await Deno.readFile(source), file };
+    return await read();
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) {
-      throw new Deno.errors.NotFound(`Cannot read ${file}: no such file`, { cause: error });
-    }
-    if (error instanceof Deno.errors.NotCapable) throw error; // names the flag to pass
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new Error(`Cannot read ${file}: ${reason}`, { cause: error });
+    throw readError(file, error);
   }
+}
+
+/** The error for a file that cannot be read; one that names the permission to give stays as it is. */
+export function readError(file: string, cause: unknown): unknown {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  if (cause instanceof NoSuchFile) return notFound(`Cannot read ${file}: ${reason}`, cause);
+  if (!hasFiles()) return new Error(`Cannot read ${file}: ${reason}`, { cause });
+  if (cause instanceof Deno.errors.NotFound) {
+    return new Deno.errors.NotFound(`Cannot read ${file}: no such file`, { cause });
+  }
+  if (cause instanceof Deno.errors.NotCapable) return cause; // names the flag to pass
+  return new Error(`Cannot read ${file}: ${reason}`, { cause });
+}
+
+function notFound(message: string, cause: Error): Error {
+  if (hasFiles()) return new Deno.errors.NotFound(message, { cause });
+  return new DOMException(message, "NotFoundError");
 }

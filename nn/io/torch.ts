@@ -56,7 +56,7 @@ export interface LoadTorchOptions extends DecodeTorchOptions {
  * and tensors that share storage are loaded as separate tensors. The tensors may take 16 times the bytes
  * of the file, in the file's dtypes.
  *
- * @param source A path, a `file:` URL, or the file's bytes.
+ * @param source A path, a URL, a `Blob`, or the file's bytes.
  * @param options `key` for a nested dict, `stripPrefix` for names of `DataParallel`.
  * @returns The tensors by name.
  * @throws {FormatError} If the file is no PyTorch file, is damaged, names a class or function that

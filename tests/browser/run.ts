@@ -127,6 +127,7 @@ async function runOnce(
       return new Response(String(results.length));
     }
     // The page's own address says which script it runs: /0, /1, …
+    if (!/^\/\d+$/.test(pathname)) return new Response("no such page", { status: 404 });
     const html = `<!doctype html><meta charset="utf-8"><script type="module" src="/page${
       pathname.slice(1)
     }.js"></script>`;

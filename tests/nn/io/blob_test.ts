@@ -1,0 +1,121 @@
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { init, nn, tensor } from "../../../mod.ts";
+
+const PAGE = "document" in globalThis;
+
+/** What the test uses of a page's private folder, whose types Deno does not have. */
+interface Folder {
+  getFileHandle(name: string, options: { create: boolean }): Promise<{
+    createWritable(): Promise<WritableStream<Uint8Array<ArrayBuffer>>>;
+    getFile(): Promise<File>;
+  }>;
+}
+
+/** A stream that keeps what is written, or fails at the second piece. */
+function keeper({ fails = false } = {}): {
+  stream: WritableStream<Uint8Array<ArrayBuffer>>;
+  parts: Uint8Array<ArrayBuffer>[];
+  state: string;
+} {
+  const kept = {
+    parts: [] as Uint8Array<ArrayBuffer>[],
+    state: "open",
+    stream: new WritableStream<Uint8Array<ArrayBuffer>>({
+      write(part) {
+        if (fails && kept.parts.length === 1) throw new Error("disk full");
+        kept.parts.push(part);
+      },
+      close: () => void (kept.state = "closed"),
+      abort: () => void (kept.state = "aborted"),
+    }),
+  };
+  return kept;
+}
+
+Deno.test("what is saved to a stream is read from a Blob, with the same values", async () => {
+  await init();
+  const weight = tensor([[1, 2], [3, 4.5]]);
+  const safetensors = keeper(), npz = keeper(), checkpoint = keeper();
+  await nn.io.saveSafetensors(safetensors.stream, { weight }, { by: "a test" });
+  await nn.io.saveNpz(npz.stream, { weight });
+  await nn.io.saveCheckpoint(checkpoint.stream, { model: { weight }, epoch: 3 });
+  for (const kept of [safetensors, npz, checkpoint]) {
+    assertEquals(kept.state, "closed");
+    const { arrays, file } = await nn.io.readWeights(new Blob(kept.parts));
+    assertEquals([file, arrays.weight!.shape, Array.from(arrays.weight!.data as Float32Array)], [
+      "bytes",
+      [2, 2],
+      [1, 2, 3, 4.5],
+    ]);
+  }
+  const model = new nn.Linear(2, 2, { bias: false });
+  const { file } = await nn.io.loadWeights(model, new File(safetensors.parts, "net.safetensors"));
+  assertEquals([file, await model.weight.array()], ["net.safetensors", [[1, 2], [3, 4.5]]]);
+  const { epoch } = await nn.io.loadCheckpoint(new Blob(checkpoint.parts));
+  assertEquals(epoch, 3);
+});
+
+Deno.test("a stream that fails is aborted, and the error says why", async () => {
+  await init();
+  const kept = keeper({ fails: true });
+  const saving = nn.io.saveSafetensors(kept.stream, { a: tensor([1]), b: tensor([2]) });
+  await assertRejects(() => saving, Error, "Cannot write to a stream: disk full");
+  assertEquals(kept.stream.locked, false);
+  const own = keeper();
+  function* parts(): Generator<Uint8Array> {
+    yield Uint8Array.of(1);
+    throw new Error("no more");
+  }
+  await assertRejects(
+    () => nn.io.writeFileAtomic(own.stream, parts()),
+    Error,
+    "Cannot write to a stream: no more",
+  );
+  assertEquals([own.state, own.parts], ["aborted", [Uint8Array.of(1)]]);
+});
+
+Deno.test("data sets and tables are read from a Blob", async () => {
+  const idx = await nn.data.writeIdx({ shape: [2, 2], data: Uint8Array.of(1, 2, 3, 4) });
+  using set = await nn.data.openIdx(new Blob([idx]));
+  assertEquals(set.get(1), Uint8Array.of(3, 4));
+  const file = new File(["x\na\n"], "t.csv");
+  await assertRejects(
+    () => nn.data.readCsv(file, { columns: { x: "integer" } }),
+    nn.FormatError,
+    "t.csv",
+  );
+});
+
+Deno.test({
+  name: "on a page a path is one below it, and files on disk are refused with what to do",
+  ignore: !PAGE,
+  async fn() {
+    // The tests' own script is such a file, and no weights.
+    const path = new URL(import.meta.url).pathname.slice(1);
+    const { message } = await assertRejects(() => nn.io.readWeights(path), nn.FormatError);
+    assertEquals(message.includes(import.meta.url), true, message);
+    await assertRejects(() => nn.io.readWeights("none.pth"), DOMException, "answered 404");
+    await assertRejects(() => nn.io.readWeights("file:///a"), Error, "a web page has no files");
+    assertThrows(() => nn.io.openSafetensors("a.safetensors"), TypeError, "only a file on disk");
+    await assertRejects(
+      () => nn.io.saveSafetensors("a.safetensors", {}),
+      Error,
+      "Cannot write a.safetensors: a web page has no files; give a WritableStream",
+    );
+  },
+});
+
+Deno.test({
+  name: "on a page weights are kept in its private files and loaded again",
+  ignore: !PAGE,
+  async fn() {
+    await init();
+    const { storage } = navigator as unknown as { storage: { getDirectory(): Promise<Folder> } };
+    const root = await storage.getDirectory();
+    const handle = await root.getFileHandle("net.safetensors", { create: true });
+    const [a, b] = [new nn.Linear(3, 2), new nn.Linear(3, 2)];
+    await nn.io.saveSafetensors(await handle.createWritable(), a.stateDict());
+    await nn.io.loadWeights(b, await handle.getFile());
+    assertEquals(await b.weight.array(), await a.weight.array());
+  },
+});
