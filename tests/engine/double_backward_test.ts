@@ -102,54 +102,71 @@ Deno.test("third derivatives are what calculus says", async () => {
   }
 });
 
-/** Derivatives of orders 1, 2 and 3 of f at each point. */
+const halves = (x: Tensor) => full(x.shape, 0.5);
+/** Functions with an exponential inside. */
+const EXPONENTIALS: Record<string, (x: Tensor) => Tensor> = {
+  logSigmoid: (x) => x.logSigmoid(),
+  silu: (x) => x.silu(),
+  softplus: (x) => x.softplus({ beta: 2, threshold: 5 }),
+  geluTanh: (x) => x.gelu({ approximate: "tanh" }),
+  logaddexp: (x) => logaddexp(x, halves(x)),
+  "logaddexp, right": (x) => logaddexp(halves(x), x),
+  bceWithLogits: (x) => bceWithLogitsLoss(x, halves(x), { reduction: "none" }),
+  bceWithLogitsWeighted: (x) =>
+    bceWithLogitsLoss(x, halves(x), { reduction: "none", posWeight: tensor([3]) }),
+};
+
+/** Derivatives of orders 1, 2 and 3 of f at each point. What goes back is one scalar, or `whole`, a one for each. */
 async function derivatives(
   f: (x: Tensor) => Tensor,
   points: readonly number[],
+  { whole = false } = {},
 ): Promise<readonly Float32Array[]> {
   const x = tensor(points, { requiresGrad: true });
+  const ones = full(x.shape, 1);
   const found: Float32Array[] = [];
-  let y = f(x).sum();
+  let y = f(x);
   for (let order = 1; order <= 3; order++) {
-    const [g] = grad(y, x, { createGraph: true });
+    const [g] = grad((whole ? y.mul(ones) : y).sum(), x, { createGraph: true });
     found.push(await g!.data() as Float32Array);
-    y = g!.sum();
+    y = g!;
   }
   return found;
 }
 
-Deno.test("where exponentials overflow higher derivatives are 0, not NaN, and elsewhere slopes", async () => {
-  const half = (x: Tensor) => full(x.shape, 0.5);
-  const cases: Record<string, (x: Tensor) => Tensor> = {
-    logSigmoid: (x) => x.logSigmoid(),
-    silu: (x) => x.silu(),
-    softplus: (x) => x.softplus({ beta: 2, threshold: 5 }),
-    geluTanh: (x) => x.gelu({ approximate: "tanh" }),
-    logaddexp: (x) => logaddexp(x, half(x)),
-    "logaddexp, right": (x) => logaddexp(half(x), x),
-    bceWithLogits: (x) => bceWithLogitsLoss(x, half(x), { reduction: "none" }),
-    bceWithLogitsWeighted: (x) =>
-      bceWithLogitsLoss(x, half(x), { reduction: "none", posWeight: tensor([3]) }),
-  };
-  for (const [name, f] of Object.entries(cases)) {
+Deno.test("where exponentials overflow higher derivatives are 0, not NaN", async () => {
+  for (const [name, f] of Object.entries(EXPONENTIALS)) {
     const [, second, third] = await derivatives(f, [-1000, -100, 100, 1000]);
     for (const v of [...second!, ...third!]) assert(Math.abs(v) < 1e-30, `${name}: ${v}`);
-    // Elsewhere each is the slope of the one before it, by differences of fourth order: h⁴/30 of a fifth derivative,
-    // at most 100 here, and 3/2 of a rounding of each value, some 16 u, over h.
-    const h = 1 / 32;
-    const places = [-0.9, 0.35, 1.1].flatMap((p) => [-2, -1, 1, 2, 0].map((k) => p + k * h));
-    const orders = await derivatives(f, places);
-    const limit = 100 * h ** 4 / 30 + 1.5 * 16 * 2 ** -24 / h;
-    for (const [order, values] of orders.slice(0, -1).entries()) {
-      for (let at = 0; at < places.length; at += 5) {
-        const [a, b, c, d] = values.slice(at);
-        const want = (a! - 8 * b! + 8 * c! - d!) / (12 * h);
-        const got = orders[order + 1]![at + 4]!;
-        const off = Math.abs(got - want);
-        assert(
-          off <= limit,
-          `${name}, order ${order + 2}, at ${places[at + 4]}: ${got}, not ${want}`,
-        );
+  }
+});
+
+Deno.test("derivatives are slopes of those of the order before", async () => {
+  const cases: Record<string, (x: Tensor) => Tensor> = {
+    ...EXPONENTIALS,
+    sin: (x) => x.sin(),
+    "square of sin": (x) => x.sin().square(),
+    sigmoid: (x) => x.sigmoid(),
+    tanh: (x) => x.tanh(),
+  };
+  // By differences of fourth order: h⁴/30 of a fifth derivative, at most 100 here, and 3/2 of a rounding of each
+  // value, some 16 u, over h.
+  const h = 1 / 32, limit = 100 * h ** 4 / 30 + 1.5 * 16 * 2 ** -24 / h;
+  // Whole fours and not, for which there are kernels of their own.
+  for (const middles of [[-0.9, 0.35, 0.6, 1.1], [-0.9, 0.35, 1.1]]) {
+    const places = middles.flatMap((p) => [-2, -1, 1, 2, 0].map((k) => p + k * h));
+    for (const whole of [false, true]) {
+      for (const [name, f] of Object.entries(cases)) {
+        const orders = await derivatives(f, places, { whole });
+        for (const [order, values] of orders.slice(0, -1).entries()) {
+          for (let at = 0; at < places.length; at += 5) {
+            const [a, b, c, d] = values.slice(at);
+            const want = (a! - 8 * b! + 8 * c! - d!) / (12 * h);
+            const got = orders[order + 1]![at + 4]!;
+            const where = `${name}, order ${order + 2}, at ${places[at + 4]}`;
+            assert(Math.abs(got - want) <= limit, `${where}: ${got}, not ${want}`);
+          }
+        }
       }
     }
   }
