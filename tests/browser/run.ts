@@ -1,6 +1,6 @@
 /**
- * @file `deno task test:browser`: the engine's and the layers' tests in headless Chromium, whose WebGPU
- * (Dawn) has another shader compiler than Deno's.
+ * @file `deno task test:browser`: the engine's, the layers' and the experiments' tests in headless Chromium, whose
+ * WebGPU (Dawn) has another shader compiler than Deno's.
  *
  * The tests are the files that `deno task test` runs, bundled as they are; those that need files,
  * processes or a server stay out. Arguments pick the files whose paths hold one of them. Ends with
@@ -14,7 +14,7 @@ const ROOT = new URL("../../", import.meta.url);
 /** Seconds without a word from the browser after which it is given up. */
 const PATIENCE = 240;
 /** Folders whose tests run in pages. */
-const FOLDERS = ["tests/engine", "tests/nn"];
+const FOLDERS = ["tests/engine", "tests/nn", "tests/experiments"];
 /** What a page has no answer to. */
 const NEEDS: readonly (readonly [RegExp, string])[] = [
   [/"[^"]*helpers\/(source|registered)\.ts"/, "reads sources"],
