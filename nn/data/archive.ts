@@ -4,7 +4,7 @@ import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { type OpenRange, openRange } from "../io/byte_range.ts";
 import { quote } from "../io/json_scan.ts";
-import type { ByteSource } from "../io/source.ts";
+import { type ByteSource, needFiles } from "../io/source.ts";
 import { isZip, readZip, readZipEntry, type ZipEntry } from "../io/zip.ts";
 import { readTar } from "./tar.ts";
 
@@ -58,6 +58,7 @@ export async function extractArchive(
   checkOptions("extractArchive", options, "extractArchive(source, dir, { maxBytes: 1e9 })");
   const { maxBytes = 2 ** 33 } = options;
   const root = dir instanceof URL ? decodeURIComponent(dir.pathname).replace(/\/$/, "") : dir;
+  needFiles(`unpack an archive into ${root}`, "nn.data.readTar gives what is in a tar archive");
   using open = await openRange(source, options.file);
   const name = open.file;
   await Deno.mkdir(root, { recursive: true });

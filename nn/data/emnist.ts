@@ -1,6 +1,7 @@
 /** @file EMNIST letters: 28 by 28 grey images of handwritten letters, as idx files. */
 
 import { FormatError } from "../format_error.ts";
+import { needFiles } from "../io/source.ts";
 import { readIdx } from "./idx.ts";
 
 /** Images and labels in memory. */
@@ -49,6 +50,7 @@ export async function readEmnistLetters(
   split: "train" | "test",
 ): Promise<LabeledImages> {
   const folder = dir instanceof URL ? decodeURIComponent(dir.pathname) : dir;
+  needFiles(`list ${folder}`, "read its files one by one, by nn.data.readIdx");
   const files = await findFiles(folder, split);
   const images = await readIdx(files.images, { type: "u8", rank: 3 });
   const labels = await readIdx(files.labels, { type: "u8", rank: 1 });

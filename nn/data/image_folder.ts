@@ -1,6 +1,7 @@
 /** @file Pictures in a folder for each class: `train/cat/1.png`, `train/dog/2.jpg`. */
 
 import { checkOptions } from "../../engine/arguments.ts";
+import { needFiles } from "../io/source.ts";
 import type { Dataset, WorkerSource } from "./dataset.ts";
 import { readImage } from "./image.ts";
 import type { Channels, Picture } from "./picture.ts";
@@ -102,6 +103,7 @@ export async function openImageFolder(
     /(.)\/+$/,
     "$1",
   );
+  needFiles(`read the pictures of ${root}`, "read them one by one, by nn.data.readImage");
   const { extensions = [".png", ".jpg", ".jpeg"] } = options;
   const classes = (await list(root)).filter(({ isDirectory }) => isDirectory);
   const files: { path: string; label: number }[] = [];

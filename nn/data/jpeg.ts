@@ -13,7 +13,7 @@
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { ByteReader } from "../io/byte_reader.ts";
-import { type ByteSource, readSource } from "../io/source.ts";
+import { type ByteSource, hasFiles, readSource } from "../io/source.ts";
 import { MAX_PIXELS, pickChannels, type Picture, type ReadPictureOptions } from "./picture.ts";
 
 const SOI = 0xd8, EOI = 0xd9, SOS = 0xda, DNL = 0xdc;
@@ -141,7 +141,12 @@ async function loadCodec(): Promise<Codec> {
     return { decoder, warnings };
   } catch (error) {
     codec = undefined;
-    throw error;
+    if (wasmModule !== undefined || hasFiles()) throw error;
+    throw new Error(
+      "Cannot load the decoder of JPEG: give nn.data.initJpeg the file codec/dec/mozjpeg_dec.wasm of " +
+        "npm:@jsquash/jpeg@1.6.0 first",
+      { cause: error },
+    );
   }
 }
 

@@ -6,6 +6,7 @@ import { ByteReader } from "../io/byte_reader.ts";
 import { crc32, MAX_DEFLATE_RATIO } from "../io/gzip.ts";
 import { type ByteSource, readSource } from "../io/source.ts";
 import { MAX_PIXELS, pickChannels, type Picture, type ReadPictureOptions } from "./picture.ts";
+import { loadPngjs } from "./pngjs.ts";
 
 const SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 const GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6;
@@ -21,8 +22,8 @@ const TYPES: Record<number, { channels: number; depths: number[] }> = {
 /**
  * Reads a PNG picture of any colour type, of 1 to 16 bits, interlaced or not. Values of 16 bits are
  * scaled to 8 and rounded, those of fewer are scaled up; a palette gives RGB, or RGBA if
- * it has transparency. Gamma and colour profiles are not applied. Decoding takes 5 bytes of memory a pixel. Not
- * in a browser: pngjs needs Node's zlib, which Deno has.
+ * it has transparency. Gamma and colour profiles are not applied. Decoding takes 5 bytes of memory a
+ * pixel.
  *
  * W3C, Portable Network Graphics, https://www.w3.org/TR/png/
  *
@@ -46,7 +47,7 @@ export async function readPng(
   const { channels: wanted, maxPixels = MAX_PIXELS } = options;
   const header = checkPng(bytes, { file, maxPixels });
   await checkData(header, file);
-  const { PNG } = await import("npm:pngjs@7.0.0");
+  const { PNG, Buffer } = await loadPngjs();
   let rgba: Uint8Array;
   try {
     rgba = PNG.sync.read(Buffer.from(bytes)).data;

@@ -1,12 +1,13 @@
 /** @file Pictures as PNG files. pngjs encodes. */
 
 import type { Picture } from "./picture.ts";
+import { loadPngjs } from "./pngjs.ts";
 
 /** PNG's colour type by the number of channels. */
 const COLOUR_TYPES: Record<number, 0 | 2 | 4 | 6> = { 1: 0, 2: 4, 3: 2, 4: 6 };
 
 /**
- * The bytes of a PNG file of 8 bits a value. Not in a browser: pngjs needs Node's zlib, which Deno has.
+ * The bytes of a PNG file of 8 bits a value.
  *
  * @param picture Grey (1 channel), grey and alpha (2), RGB (3) or RGBA (4).
  * @throws {RangeError} If the picture has no pixels, other channels, or its data is not of its size.
@@ -30,7 +31,7 @@ export async function writePng(picture: Picture): Promise<Uint8Array<ArrayBuffer
         "channels: it needs 1 to 4 channels and a value for each",
     );
   }
-  const { PNG } = await import("npm:pngjs@7.0.0");
+  const { PNG } = await loadPngjs();
   const rgba = new PNG({ width, height });
   spread(data, channels, rgba.data);
   return Uint8Array.from(PNG.sync.write(rgba, { colorType: type, inputColorType: 6 }));

@@ -1,6 +1,7 @@
 /** @file RecordIO files written record by record. */
 
 import { checkOptions } from "../../engine/arguments.ts";
+import { needFiles } from "../io/source.ts";
 import { encodeRecord } from "./recordio.ts";
 
 /** Writes a RecordIO file record by record. The index is written by `close`. */
@@ -30,6 +31,7 @@ export class RecordIoWriter implements Disposable {
    */
   constructor(path: string | URL, options: { index?: string | URL } = {}) {
     checkOptions("make RecordIoWriter", options, "new RecordIoWriter(path, { index })");
+    needFiles(`write ${path}`);
     this.#index = options.index;
     this.#file = Deno.openSync(path, { write: true, create: true, truncate: true });
   }

@@ -1,6 +1,6 @@
 /** @file Writing a file so that a reader finds the old content or the new, never a part. */
 
-import { hasFiles, pathOf } from "./source.ts";
+import { needFiles, pathOf } from "./source.ts";
 
 /**
  * Where to write: a path, a `file:` URL, or a stream, as `handle.createWritable()` of a file on a web page.
@@ -34,11 +34,7 @@ export async function writeFileAtomic(
 ): Promise<void> {
   if (path instanceof WritableStream) return await writeStream(path, content);
   const target = pathOf(path);
-  if (!hasFiles()) {
-    throw new Error(
-      `Cannot write ${target}: a web page has no files; give a WritableStream, e.g. handle.createWritable()`,
-    );
-  }
+  needFiles(`write ${target}`, "give a WritableStream, e.g. handle.createWritable()");
   const { folder, name } = splitPath(target);
   const prefix = `.${name}.`;
   const temporaryName = uniqueName(prefix);

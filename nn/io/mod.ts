@@ -28,7 +28,7 @@ export {
   WeightsError,
   type WeightsReport,
 } from "./load_weights.ts";
-export type { ByteSource, LocalSource } from "./source.ts";
+export { type ByteSource, type LocalSource, NoFilesError } from "./source.ts";
 export { decodeTorch, type DecodeTorchOptions, loadTorch, type LoadTorchOptions } from "./torch.ts";
 export { TorchTensor } from "./torch_tensor.ts";
 export { decodeMxnetParams, type LoadMxnetOptions, loadMxnetParams } from "./mxnet.ts";

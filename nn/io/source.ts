@@ -27,6 +27,23 @@ export function hasFiles(): boolean {
   return "Deno" in globalThis && "readFile" in Deno;
 }
 
+/** A web page has no file system. */
+export class NoFilesError extends Error {
+  override name = "NoFilesError";
+}
+
+/**
+ * Refuses on a web page what needs a file system.
+ *
+ * @param what What cannot be done there, e.g. `read a.bin`.
+ * @param instead What can be done in its place, e.g. `give a Blob`.
+ * @throws {NoFilesError} On a web page.
+ */
+export function needFiles(what: string, instead?: string): void {
+  if (hasFiles()) return;
+  throw new NoFilesError(`Cannot ${what}: a web page has no files${instead ? `; ${instead}` : ""}`);
+}
+
 /** The URL that a source has to be fetched from; none for what is on disk. */
 export function remoteUrl(source: string | URL): URL | undefined {
   const url = URL.parse(source, hasFiles() ? undefined : globalThis.location?.href);
@@ -69,7 +86,7 @@ async function readAll(source: Exclude<ByteSource, Uint8Array>): Promise<Uint8Ar
   if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
   const url = remoteUrl(source);
   if (url) return new Uint8Array(await (await download(url)).arrayBuffer());
-  checkFiles();
+  needFiles(`read ${source}`, "give a Blob, bytes or an address of http");
   return await Deno.readFile(source);
 }
 
@@ -79,7 +96,7 @@ async function openAny(
   if (source instanceof Blob) return source.stream();
   const url = remoteUrl(source);
   if (url) return (await download(url)).body ?? new Blob().stream();
-  checkFiles();
+  needFiles(`read ${source}`, "give a Blob, bytes or an address of http");
   return (await Deno.open(source)).readable;
 }
 
@@ -95,12 +112,6 @@ async function download(url: URL): Promise<Response> {
 /** A server has no such file. */
 class NoSuchFile extends Error {}
 
-/** Refuses what would be on disk where there is none. */
-function checkFiles(): void {
-  if (hasFiles()) return;
-  throw new Error("a web page has no files; give a Blob, bytes or an address of http");
-}
-
 /** Does what reads a file; failures say which. */
 async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
   try {
@@ -112,6 +123,7 @@ async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
 
 /** The error for a file that cannot be read; one that names the permission to give stays as it is. */
 export function readError(file: string, cause: unknown): unknown {
+  if (cause instanceof NoFilesError) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
   if (cause instanceof NoSuchFile) return notFound(`Cannot read ${file}: ${reason}`, cause);
   if (!hasFiles()) return new Error(`Cannot read ${file}: ${reason}`, { cause });

@@ -1,4 +1,5 @@
 import { checkOptions } from "../../engine/arguments.ts";
+import { needFiles } from "../io/source.ts";
 
 /** Signals that ask a run to end. */
 export type StopSignal = "SIGINT" | "SIGTERM";
@@ -44,6 +45,7 @@ export class Interrupt implements Disposable {
 
   constructor(options: InterruptOptions = {}) {
     checkOptions("make Interrupt", options, "new Interrupt({ onFirst })");
+    needFiles("listen for Ctrl-C");
     const exit = options.exit ?? Deno.exit;
     // Windows has no SIGTERM to listen for.
     const signals: StopSignal[] = Deno.build.os === "windows" ? ["SIGINT"] : ["SIGINT", "SIGTERM"];

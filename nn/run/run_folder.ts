@@ -1,6 +1,7 @@
 import { checkOptions } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { JsonFault, parseStrictJson } from "../io/json_scan.ts";
+import { needFiles } from "../io/source.ts";
 import { ioError, writeAllSync, writeFileAtomicSync } from "./_files.ts";
 import { MetricsCsv } from "./metrics_csv.ts";
 import { ProgressBar, type ProgressOptions } from "./progress.ts";
@@ -200,6 +201,7 @@ export class RunFolder implements Disposable {
  */
 export function readConfig(dir: string): StoredRunConfig {
   const path = `${dir}/${CONFIG}`;
+  needFiles(`read ${path}`);
   try {
     return decodeRunConfig(Deno.readFileSync(path), { file: path });
   } catch (error) {
@@ -258,6 +260,7 @@ function newFolder(root: string, experiment: string, now: Date): string {
   // 2026-05-04T13:37:00.000Z → 20260504-133700
   const time = now.toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
   const base = `${root}/${experiment}-${time}`;
+  needFiles(`create the run folder ${base}`);
   try {
     Deno.mkdirSync(root, { recursive: true });
     for (let n = 1;; n++) {
@@ -275,6 +278,7 @@ function newFolder(root: string, experiment: string, now: Date): string {
 }
 
 function takeFolder(dir: string): void {
+  needFiles(`create the run folder ${dir}`);
   try {
     Deno.mkdirSync(dir, { recursive: true });
     Deno.statSync(`${dir}/${CONFIG}`);

@@ -1,4 +1,5 @@
 import { checkOptions } from "../../engine/arguments.ts";
+import { needFiles } from "../io/source.ts";
 import { ioError, writeAllSync } from "./_files.ts";
 
 /** Options of {@linkcode EventWriter}. */
@@ -165,6 +166,7 @@ function float64(value: number): number[] {
 }
 
 function openNew(base: string): [string, Deno.FsFile] {
+  needFiles(`write ${base}`);
   for (let n = 0;; n++) {
     const path = n === 0 ? base : `${base}.${n}`;
     try {

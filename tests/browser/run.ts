@@ -18,7 +18,7 @@ const FOLDERS = ["tests/engine", "tests/nn", "tests/experiments"];
 /** What a page has no answer to. */
 const NEEDS: readonly (readonly [RegExp, string])[] = [
   [/"[^"]*helpers\/(source|registered)\.ts"/, "reads sources"],
-  [/pngjs|\breadPng\b|from "node:/, "needs Node's zlib"],
+  [/from "node:|npm:pngjs/, "needs Node"],
   [/worker_dataset/, "starts workers from modules as they are"],
   [/\bDeno\.(?!test\b|inspect\b|readDirSync\b)\w+/, "needs Deno for files, processes or a server"],
 ];

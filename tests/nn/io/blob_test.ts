@@ -97,11 +97,23 @@ Deno.test({
     await assertRejects(() => nn.io.readWeights("none.pth"), DOMException, "answered 404");
     await assertRejects(() => nn.io.readWeights("file:///a"), Error, "a web page has no files");
     assertThrows(() => nn.io.openSafetensors("a.safetensors"), TypeError, "only a file on disk");
-    await assertRejects(
-      () => nn.io.saveSafetensors("a.safetensors", {}),
-      Error,
-      "Cannot write a.safetensors: a web page has no files; give a WritableStream",
-    );
+    const run = { experiment: "x", seed: 1, options: {} };
+    const refused: [string, () => unknown][] = [
+      ["write a.safetensors", () => nn.io.saveSafetensors("a.safetensors", {})],
+      ["read the pictures of a", () => nn.data.openImageFolder("a/")],
+      ["list a", () => nn.data.readEmnistLetters("a", "train")],
+      ["unpack an archive into b", () => nn.data.extractArchive(new Blob(), "b")],
+      ["write a.rec", () => new nn.data.RecordIoWriter("a.rec")],
+      ["create the run folder a", () => nn.run.RunFolder.create(run, { columns: [], out: "a" })],
+      ["create the run folder runs/x-", () => nn.run.RunFolder.create(run, { columns: [] })],
+      ["read a/config.json", () => nn.run.RunFolder.open("a", { columns: [] })],
+      ["write a/events.out.tfevents.", () => new nn.run.EventWriter("a")],
+      ["listen for Ctrl-C", () => new nn.run.Interrupt()],
+    ];
+    for (const [what, act] of refused) {
+      const { message } = await assertRejects(async () => await act(), Error, `Cannot ${what}`);
+      assertEquals(message.includes("a web page has no files"), true, message);
+    }
   },
 });
 
