@@ -249,16 +249,36 @@ export async function openProvider(
   return (globalThis.navigator as Navigator | undefined)?.gpu;
 }
 
+/**
+ * What to do where there is no adapter.
+ *
+ * @param found `api`: there is a `navigator.gpu`; `page`: this is no Deno; `secure`: no page from plain http.
+ */
+export function withoutAdapter(found: { api: boolean; page: boolean; secure: boolean }): string {
+  if (!found.page) {
+    return "No WebGPU adapter was found: install a Vulkan driver " +
+      "(`deno task doctor` says how; Debian and Ubuntu: apt install mesa-vulkan-drivers)";
+  }
+  if (!found.secure) {
+    return "There is no WebGPU on a page from plain http: serve it over https, or on localhost";
+  }
+  return found.api
+    ? "No WebGPU adapter was found: turn on hardware acceleration in the browser's settings " +
+      "(chrome://gpu says what it can use)"
+    : "There is no WebGPU here: take a current Chrome, Edge, Safari or Firefox, or give init() a device";
+}
+
 async function open(options: InitOptions): Promise<DeviceInfo> {
   const wgpu = options.device ? undefined : await openProvider(options);
   const adapter = await wgpu?.requestAdapter({
     powerPreference: options.powerPreference ?? "high-performance",
   });
   if (!options.device && !adapter) {
-    throw new NoAdapterError(
-      "No WebGPU adapter was found: install a Vulkan driver " +
-        "(`deno task doctor` says how; Debian and Ubuntu: apt install mesa-vulkan-drivers)",
-    );
+    throw new NoAdapterError(withoutAdapter({
+      api: wgpu !== undefined,
+      page: !("Deno" in globalThis) || "document" in globalThis,
+      secure: Reflect.get(globalThis, "isSecureContext") !== false,
+    }));
   }
   const device = options.device ?? await requestDevice(adapter!, options.without ?? []);
   const limits = {} as Limits;

@@ -4,7 +4,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import * as lathe from "../../engine/mod.ts";
 import { conv2d, linear, maxPool2d } from "../../engine/functions.ts";
 import { crossEntropy } from "../../engine/functions_loss.ts";
-import { gpu } from "../../engine/gpu/device.ts";
+import { gpu, withoutAdapter } from "../../engine/gpu/device.ts";
 import { ROOT } from "../helpers/source.ts";
 
 const { tensor, zeros, ones, arange, cat, randint } = lathe;
@@ -277,6 +277,14 @@ Deno.test("messages are sentences without a final period", () => {
     assert(/^[A-Z][^\n]*[^.\n]$/.test(message), message);
     assert(!/n't|'re /.test(message), `contraction: ${message}`);
   }
+});
+
+Deno.test("on a page without an adapter init() says what to do there", () => {
+  const found = { api: true, page: true, secure: true };
+  assert(/^No WebGPU adapter was found: turn on hardware/.test(withoutAdapter(found)));
+  assert(/take a current Chrome/.test(withoutAdapter({ ...found, api: false })));
+  // Without https there is no navigator.gpu either.
+  assert(/over https/.test(withoutAdapter({ ...found, api: false, secure: false })));
 });
 
 Deno.test("without an adapter init() says what to install", async () => {
