@@ -2,16 +2,18 @@
  * @file `deno task inspect FILE`: what a file of weights or a run folder holds.
  *
  *   deno task inspect resnet50-11ad3fa6.pth
+ *   deno task inspect https://example.org/model.safetensors
  *   deno task inspect runs/letters-20260504-133700
  *
- * Of safetensors files and PyTorch's only the headers are read, whatever their size. Needs no GPU.
+ * Of safetensors files and PyTorch's only the headers are read, or fetched, whatever their size. Needs no GPU.
  */
 
 import { nn } from "../mod.ts";
 import { printable } from "../nn/format_error.ts";
-import { FileRange } from "../nn/io/byte_range.ts";
+import { openParts } from "../nn/io/parts.ts";
 import { isSafetensors } from "../nn/io/safetensors_format.ts";
-import { isZip, readZip } from "../nn/io/zip.ts";
+import { remoteUrl } from "../nn/io/source.ts";
+import { isZip, readZipDirectory } from "../nn/io/zip.ts";
 import { decodeMetrics } from "../nn/run/metrics_csv.ts";
 import { defineFlags, runMain, userPath } from "./_args.ts";
 import { formatBytes, splitArguments } from "./_files.ts";
@@ -31,6 +33,8 @@ const FLAGS = defineFlags({
 /** What a file of weights holds. */
 interface Listing {
   readonly format: string;
+  /** Bytes of the file. */
+  readonly size: number;
   readonly tensors: readonly (readonly [string, nn.io.WeightInfo])[];
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -39,7 +43,7 @@ interface Listing {
 export async function main(args: readonly string[]): Promise<number> {
   const { files, flags } = splitArguments(args, { names: NAMES, command: COMMAND });
   const { options } = FLAGS.parse(flags);
-  const path = userPath(files[0]!);
+  const path = remoteUrl(files[0]!)?.href ?? userPath(files[0]!);
   const isFolder = (await Deno.stat(path).catch(() => undefined))?.isDirectory ?? false;
   if (isFolder) { for (const line of await describeRun(path)) console.log(line); }
   const file = isFolder ? weightsOf(path) : path;
@@ -52,20 +56,17 @@ export async function main(args: readonly string[]): Promise<number> {
 
 /** The tensors of a file, by its header where the format has one. */
 async function list(path: string, key: string | undefined): Promise<Listing> {
-  if (kindOf(path) === "safetensors") {
-    using file = nn.io.openSafetensors(path);
+  const { kind, size } = await kindOf(path);
+  if (kind !== undefined) {
+    using file = await nn.io.openWeights(path, { key });
     const isCheckpoint = file.metadata["lathe.checkpoint"] !== undefined;
-    return { format: isCheckpoint ? "checkpoint" : "safetensors", ...infos(file) };
-  }
-  if (kindOf(path) === "torch") {
-    using file = await nn.io.openTorch(path, { key });
-    return { format: "torch", ...infos(file) };
+    return { format: isCheckpoint ? "checkpoint" : kind, size, ...infos(file) };
   }
   const { format, arrays, metadata } = await nn.io.readWeights(path, { key });
   const tensors = Object.entries(arrays).map(([name, { dtype, shape, data }]) =>
     [name, { dtype, shape, byteLength: data.byteLength }] as const
   );
-  return { format, tensors, metadata };
+  return { format, size, tensors, metadata };
 }
 
 function infos(file: nn.io.WeightFile): Pick<Listing, "tensors" | "metadata"> {
@@ -75,17 +76,26 @@ function infos(file: nn.io.WeightFile): Pick<Listing, "tensors" | "metadata"> {
   };
 }
 
-/** Which of the formats with a header a file has. */
-function kindOf(path: string): "safetensors" | "torch" | undefined {
-  using range = new FileRange(path);
-  if (isSafetensors(range)) return "safetensors";
-  if (!isZip(range.subarray(0, 4))) return undefined;
-  const names = [...readZip(range, { file: path }).keys()];
-  return names.some((name) => name.endsWith("/data.pkl")) ? "torch" : undefined;
+/** Which of the formats with a header a file has, and its size. */
+async function kindOf(
+  path: string,
+): Promise<{ kind?: "safetensors" | "torch"; size: number }> {
+  using parts = await openParts(path);
+  const { range, file } = parts, size = range.length;
+  return await parts.read(() => {
+    if (isSafetensors(range)) return { kind: "safetensors", size };
+    if (!isZip(range.subarray(0, 4))) return { size };
+    const names = [...readZipDirectory(range, { file }).keys()];
+    return names.some((name) => name.endsWith("/data.pkl")) ? { kind: "torch", size } : { size };
+  });
 }
 
 /** The lines for a file of weights. */
-function describe(path: string, { format, tensors, metadata }: Listing, part: string): string[] {
+function describe(
+  path: string,
+  { format, size, tensors, metadata }: Listing,
+  part: string,
+): string[] {
   const total = tensors.reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
   const shown = tensors.filter(([name]) => name.includes(part)).map(([name, info]) => [
     printable(name),
@@ -101,7 +111,7 @@ function describe(path: string, { format, tensors, metadata }: Listing, part: st
   const numbers = learned.reduce((sum, [, { shape }]) => sum + count(shape), 0);
   const dtypes = [...new Set(tensors.map(([, { dtype }]) => dtype))].join(", ");
   return [
-    `${path}: ${format}, ${formatBytes(Deno.statSync(path).size)}`,
+    `${path}: ${format}, ${formatBytes(size)}`,
     "",
     ...columns([["Name", "Type", "Shape", "Bytes"], ...shown]),
     "",

@@ -98,7 +98,9 @@ export class Cifar10Files implements Dataset<Cifar10Sample>, Disposable {
   constructor(sources: readonly LocalSource[]) {
     try {
       for (const source of sources) {
-        const range = source instanceof Uint8Array ? source : new FileRange(source);
+        const range = source instanceof Uint8Array
+          ? source
+          : new FileRange(source, "give its bytes");
         const entry = { range, file: range instanceof FileRange ? range.path : "bytes", count: 0 };
         this.#files.push(entry);
         entry.count = countRecords(range.length, entry.file);

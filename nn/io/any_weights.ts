@@ -100,7 +100,7 @@ function readSafetensors(bytes: Uint8Array, file: string): HostWeights {
 }
 
 /** The source itself, or the best weights in a run folder. */
-async function weightSource(source: ByteSource): Promise<ByteSource> {
+export async function weightSource(source: ByteSource): Promise<ByteSource> {
   const named = typeof source === "string" || source instanceof URL;
   if (!named || !hasFiles() || remoteUrl(source)) return source;
   const name = pathOf(source);

@@ -21,17 +21,15 @@ export class FileRange implements ByteRange, Disposable {
 
   /**
    * @param path The file.
+   * @param instead What reads one that is not on disk.
    * @throws {Deno.errors.NotFound} If there is no such file. Other failures pass through with its path.
    * @throws {TypeError} If it is not on disk.
    */
-  constructor(path: string | URL) {
+  constructor(path: string | URL, instead: string) {
     const remote = remoteUrl(path);
     if (remote || !hasFiles()) {
       throw new TypeError(
-        `Cannot read ${
-          remote?.href ?? path
-        } in parts: only a file on disk is; what is elsewhere is ` +
-          "loaded as a whole, or given as bytes",
+        `Cannot read ${remote?.href ?? path} here, where a file on disk is read; ${instead}`,
       );
     }
     this.path = pathOf(path);
@@ -92,34 +90,35 @@ export interface OpenRange extends Disposable {
 export async function openRange(source: ByteSource, name?: string): Promise<OpenRange> {
   const named = typeof source === "string" || source instanceof URL;
   if (named && hasFiles() && !remoteUrl(source)) {
-    const range = new FileRange(source), file = range.path;
+    const range = new FileRange(source, "give its bytes"), file = range.path;
     return { range, file, path: file, [Symbol.dispose]: () => range[Symbol.dispose]() };
   }
   const { bytes, file } = await readSource(source, name);
   return { range: bytes, file, [Symbol.dispose]() {} };
 }
 
-/** A part of a range as a range. */
-export class PartRange implements ByteRange {
+/** A part of a range as a range, which says where it begins when it is read. */
+export class LatePart implements ByteRange {
   readonly #whole: ByteRange;
-  readonly #start: number;
+  readonly #find: () => number;
+  #start?: number;
   /** Number of bytes. */
   readonly length: number;
 
   /**
    * @param whole Where the part lies.
-   * @param start Its first byte.
    * @param length Its bytes, which must not reach beyond the whole.
+   * @param find Finds its first byte.
    */
-  constructor(whole: ByteRange, start: number, length: number) {
+  constructor(whole: ByteRange, length: number, find: () => number) {
     this.#whole = whole;
-    this.#start = start;
     this.length = length;
+    this.#find = find;
   }
 
   /** The bytes from `start` to `end - 1` of the part. */
   subarray(start: number, end: number): Uint8Array {
-    const last = Math.min(end, this.length);
-    return this.#whole.subarray(this.#start + Math.min(start, last), this.#start + last);
+    const first = this.#start ??= this.#find(), last = Math.min(end, this.length);
+    return this.#whole.subarray(first + Math.min(start, last), first + last);
   }
 }

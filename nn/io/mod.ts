@@ -12,6 +12,8 @@ export { type ByteTarget, writeFileAtomic } from "./atomic.ts";
 export {
   openSafetensors,
   openTorch,
+  type OpenTorchOptions,
+  openWeights,
   type RowRange,
   WeightFile,
   type WeightInfo,

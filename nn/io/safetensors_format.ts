@@ -265,11 +265,10 @@ function readHeader(
       expected: `at most ${most}, ${reason} (safetensors)`,
     });
   }
-  const dataStart = 8 + Number(length);
+  const dataStart = 8 + Number(length), json = bytes.subarray(8, dataStart);
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-      .decode(bytes.subarray(8, dataStart));
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
   } catch (cause) {
     throw new FormatError("header not in UTF-8", {
       file,

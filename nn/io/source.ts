@@ -1,5 +1,7 @@
 /** @file Where a reader's bytes come from: a path, a URL, a blob, or bytes at hand. */
 
+import { FormatError } from "../format_error.ts";
+
 /**
  * A file to read: a path, a URL (`file:`, `http:` or `https:`, also as text), a `Blob` (so a `File` that
  * somebody chose or dropped), or its bytes. On a web page, which has no files, a path is one below the page.
@@ -60,9 +62,15 @@ export function remoteUrl(source: string | URL): URL | undefined {
  * message.
  */
 export async function readSource(source: ByteSource, name = "bytes"): Promise<SourceBytes> {
-  if (source instanceof Uint8Array) return { bytes: source, file: name };
-  const file = source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
+  const file = sourceName(source, name);
+  if (source instanceof Uint8Array) return { bytes: source, file };
   return { bytes: await reading(file, () => readAll(source)), file };
+}
+
+/** What errors call a source: its path or URL, a `File`'s name, or `name`. */
+export function sourceName(source: ByteSource, name: string): string {
+  if (source instanceof Uint8Array) return name;
+  return source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
 }
 
 /** The bytes of a source as they arrive; for failures see {@linkcode readSource}. */
@@ -70,7 +78,7 @@ export async function streamSource(
   source: Exclude<ByteSource, Uint8Array>,
   name: string,
 ): Promise<{ stream: ReadableStream<Uint8Array>; file: string }> {
-  const file = source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
+  const file = sourceName(source, name);
   return { stream: await reading(file, () => openAny(source)), file };
 }
 
@@ -100,8 +108,16 @@ async function openAny(
   return (await Deno.open(source)).readable;
 }
 
-async function download(url: URL): Promise<Response> {
-  const response = await fetch(url);
+/**
+ * The answer of a server.
+ *
+ * @param url What to ask for.
+ * @param range First and last byte, to have a part. Servers may answer with the whole all the same.
+ * @throws If it answers that it cannot, without the URL; see {@linkcode reading}.
+ */
+export async function download(url: URL, range?: readonly [number, number]): Promise<Response> {
+  const headers = range ? { range: `bytes=${range[0]}-${range[1]}` } : undefined;
+  const response = await fetch(url, { headers });
   if (response.ok) return response;
   await response.body?.cancel();
   const { status, statusText } = response;
@@ -113,7 +129,7 @@ async function download(url: URL): Promise<Response> {
 class NoSuchFile extends Error {}
 
 /** Does what reads a file; failures say which. */
-async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
+export async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
@@ -123,7 +139,7 @@ async function reading<T>(file: string, read: () => Promise<T>): Promise<T> {
 
 /** The error for a file that cannot be read; one that names the permission to give stays as it is. */
 export function readError(file: string, cause: unknown): unknown {
-  if (cause instanceof NoFilesError) return cause;
+  if (cause instanceof NoFilesError || cause instanceof FormatError) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
   if (cause instanceof NoSuchFile) return notFound(`Cannot read ${file}: ${reason}`, cause);
   if (!hasFiles()) return new Error(`Cannot read ${file}: ${reason}`, { cause });

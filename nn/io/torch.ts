@@ -8,7 +8,7 @@
 import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
-import { type ByteRange, PartRange } from "./byte_range.ts";
+import { type ByteRange, LatePart } from "./byte_range.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { quote } from "./json_scan.ts";
 import { type PickleFault, PickleGlobal, PickleTuple, unpickle } from "./pickle.ts";
@@ -23,7 +23,7 @@ import {
   TorchTensor,
 } from "./torch_tensor.ts";
 import { decodeLegacyTorch } from "./torch_legacy.ts";
-import { isZip, readZip, readZipEntry, type ZipEntry } from "./zip.ts";
+import { isZip, locate, readZip, readZipDirectory, readZipEntry, type ZipPlace } from "./zip.ts";
 
 /** Options of {@linkcode decodeTorch}. */
 export interface DecodeTorchOptions {
@@ -145,7 +145,10 @@ async function decodeZipTorch(
   options: { file: string; checkCrc?: boolean; lazy?: boolean },
 ): Promise<unknown> {
   const { file } = options;
-  const entries = readZip(bytes, options);
+  const entries: ReadonlyMap<string, ZipPlace> = options.lazy
+    ? readZipDirectory(bytes, options)
+    : readZip(bytes, options);
+  const data = (place: ZipPlace) => readZipEntry(bytes, locate(bytes, place, options), options);
   const pickles = [...entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
   const [pickle] = pickles;
   if (pickle === undefined || pickles.length > 1) {
@@ -158,15 +161,15 @@ async function decodeZipTorch(
   const folder = pickle.slice(0, -"data.pkl".length);
   for (const [name, entry] of entries) checkEntry(name.slice(folder.length), entry, file);
   const order = entries.get(`${folder}byteorder`);
-  if (order && new TextDecoder().decode(await readZipEntry(bytes, order, options)) !== "little") {
+  if (order && new TextDecoder().decode(await data(order)) !== "little") {
     throw new FormatError("tensors of another byte order", {
       file,
-      offset: order.start,
+      offset: order.offset,
       expected: "little",
     });
   }
 
-  const storages = new Map<string, { storage: TorchStorage; entry: ZipEntry }>();
+  const storages = new Map<string, { storage: TorchStorage; entry: ZipPlace }>();
   function persistent(id: unknown, fault: PickleFault): TorchStorage {
     const { key, dtype, length } = storageId(id, fault);
     const known = storages.get(`${key}:${dtype}`)?.storage;
@@ -185,30 +188,30 @@ async function decodeZipTorch(
     return storage;
   }
 
-  const { start } = entries.get(pickle)!;
-  const program = await readZipEntry(bytes, entries.get(pickle)!, options);
+  const { start } = locate(bytes, entries.get(pickle)!, options);
+  const program = await data(entries.get(pickle)!);
   const reader = new ByteReader(program, { file, base: start });
   const value = unpickle(reader, { allows: isTorchName, call: callTorch, persistent });
   for (const { storage, entry } of storages.values()) {
     storage.bytes = options.lazy
-      ? new PartRange(bytes, entry.start, entry.size)
-      : await readZipEntry(bytes, entry, options);
+      ? new LatePart(bytes, entry.size, () => locate(bytes, entry, options).start)
+      : await data(entry);
   }
   return value;
 }
 
-function checkEntry(name: string, entry: ZipEntry, file: string): void {
+function checkEntry(name: string, entry: ZipPlace, file: string): void {
   if (name === "constants.pkl" || name.startsWith("code/")) {
     throw new FormatError("a TorchScript program", {
       file,
-      offset: entry.start,
+      offset: entry.offset,
       expected: "weights, as torch.save(model.state_dict(), path) writes them",
     });
   }
   if (entry.deflated) {
     throw new FormatError(`compressed entry ${quote(entry.name)}`, {
       file,
-      offset: entry.start,
+      offset: entry.offset,
       expected: "stored ones (PyTorch)",
     });
   }

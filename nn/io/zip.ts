@@ -17,6 +17,8 @@ const END = 0x06054b50;
 const END64 = 0x06064b50;
 const LOCATOR64 = 0x07064b50;
 const END_SIZE = 22;
+/** A local header without its name and its extra fields. */
+const LOCAL_SIZE = 30;
 /** The end record with its longest comment, and the two records of zip64 before it. */
 const MAX_TAIL = END_SIZE + 0xffff + 20 + 56;
 const STORED = 0;
@@ -24,20 +26,28 @@ const DEFLATED = 8;
 /** Input bytes decompressed at a time. */
 const PIECE = 16 * 1024;
 
-/** A file in an archive. */
-export interface ZipEntry {
+/** What the directory of an archive says of a file in it. */
+export interface ZipPlace {
   /** Path in the archive as it is stored. */
   name: string;
   /** Whether the bytes are deflated; otherwise they are as they are. */
   deflated: boolean;
-  /** First byte of the data in the archive. */
-  start: number;
+  /** First byte of the header before the data. */
+  offset: number;
   /** Bytes the data takes in the archive. */
   packedSize: number;
   /** Bytes of the data, at most 1032 times `packedSize`. */
   size: number;
   /** CRC-32 of the data. */
   crc: number;
+  /** First byte of what follows: the next header or the directory. */
+  end: number;
+}
+
+/** A file in an archive. */
+export interface ZipEntry extends ZipPlace {
+  /** First byte of the data in the archive. */
+  start: number;
 }
 
 /** True if bytes begin as a zip archive does, with an entry or as an empty one. */
@@ -55,23 +65,36 @@ export function isZip(bytes: Uint8Array): boolean {
  * bytes (as zip bombs have), are encrypted or packed by another method than deflate.
  */
 export function readZip(bytes: ByteRange, options: { file: string }): Map<string, ZipEntry> {
+  const places = readZipDirectory(bytes, options);
+  return new Map([...places].map(([name, place]) => [name, locate(bytes, place, options)]));
+}
+
+/**
+ * What the directory of a zip archive says, by name: of the archive only its end is read. Where the data of
+ * an entry begins is left to {@linkcode locate}.
+ *
+ * @throws {FormatError} As {@linkcode readZip}, headers of entries aside.
+ */
+export function readZipDirectory(
+  bytes: ByteRange,
+  options: { file: string },
+): Map<string, ZipPlace> {
   const { file } = options;
   const { count, start, end } = findDirectory(bytes, file);
   const reader = new ByteReader(bytes.subarray(start, end), { file, base: start });
-  const entries = new Map<string, ZipEntry>();
+  const places = new Map<string, ZipPlace>();
   for (let i = 0; i < count; i++) {
-    const at = reader.at;
-    const entry = readEntry(reader, { bytes, directory: start });
-    if (entries.has(entry.name)) {
-      throw reader.fault(`second entry named ${quote(entry.name)}`, "each name once", at);
+    const at = reader.at, place = readPlace(reader, start);
+    if (places.has(place.name)) {
+      throw reader.fault(`second entry named ${quote(place.name)}`, "each name once", at);
     }
-    entries.set(entry.name, entry);
+    places.set(place.name, place);
   }
   if (reader.left > 0) {
     throw reader.fault(`${reader.left} bytes after ${count} entries`, "the end of the directory");
   }
-  checkDisjoint([...entries.values()], start, file);
-  return entries;
+  bound([...places.values()], file);
+  return places;
 }
 
 /**
@@ -200,11 +223,8 @@ function readEnd64(
   return { counts, size: record.u64("size"), start: record.u64("offset"), end: at };
 }
 
-/** One header of the directory and the local header it points to. */
-function readEntry(
-  reader: ByteReader,
-  archive: { bytes: ByteRange; directory: number },
-): ZipEntry {
+/** One header of the directory, which begins at byte `directory`. */
+function readPlace(reader: ByteReader, directory: number): ZipPlace {
   const at = reader.at;
   if (reader.u32("entry header") !== CENTRAL) throw reader.fault("no entry header", "one", at);
   reader.take(4, "versions");
@@ -234,47 +254,48 @@ function readEntry(
     const found = `entry ${quote(name)} of ${size} bytes from ${packedSize}`;
     throw reader.fault(found, `at most ${most} (${method === STORED ? "stored" : "deflated"})`, at);
   }
-  const start = checkLocalHeader(rawName, { name, offset, at, ...archive, file: reader.file });
-  if (packedSize > archive.directory - start) {
-    throw new FormatError("end of data", {
-      file: reader.file,
-      offset: archive.directory,
-      expected: `${packedSize} bytes of entry ${quote(name)} from byte ${start}`,
-    });
+  if (offset > directory - LOCAL_SIZE) {
+    throw reader.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", at);
   }
-  return { name, deflated: method === DEFLATED, start, packedSize, size, crc };
+  return { name, deflated: method === DEFLATED, offset, packedSize, size, crc, end: directory };
 }
 
-/** Compares the header before an entry's data, which has extra fields of its own; gives its end. */
-function checkLocalHeader(
-  rawName: Uint8Array,
-  entry: {
-    name: string;
-    offset: number;
-    at: number;
-    bytes: ByteRange;
-    directory: number;
-    file: string;
-  },
-): number {
-  const { name, offset, at, bytes, directory, file } = entry;
-  const part = (from: number, length: number) => {
-    const end = Math.min(from + length, directory);
-    return new ByteReader(bytes.subarray(Math.min(from, end), end), { file, base: from });
-  };
-  const local = part(offset, 30);
-  if (offset > directory || local.u32("local header") !== LOCAL) {
-    throw local.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", at);
+/**
+ * The entry at a place of the directory: its header, which has extra fields of its own, tells where the data
+ * begins.
+ *
+ * @throws {FormatError} If there is no header, it has another name, or the data reaches beyond the end.
+ */
+export function locate(bytes: ByteRange, place: ZipPlace, options: { file: string }): ZipEntry {
+  const { file } = options, { name, offset, packedSize, end } = place;
+  const part = (from: number, length: number) =>
+    new ByteReader(bytes.subarray(from, Math.min(from + length, end)), { file, base: from });
+  const local = part(offset, LOCAL_SIZE);
+  if (local.u32("local header") !== LOCAL) {
+    throw local.fault(`entry ${quote(name)} at byte ${offset}`, "a local header there", offset);
   }
   local.take(22, "local header");
   const lengths = [local.u16("length"), local.u16("length")] as const;
-  const rest = part(offset + 30, lengths[0] + lengths[1]);
+  const rest = part(offset + LOCAL_SIZE, lengths[0] + lengths[1]);
   const localName = rest.take(lengths[0], "local name");
-  if (localName.length !== rawName.length || localName.some((byte, i) => byte !== rawName[i])) {
-    throw rest.fault(`another name than ${quote(name)}`, "the directory's name", offset + 30);
+  const ownName = new TextEncoder().encode(name);
+  if (localName.length !== ownName.length || localName.some((byte, i) => byte !== ownName[i])) {
+    throw rest.fault(
+      `another name than ${quote(name)}`,
+      "the directory's name",
+      offset + LOCAL_SIZE,
+    );
   }
   rest.take(lengths[1], "local extra fields");
-  return rest.at;
+  const start = rest.at;
+  if (packedSize > end - start) {
+    throw new FormatError(`entry ${quote(name)} that shares bytes with what follows`, {
+      file,
+      offset: start,
+      expected: `${packedSize} bytes before byte ${end}`,
+    });
+  }
+  return { ...place, start };
 }
 
 function decodeName(bytes: Uint8Array, reader: ByteReader): string {
@@ -301,17 +322,17 @@ function readWide(field: ByteReader, fields: [number, number, number]): [number,
   throw field.fault("no zip64 extra field", "one for sizes of 0xffffffff", start);
 }
 
-function checkDisjoint(entries: ZipEntry[], end: number, file: string): void {
-  entries.sort((a, b) => a.start - b.start || a.packedSize - b.packedSize);
-  for (const [i, entry] of entries.entries()) {
-    const next = entries[i + 1]?.start ?? end;
-    if (entry.start + entry.packedSize > next) {
-      throw new FormatError(`entry ${quote(entry.name)} that shares bytes with another`, {
-        file,
-        offset: entry.start,
-        expected: `an end before byte ${next}`,
-      });
-    }
+/** Says of each place where the next one begins. */
+function bound(places: ZipPlace[], file: string): void {
+  places.sort((a, b) => a.offset - b.offset);
+  for (const [i, place] of places.entries()) {
+    place.end = places[i + 1]?.offset ?? place.end;
+    if (place.offset + LOCAL_SIZE + place.packedSize <= place.end) continue;
+    throw new FormatError(`entry ${quote(place.name)} that shares bytes with what follows`, {
+      file,
+      offset: place.offset,
+      expected: `${place.packedSize} bytes before byte ${place.end}`,
+    });
   }
 }
 

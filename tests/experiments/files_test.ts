@@ -117,6 +117,27 @@ Deno.test("deno task inspect lists tensors of every format", () =>
     assertStringIncludes(await printed(() => inspect([`${dir}/c`])), "\\u001b[2J");
   }));
 
+Deno.test("deno task inspect lists the tensors of a URL by its header", async () => {
+  const bytes = nn.io.encodeSafetensors({
+    w: { dtype: "F32", shape: [1000, 1000], data: new Float32Array(1e6) },
+  });
+  let sent = 0;
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get("range") ?? "")!;
+    const part = bytes.slice(Number(first), Number(last) + 1);
+    sent += part.length;
+    const headers = {
+      "content-range": `bytes ${first}-${Number(first) + part.length - 1}/${bytes.length}`,
+    };
+    return new Response(part, { status: 206, headers });
+  });
+  const url = `http://127.0.0.1:${server.addr.port}/w.safetensors`;
+  const text = await printed(() => inspect([url]));
+  assertStringIncludes(text, `${url}: safetensors, 4.0 MB`);
+  assertStringIncludes(text, "[1000, 1000]");
+  assert(sent < 2e5);
+});
+
 Deno.test("deno task inspect counts a checkpoint's parameters without the optimizer's numbers", () =>
   inFolder(async (dir) => {
     const state = { model: { weight: DATA }, optimizer: { moment: DATA.slice() }, epoch: 3 };

@@ -12,6 +12,7 @@ import { decodeSafetensors, encodeSafetensors } from "../../nn/io/safetensors_fo
 import { readWeights } from "../../nn/io/any_weights.ts";
 import { decodeTorch, openZipTorch } from "../../nn/io/torch.ts";
 import { MAX_EXPANSION, TorchTensor } from "../../nn/io/torch_tensor.ts";
+import { openWeights } from "../../nn/io/weight_file.ts";
 import { readZip, readZipEntry } from "../../nn/io/zip.ts";
 import {
   call,
@@ -42,6 +43,7 @@ export function weightReaders(): Reader[] {
     { name: "torch", seeds: torchSeeds, read: readTorch, expansion: 4 * MAX_EXPANSION },
     { name: "torch-legacy", seeds: legacySeeds, read: readTorch, expansion: 4 * MAX_EXPANSION },
     { name: "torch-lazy", seeds: torchSeeds, read: readLazily, expansion: 4 * MAX_EXPANSION },
+    { name: "weights-parts", seeds: partsSeeds, read: readParts, expansion: 4 * MAX_EXPANSION },
     { name: "weights", seeds: anySeeds, read: readAny, expansion: 10 * DEFLATE },
     { name: "mxnet", seeds: mxnetSeeds, read: readMxnet, expansion: 8 },
     { name: "zip", seeds: zipSeeds, read: readWholeZip, expansion: 7 * DEFLATE },
@@ -93,6 +95,21 @@ async function readTorch(bytes: Uint8Array): Promise<void> {
 /** As a file on disk is read, of which a part is asked for at a time. */
 async function readLazily(bytes: Uint8Array): Promise<void> {
   readTensors(await openZipTorch(bytes, { file: "bytes" }), bytes);
+}
+
+/** As what is elsewhere is read, of which parts are fetched. */
+async function readParts(bytes: Uint8Array): Promise<void> {
+  using file = await openWeights(new Blob([bytes.slice()]));
+  let left = MAX_EXPANSION * bytes.length;
+  for (const name of file.names) {
+    if ((left -= file.info(name).byteLength) < 0) return;
+    checkArray(await file.array(name));
+  }
+}
+
+/** Files of both formats that are read in parts. */
+function partsSeeds(): Seed[] {
+  return [...safetensorsSeeds(), ...torchSeeds()];
 }
 
 async function readAny(bytes: Uint8Array): Promise<void> {

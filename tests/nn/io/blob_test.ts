@@ -74,6 +74,27 @@ Deno.test("a stream that fails is aborted, and the error says why", async () => 
   assertEquals([own.state, own.parts], ["aborted", [Uint8Array.of(1)]]);
 });
 
+Deno.test("openWeights() reads the tensors of a Blob one by one", async () => {
+  await init();
+  const [x, y] = [Float32Array.from({ length: 1 << 16 }, (_, i) => i), Float32Array.of(5, 6)];
+  const bytes = nn.io.encodeSafetensors({
+    x: { dtype: "F32", shape: [1 << 8, 1 << 8], data: x },
+    y: { dtype: "F32", shape: [2], data: y },
+  });
+  const blob = new File([bytes], "two.safetensors"), { slice } = blob;
+  let most = 0;
+  blob.slice = (start, end) => {
+    most = Math.max(most, end! - start!);
+    return slice.call(blob, start, end);
+  };
+  using file = await nn.io.openWeights(blob);
+  assertEquals([file.file, file.names.toSorted()], ["two.safetensors", ["x", "y"]]);
+  assertEquals(await (await file.tensor("y")).array(), [5, 6]);
+  assertEquals((await file.array("x", { start: 255 })).data, x.subarray(255 << 8));
+  assertEquals(most < blob.size, true);
+  assertEquals((await file.array("x")).data, x);
+});
+
 Deno.test("data sets and tables are read from a Blob", async () => {
   const idx = await nn.data.writeIdx({ shape: [2, 2], data: Uint8Array.of(1, 2, 3, 4) });
   using set = await nn.data.openIdx(new Blob([idx]));
@@ -96,7 +117,7 @@ Deno.test({
     assertEquals(message.includes(import.meta.url), true, message);
     await assertRejects(() => nn.io.readWeights("none.pth"), DOMException, "answered 404");
     await assertRejects(() => nn.io.readWeights("file:///a"), Error, "a web page has no files");
-    assertThrows(() => nn.io.openSafetensors("a.safetensors"), TypeError, "only a file on disk");
+    assertThrows(() => nn.io.openSafetensors("a.safetensors"), TypeError, "nn.io.openWeights()");
     const run = { experiment: "x", seed: 1, options: {} };
     const refused: [string, () => unknown][] = [
       ["write a.safetensors", () => nn.io.saveSafetensors("a.safetensors", {})],

@@ -104,10 +104,17 @@ Deno.test({
   },
 });
 
-Deno.test("what reads in parts says that a URL is not on disk", () => {
+Deno.test("what reads files on disk only says what to do with a URL", () => {
   const url = "https://127.0.0.1/a.safetensors";
-  for (const open of [nn.io.openSafetensors, (path: string) => nn.data.openCifar10([path])]) {
-    assertThrows(() => open(url), TypeError, `Cannot read ${url} in parts: only a file on disk is`);
+  const refused = `Cannot read ${url} here, where a file on disk is read; `;
+  for (
+    const [open, instead] of [
+      [() => nn.io.openSafetensors(url), "nn.io.openWeights() reads it from anywhere"],
+      [() => nn.data.openCifar10([url]), "give its bytes"],
+    ] as const
+  ) {
+    const { message } = assertThrows(open, TypeError);
+    assertEquals(message, refused + instead);
   }
 });
 

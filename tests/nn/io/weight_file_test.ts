@@ -65,6 +65,7 @@ Deno.test("openSafetensors() lists and reads tensors and rows", async () => {
     assertEquals(await (await file.tensor("one")).array(), 7);
     assertEquals((await file.slice("none", { start: 1, end: 3 })).shape, [2, 0]);
     assertEquals((await file.array("half", { end: 1 })).data, Uint16Array.of(0x3f80));
+    assertEquals((await file.array("packed")).data, new Uint8Array(1));
   });
 });
 
@@ -141,7 +142,11 @@ Deno.test("an open file is read where it is asked for only", async () => {
       assert(await countRead(async () => void (file = await open(path))) < 70_000);
       using opened = file!;
       const read = await countRead(async () => void await opened.array("b", { start: 7, end: 9 }));
-      assertEquals(read, 8000);
+      // A zip archive tells before the data where it begins.
+      const header = open === openTorch ? 30 + "archive/data/1".length + 4 : 0;
+      assertEquals(read, 8000 + header);
+      const all = await countRead(async () => void await opened.array("a"));
+      assertEquals(all, 1_200_000 + header);
       assertEquals(await countRead(async () => void await opened.array("a")), 1_200_000);
     });
   }

@@ -58,12 +58,12 @@ Deno.test("readZip() refuses entries that share bytes", () => {
   const data = Uint8Array.of(1, 2, 3);
   refuses(
     [{ name: "a", data }, { name: "b", data, localName: "b", lies: { offset: 0 } }],
-    'another name than "b"',
+    'entry "a" that shares bytes with what follows',
   );
   // An entry that spans the local header and the data of the next.
   const inner = zipFile([{ name: "b", data }]).subarray(0, 38);
   const outer: TestZipEntry = { name: "a", data: inner };
-  refuses([outer, { name: "b", data, lies: { offset: 35 } }], "shares bytes with another");
+  refuses([outer, { name: "b", data, lies: { offset: 35 } }], 'entry "a" that shares bytes');
 });
 
 Deno.test("readZipEntry() refuses wrong checksums and sizes", async () => {
