@@ -174,6 +174,34 @@ Deno.test("derivatives are slopes of those of the order before", async () => {
   }
 });
 
+Deno.test("gradients that go in steps are recorded in every lane of a kernel", async () => {
+  // By the second operand, of values at which none of them is 0.
+  const cases: [string, (a: Tensor, b: Tensor) => Tensor, (a: number, b: number) => number][] = [
+    ["fmod", (a, b) => a.fmod(b), (a, b) => -Math.trunc(a / b)],
+    ["remainder", (a, b) => a.remainder(b), (a, b) => -Math.floor(a / b)],
+    ["maximum", (a, b) => a.neg().maximum(b), () => 1],
+    ["minimum", (a, b) => a.minimum(b), () => 1],
+  ];
+  // Whole fours and not, for which there are kernels of their own.
+  for (const size of [8, 9]) {
+    const places = Array.from({ length: size }, (_, i) => i);
+    const [as, bs, ws] = [
+      (i: number) => 10 + 1.7 * i,
+      (i: number) => 3 + i / 8,
+      (i: number) => 1 + i,
+    ]
+      .map((at) => places.map(at)) as [number[], number[], number[]];
+    for (const [name, f, slope] of cases) {
+      const b = tensor(bs, { requiresGrad: true }), w = tensor(ws, { requiresGrad: true });
+      const [first] = grad(f(tensor(as), b).mul(w).sum(), b, { createGraph: true });
+      const [second] = grad(first!.sum(), w);
+      const slopes = places.map((i) => slope(as[i]!, bs[i]!));
+      assertEquals(await first!.array(), slopes.map((s, i) => s * ws[i]!), name);
+      assertEquals(await second!.array(), slopes, name);
+    }
+  }
+});
+
 Deno.test("second derivatives where a formula has a case of its own", async () => {
   // log(eᵃ + eᵇ) at a = b: σ(0) and σ'(0).
   const [first, second] = await derivatives((x) => logaddexp(x, tensor([2])), [2]);
