@@ -33,6 +33,8 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "tril",
   "triu",
   "diagonal",
+  "unfold",
+  "fold",
   "padConstant",
   "neg",
   "abs",
@@ -96,6 +98,7 @@ const AS_GIVEN: ReadonlySet<string> = new Set([
   "maxPool2d",
   "avgPool2d",
   "adaptiveAvgPool2d",
+  "adaptiveMaxPool2d",
 ]);
 
 /** Ops whose inputs must have one dtype: the widest of them. */

@@ -89,6 +89,19 @@ export {
   samePadding,
 } from "./functions_conv.ts";
 export {
+  adaptiveAvgPool3d,
+  adaptiveMaxPool3d,
+  avgPool3d,
+  conv3d,
+  type Conv3dOptions,
+  convTranspose3d,
+  type ConvTranspose3dOptions,
+  maxPool3d,
+  type Pool3dOptions,
+  type Triple,
+} from "./functions_volume.ts";
+export { fold, unfold, type WindowOptions } from "./functions_windows.ts";
+export {
   adaptiveMaxPool2d,
   affineGrid,
   gridSample,

@@ -6,6 +6,7 @@ import type { DType } from "./dtype.ts";
 import * as move from "./ops/movement.ts";
 import * as arrange from "./ops/rearrange.ts";
 import { cast } from "./ops/select.ts";
+import { unfold } from "./ops/windows.ts";
 import { normalizeDim, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import { TensorBase } from "./tensor_base.ts";
@@ -220,6 +221,10 @@ export abstract class TensorShape extends TensorBase {
     }
     const along = typeof dims === "number" ? [dims] : dims;
     return apply(arrange.roll, [this], { shifts: by, dims: along })[0]!;
+  }
+  /** Every step-th window of `size` elements along dim, whose elements become the last dimension; a view. */
+  unfold(dim: number, size: number, step: number): Tensor {
+    return apply(unfold, [this], { dim, size, step, dilation: 1 })[0]!;
   }
   /** Last two dimensions on and below a diagonal (0 is the main one, 1 the one above it), else 0. */
   tril(diagonal = 0): Tensor {

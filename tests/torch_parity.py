@@ -90,6 +90,7 @@ def plain(module, *inputs):
 
 
 IMAGE = (2, 4, 7, 6)
+VOLUME = (2, 4, 5, 4, 6)
 WEIGHT = torch.tensor([0.5, 1.0, 2.0, 0.25, 1.5], dtype=torch.float64)
 
 # name: (module, inputs, how to call it). Names and options are those of CASES in torch_parity_test.ts.
@@ -333,6 +334,41 @@ CASES = {
         [r(2, 4, 9)],
         plain,
     ),
+    "conv3d": (
+        nn.Conv3d(4, 6, (3, 2, 3), stride=(2, 1, 1), padding=(1, 0, 2), dilation=(1, 2, 1), groups=2),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "conv3d_same": (nn.Conv3d(4, 3, (2, 3, 4), padding="same"), [r(*VOLUME)], plain),
+    "conv_transpose3d": (
+        nn.ConvTranspose3d(
+            4, 6, (3, 2, 3), stride=(2, 1, 3), padding=(1, 0, 2), output_padding=(1, 0, 2),
+            dilation=(1, 2, 1), groups=2,
+        ),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "batch_norm3d": (nn.BatchNorm3d(4), [r(*VOLUME)], plain),
+    "instance_norm3d": (nn.InstanceNorm3d(4, affine=True), [r(*VOLUME)], plain),
+    "max_pool3d": (
+        nn.MaxPool3d((2, 3, 2), stride=(1, 2, 2), padding=(1, 1, 0), ceil_mode=True),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "max_pool3d_dilation": (nn.MaxPool3d(2, dilation=(3, 2, 1)), [r(*VOLUME)], plain),
+    "avg_pool3d": (
+        nn.AvgPool3d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "avg_pool3d_padding": (nn.AvgPool3d((2, 3, 2), padding=(1, 1, 0), ceil_mode=True), [r(*VOLUME)], plain),
+    "adaptive_avg_pool3d": (nn.AdaptiveAvgPool3d((2, 3, 4)), [r(*VOLUME)], plain),
+    "adaptive_max_pool3d": (nn.AdaptiveMaxPool3d((2, 3, 4)), [r(*VOLUME)], plain),
+    "unfold": (nn.Unfold((2, 3), dilation=2, padding=1, stride=(2, 1)), [r(*IMAGE)], plain),
+    "fold": (nn.Fold((5, 6), (2, 3), padding=(1, 0), stride=(2, 1)), [r(2, 12, 12)], plain),
+    "unfold_dim": (Call(lambda x: x.unfold(1, 3, 2)), [r(2, 9, 4)], plain),
+    "reflection_pad3d": (nn.ReflectionPad3d((1, 2, 0, 1, 2, 1)), [r(*VOLUME)], plain),
+    "replication_pad1d": (nn.ReplicationPad1d((3, 1)), [r(2, 4, 6)], plain),
     "cosine_similarity": (nn.CosineSimilarity(dim=1), [r(4, 5, 3), r(4, 5, 1)], plain),
     "pairwise_distance": (nn.PairwiseDistance(p=3), [r(4, 5), r(4, 5)], plain),
     "cosine_embedding_loss": (

@@ -1,7 +1,8 @@
 /** @file Checks of the numbers layers are made with. */
 
 import { checkPair as checkPairKind, checkWhole } from "../../engine/arguments.ts";
-import type { Pair } from "../../engine/mod.ts";
+import { triple } from "../../engine/functions_volume.ts";
+import type { Pair, Triple } from "../../engine/mod.ts";
 
 /**
  * Checks that each of `sizes` is a whole number of at least 1.
@@ -29,4 +30,35 @@ export function checkPair(
     checkWhole(`make ${layer}`, { [options.name]: size }, options.min);
   }
   return [height, width];
+}
+
+/**
+ * [depth, height, width] of three whole numbers of at least `min`.
+ *
+ * @throws {RangeError} Naming the layer and the option if they are not.
+ * @throws {TypeError} If it is neither a number nor three.
+ */
+export function checkTriple(
+  layer: string,
+  sizes: Triple,
+  { name, min }: { name: string; min: number },
+): readonly [number, number, number] {
+  const all = triple(`make ${layer}`, name, sizes);
+  for (const size of all) checkWhole(`make ${layer}`, { [name]: size }, min);
+  return all;
+}
+
+/** @throws {RangeError} If the groups do not divide the channels. */
+export function checkGroups(
+  layer: string,
+  inChannels: number,
+  outChannels: number,
+  groups: number,
+): void {
+  checkSizes(layer, { inChannels, outChannels, groups });
+  if (inChannels % groups === 0 && outChannels % groups === 0) return;
+  throw new RangeError(
+    `Cannot make ${layer} with ${inChannels} to ${outChannels} channels in ${groups} groups: ` +
+      "groups must divide both",
+  );
 }

@@ -13,7 +13,7 @@ import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
 import { affineParameters } from "./_affine.ts";
-import { checkPair, checkSizes } from "./_check.ts";
+import { checkGroups, checkPair } from "./_check.ts";
 
 /** Options of {@linkcode Conv2d}. */
 export interface Conv2dOptions {
@@ -75,13 +75,7 @@ export class Conv2d extends Module {
     super();
     checkOptions("make Conv2d", options, "new nn.Conv2d(3, 8, { kernelSize: 3 })");
     const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
-    checkSizes("Conv2d", { inChannels, outChannels, groups });
-    if (inChannels % groups !== 0 || outChannels % groups !== 0) {
-      throw new RangeError(
-        `Cannot make Conv2d with ${inChannels} to ${outChannels} channels in ${groups} groups: ` +
-          "groups must divide both",
-      );
-    }
+    checkGroups("Conv2d", inChannels, outChannels, groups);
     this.inChannels = inChannels;
     this.outChannels = outChannels;
     this.kernelSize = checkPair("Conv2d", options.kernelSize, { name: "kernelSize", min: 1 });

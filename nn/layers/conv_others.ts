@@ -12,7 +12,7 @@ import { Module } from "../module.ts";
 import { pythonSize } from "../module_text.ts";
 import type { Parameter } from "../parameter.ts";
 import { affineParameters } from "./_affine.ts";
-import { checkPair, checkSizes } from "./_check.ts";
+import { checkGroups, checkPair, checkSizes } from "./_check.ts";
 
 /** Options of {@linkcode Conv1d}. */
 export interface Conv1dLayerOptions {
@@ -28,17 +28,6 @@ export interface Conv1dLayerOptions {
   groups?: number;
   /** Whether to add a learned bias. Default true. */
   bias?: boolean;
-}
-
-/** @throws {RangeError} If the groups do not divide the channels. */
-function checkGroups(layer: string, inChannels: number, outChannels: number, groups: number) {
-  checkSizes(layer, { inChannels, outChannels, groups });
-  if (inChannels % groups !== 0 || outChannels % groups !== 0) {
-    throw new RangeError(
-      `Cannot make ${layer} with ${inChannels} to ${outChannels} channels in ${groups} groups: ` +
-        "groups must divide both",
-    );
-  }
 }
 
 /**

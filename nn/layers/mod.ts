@@ -41,15 +41,23 @@ export {
   ConvTranspose2d,
   type ConvTranspose2dOptions,
 } from "./conv_others.ts";
+export {
+  Conv3d,
+  type Conv3dLayerOptions,
+  ConvTranspose3d,
+  type ConvTranspose3dLayerOptions,
+} from "./conv_3d.ts";
 export { Linear, type LinearOptions } from "./linear.ts";
 export {
   BatchNorm1d,
   BatchNorm2d,
+  BatchNorm3d,
   type BatchNormOptions,
   GroupNorm,
   type GroupNormOptions,
   InstanceNorm1d,
   InstanceNorm2d,
+  InstanceNorm3d,
   LayerNorm,
   type LayerNormOptions,
   RMSNorm,
@@ -110,14 +118,38 @@ export {
   type MaxPool1dOptions,
 } from "./pooling_1d.ts";
 export {
+  AdaptiveAvgPool3d,
+  AdaptiveMaxPool3d,
+  AvgPool3d,
+  type AvgPool3dOptions,
+  MaxPool3d,
+  type MaxPool3dOptions,
+} from "./pooling_3d.ts";
+export {
+  BorderPad,
+  CircularPad1d,
   CircularPad2d,
+  CircularPad3d,
+  ConstantPad1d,
   ConstantPad2d,
+  ConstantPad3d,
   ImagePad,
   type ImagePadding,
+  ReflectionPad1d,
   ReflectionPad2d,
+  ReflectionPad3d,
+  ReplicationPad1d,
   ReplicationPad2d,
+  ReplicationPad3d,
+  RowPad,
+  type RowPadding,
+  VolumePad,
+  type VolumePadding,
+  ZeroPad1d,
   ZeroPad2d,
+  ZeroPad3d,
 } from "./padding.ts";
+export { Fold, Unfold } from "./windows.ts";
 export { PixelShuffle, PixelUnshuffle, Upsample, type UpsampleOptions } from "./resize.ts";
 export {
   CosineEmbeddingLoss,
@@ -141,6 +173,7 @@ export {
   Dropout,
   Dropout1d,
   Dropout2d,
+  Dropout3d,
   Flatten,
   type FlattenOptions,
   Identity,

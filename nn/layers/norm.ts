@@ -160,6 +160,13 @@ export class BatchNorm2d extends BatchNorm {
   }
 }
 
+/** Batch normalisation of x [N, C, D, H, W]; otherwise as {@linkcode BatchNorm1d}. */
+export class BatchNorm3d extends BatchNorm {
+  protected override inputRanks(): { ranks: readonly number[]; text: string } {
+    return { ranks: [5], text: "[N, C, D, H, W]" };
+  }
+}
+
 /** Options of {@linkcode SplitBatchNorm2d}. */
 export interface SplitBatchNormOptions extends BatchNormOptions {
   /** Parts of a batch that are normalised apart; the batch must divide into them. */
@@ -363,7 +370,7 @@ abstract class InstanceNorm extends Module {
   override forward(x: Tensor): Tensor {
     const ndim = this.#ndim;
     if (![ndim - 1, ndim].includes(x.ndim) || x.shape.at(1 - ndim) !== this.numFeatures) {
-      const sample = ndim === 3 ? "C, L" : "C, H, W";
+      const sample = ["C, L", "C, H, W", "C, D, H, W"][ndim - 3];
       throw new TypeError(
         `Cannot ${this.constructor.name} [${x.shape.join(", ")}]: it must be [N, ${sample}] or ` +
           `[${sample}] with C = ${this.numFeatures}`,
@@ -407,6 +414,22 @@ export class InstanceNorm2d extends InstanceNorm {
    */
   constructor(numFeatures: number, options: GroupNormOptions = {}) {
     super(4, numFeatures, options);
+  }
+}
+
+/**
+ * Normalisation of each channel of each sample: x [N, C, D, H, W] or [C, D, H, W]. Without running statistics, as
+ * PyTorch's default.
+ *
+ * Source: Ulyanov et al., "Instance normalization", https://arxiv.org/abs/1607.08022
+ */
+export class InstanceNorm3d extends InstanceNorm {
+  /**
+   * @param options `affine` is false by default.
+   * @throws {RangeError} If an option is out of range.
+   */
+  constructor(numFeatures: number, options: GroupNormOptions = {}) {
+    super(5, numFeatures, options);
   }
 }
 

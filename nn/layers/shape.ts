@@ -137,6 +137,14 @@ export class Dropout2d extends Dropout {
   }
 }
 
+/** {@linkcode Dropout} of whole channels: those of x [N, C, D, H, W] or [C, D, H, W] are drawn, each with all its places. */
+export class Dropout3d extends Dropout {
+  /** Same shape as x; x itself in evaluation and with p = 0. */
+  override forward(x: Tensor): Tensor {
+    return dropChannels(this, x, { 4: 1, 5: 2 });
+  }
+}
+
 /** @param drawn By number of dimensions, how many of them, from the first on, have draws of their own. */
 function dropChannels(
   { training, p, constructor }: Dropout,

@@ -11,6 +11,7 @@ const small = { dimFeedforward: 6, batchFirst: true };
 const encoderLayer = () => new nn.TransformerEncoderLayer(4, 2, small);
 const decoderLayer = () => new nn.TransformerDecoderLayer(4, 2, small);
 const image = () => [drawn("image", [2, 4, 4, 6])];
+const volume = () => [drawn("volume", [2, 4, 3, 4, 5])];
 const row = () => [drawn("row", [2, 4, 6])];
 const pair = () => [drawn("a", [4, 6]), drawn("b", [4, 6])];
 const sides = () => tensor([1, -1, 1, -1]);
@@ -44,6 +45,18 @@ const LAYERS: [() => nn.Module, () => Tensor[]][] = [
   [() => new nn.PixelShuffle(2), image],
   [() => new nn.PixelUnshuffle(2), image],
   [() => new nn.ConvTranspose1d(4, 2, { kernelSize: 3, stride: 2 }), row],
+  [() => new nn.Conv3d(4, 2, { kernelSize: 3, padding: 1 }), volume],
+  [() => new nn.ConvTranspose3d(4, 2, { kernelSize: 3, stride: 2 }), volume],
+  [() => new nn.MaxPool3d(2), volume],
+  [() => new nn.AvgPool3d(2, { padding: 1 }), volume],
+  [() => new nn.AdaptiveAvgPool3d(2), volume],
+  [() => new nn.AdaptiveMaxPool3d(2), volume],
+  [() => new nn.InstanceNorm3d(4), volume],
+  [() => new nn.Dropout3d(0.5), volume],
+  [() => new nn.ReflectionPad3d(1), volume],
+  [() => new nn.ReplicationPad1d(2), row],
+  [() => new nn.Unfold([2, 3], { padding: 1, stride: 2 }), image],
+  [() => new nn.Fold([3, 4], 2), () => [drawn("columns", [2, 8, 6])]],
   [() => new nn.CosineSimilarity(), pair],
   [() => new nn.PairwiseDistance(), pair],
   [() => new nn.CosineEmbeddingLoss(), () => [...pair(), sides()]],

@@ -7,8 +7,10 @@ import {
   avgPool2d,
   conv1d,
   conv2d,
+  conv3d,
   convTranspose1d,
   convTranspose2d,
+  convTranspose3d,
   init,
   linear,
   manualSeed,
@@ -44,6 +46,7 @@ const [w3, w2, t3, t2, bias] = [
   weight(3, 4, 3),
   weight(4),
 ];
+const [w5, t5] = [weight(4, 3, 2, 2, 2), weight(3, 4, 2, 2, 2)];
 const lstm = new nn.LSTM(3, 5, { numLayers: 2, bidirectional: true });
 const gru = new nn.GRU(3, 5, { batchFirst: true });
 const rnn = new nn.RNN(3, 5, { nonlinearity: "relu" });
@@ -105,6 +108,20 @@ const CASES: Readonly<Record<string, Case>> = {
   AvgPool1d: { f: layer(new nn.AvgPool1d(3, { padding: 1 })), shape: [3, 7] },
   AdaptiveAvgPool1d: { f: layer(new nn.AdaptiveAvgPool1d(2)), shape: [3, 7] },
   AdaptiveMaxPool1d: { f: layer(new nn.AdaptiveMaxPool1d(2)), shape: [3, 7] },
+  conv3d: { f: (x) => conv3d(x, w5, { bias, padding: 1 }), shape: [3, 3, 4, 5] },
+  convTranspose3d: { f: (x) => convTranspose3d(x, t5, { bias, stride: 2 }), shape: [3, 2, 3, 2] },
+  Conv3d: { f: layer(new nn.Conv3d(3, 4, { kernelSize: 2 })), shape: [3, 3, 4, 5] },
+  ConvTranspose3d: {
+    f: layer(new nn.ConvTranspose3d(3, 4, { kernelSize: 2 })),
+    shape: [3, 3, 4, 5],
+  },
+  MaxPool3d: { f: layer(new nn.MaxPool3d(2)), shape: [3, 4, 4, 5] },
+  AvgPool3d: { f: layer(new nn.AvgPool3d(2, { padding: 1 })), shape: [3, 4, 4, 5] },
+  AdaptiveAvgPool3d: { f: layer(new nn.AdaptiveAvgPool3d(2)), shape: [3, 4, 4, 5] },
+  AdaptiveMaxPool3d: { f: layer(new nn.AdaptiveMaxPool3d(2)), shape: [3, 4, 4, 5] },
+  InstanceNorm3d: { f: layer(new nn.InstanceNorm3d(3, { affine: true })), shape: [3, 2, 4, 5] },
+  Unfold: { f: layer(new nn.Unfold(3, { padding: 1 })), shape: [3, 4, 5] },
+  Fold: { f: layer(new nn.Fold([4, 5], [2, 3])), shape: [12, 9] },
   Softmax2d: { f: layer(new nn.Softmax2d()), shape: [3, 6, 7] },
   InstanceNorm1d: { f: layer(new nn.InstanceNorm1d(3, { affine: true })), shape: [3, 7] },
   InstanceNorm2d: { f: layer(new nn.InstanceNorm2d(3, { affine: true })), shape: [3, 6, 7] },
