@@ -15,7 +15,8 @@ export interface LocalServerOptions {
 /**
  * Serves until it is ended.
  *
- * @throws {Error} If the port is in use or may not be taken.
+ * @throws {Deno.errors.AddrInUse} If the port is in use.
+ * @throws {Error} If it may not be taken.
  */
 export async function serveLocally(options: LocalServerOptions): Promise<void> {
   let handle: ((request: Request) => Response | Promise<Response>) | undefined;
@@ -40,11 +41,12 @@ function listen(
     return Deno.serve({ hostname: "127.0.0.1", port, signal, onListen }, handler);
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error; // names the flag to pass
-    const reason = error instanceof Deno.errors.AddrInUse
-      ? "it is in use; give another port, 0 for any that is free"
-      : error instanceof Error
-      ? error.message
-      : String(error);
-    throw new Error(`Cannot serve on port ${port}: ${reason}`, { cause: error });
+    const what = `Cannot serve on port ${port}`;
+    if (error instanceof Deno.errors.AddrInUse) {
+      const instead = "it is in use; give another port, 0 for any that is free";
+      throw new Deno.errors.AddrInUse(`${what}: ${instead}`, { cause: error });
+    }
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`${what}: ${reason}`, { cause: error });
   }
 }

@@ -14,7 +14,7 @@ Deno.test("serveLocally() says that a port is in use, and ends with its signal",
   assertEquals(await (await fetch(url)).json(), [[url.host, `localhost:${url.port}`], url.host]);
   await assertRejects(
     () => serveLocally({ port: Number(url.port), handler: () => () => new Response() }),
-    Error,
+    Deno.errors.AddrInUse,
     `Cannot serve on port ${url.port}: it is in use; give another port, 0 for any that is free`,
   );
   end.abort();
