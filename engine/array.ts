@@ -89,6 +89,11 @@ export class DeviceArray implements Spec {
     return storage;
   }
 
+  /** Whether its memory, if it has any yet, is on the device that is open. */
+  get onOpenDevice(): boolean {
+    return this.#storage?.onOpenDevice ?? true;
+  }
+
   /** What will fill the memory, while nothing has. */
   get deferred(): Deferred | null {
     return this.#deferred;

@@ -113,6 +113,13 @@ export abstract class TensorBase implements GradientSink, Disposable {
         } that was freed: return it from scope() or keep() it`,
       );
     }
+    if (!this.#array.onOpenDevice) {
+      throw new Error(
+        `Cannot use a tensor ${
+          show(this.shape)
+        } of an earlier device: init() has opened another since, so make or load it anew`,
+      );
+    }
     return this.#array;
   }
 

@@ -60,10 +60,16 @@ export async function startLettersPage(options: LettersPageOptions = {}): Promis
       `${letters} drawn letters at ${size} × ${size} pixels, ${batchSize} a step, moved and mirrored at random`;
     await train(live, { val, steps });
   } catch (error) {
-    status.classList.add("error");
-    status.textContent = error instanceof Error ? error.message : String(error);
+    showError(error);
     throw error;
   }
+}
+
+/** Says in the page what failed, in place of what it says of the training. */
+function showError(error: unknown): void {
+  const status = byId("status");
+  status.classList.add("error");
+  status.textContent = error instanceof Error ? error.message : String(error);
 }
 
 async function train(
@@ -80,48 +86,59 @@ async function train(
     if (!paused) goOn.resolve();
     else goOn = Promise.withResolvers();
   };
-  save.onclick = () => download(live.model, "letters.safetensors");
+  save.onclick = () => void download(live.model, "letters.safetensors").catch(showError);
   pause.disabled = save.disabled = false;
   // Drawing while it pauses is read, too.
-  paper.changed = () => paused && void showGuesses(live, paper);
+  paper.changed = () => paused && void showGuesses(live, paper).catch(showError);
 
-  for (let last = performance.now(); live.steps < steps;) {
+  let last = performance.now(), lastSteps = live.steps;
+  // What takes time besides steps does not count to their rate.
+  const restart = () => {
+    last = performance.now();
+    lastSteps = live.steps;
+  };
+  while (live.steps < steps) {
     await live.step();
     if (live.steps % LOOK === 0 || live.steps === steps) {
       const { loss } = await live.progress();
-      const now = performance.now();
-      byId("rate").textContent = (1000 * LOOK / (now - last)).toFixed(1);
+      const seconds = (performance.now() - last) / 1000;
+      byId("rate").textContent = ((live.steps - lastSteps) / seconds).toFixed(1);
       byId("steps").textContent = live.steps.toLocaleString("en");
       byId("loss").textContent = loss.toFixed(3);
       chart.add(live.steps, loss);
       await showGuesses(live, paper);
       await painted();
-      last = performance.now();
+      restart();
     }
     if (live.steps % Math.ceil(live.epochSteps / 4) === 0 || live.steps === steps) {
       const { accuracy, guesses } = await live.validate();
       byId("right").textContent = percent(accuracy);
       showGallery(val, guesses);
-      last = performance.now();
+      restart();
     }
     if (paused) {
       await goOn.promise;
-      last = performance.now();
+      restart();
     }
   }
 }
 
-/** The next time that the page is painted; at once in a window that nobody sees. */
+/** The next time that the page is painted; at once in a window that nobody sees, soon in one hidden meanwhile. */
 function painted(): Promise<unknown> {
   if (document.hidden) return new Promise((resolve) => setTimeout(resolve));
-  return new Promise((resolve) => requestAnimationFrame(resolve));
+  return new Promise((resolve) => {
+    requestAnimationFrame(resolve);
+    setTimeout(resolve, 200);
+  });
 }
 
 async function showGuesses(live: LiveLetters, paper: Paper): Promise<void> {
   const table = byId("guesses");
   const image = paper.image();
   if (image === undefined) return table.replaceChildren();
+  const { sheet } = paper;
   const shares = (await live.read(image)).map((share, i) => ({ share, letter: LETTERS[i]! }));
+  if (sheet !== paper.sheet) return; // cleared meanwhile
   const best = shares.sort((a, b) => b.share - a.share).slice(0, SHOWN);
   table.replaceChildren(...best.map(({ share, letter }) =>
     element(
@@ -159,6 +176,8 @@ function showGallery(val: LabeledImages, guesses: readonly number[]): void {
 class Paper {
   /** Called when the drawing is another. */
   changed: () => void = () => {};
+  /** Another number each time that it is cleared. */
+  sheet = 0;
   readonly #context: CanvasRenderingContext2D;
   #empty = true;
 
@@ -187,6 +206,7 @@ class Paper {
     clear.onclick = () => {
       context.clearRect(0, 0, canvas.width, canvas.height);
       this.#empty = true;
+      this.sheet++;
       this.changed();
     };
   }

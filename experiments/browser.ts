@@ -10,6 +10,7 @@
  */
 
 import { writeFileAtomic } from "../nn/io/atomic.ts";
+import { serveLocally } from "../nn/run/local_server.ts";
 import { REPORT_STYLE } from "../nn/run/report_style.ts";
 import { defineFlags, runMain } from "./_args.ts";
 import { LETTERS_PAGE, LETTERS_STYLE } from "./_letters_page_html.ts";
@@ -90,15 +91,10 @@ if (import.meta.main) {
       console.log(`The page is in ${options.out}; serve that folder over https, or on localhost`);
       return;
     }
-    let handle: ((request: Request) => Response) | undefined;
-    const server = Deno.serve({
-      hostname: "127.0.0.1",
+    await serveLocally({
       port: options.port,
-      onListen({ port }) {
-        handle = pageHandler({ files, hosts: [`127.0.0.1:${port}`, `localhost:${port}`] });
-        console.log(`Open http://127.0.0.1:${port}/ in a browser with WebGPU; Ctrl-C ends it`);
-      },
-    }, (request) => handle!(request));
-    await server.finished;
+      handler: (hosts) => pageHandler({ files, hosts }),
+      onListen: (url) => console.log(`Open ${url} in a browser with WebGPU; Ctrl-C ends it`),
+    });
   });
 }

@@ -45,7 +45,7 @@ const RULES: Rule[] = [
     allow: [
       /^engine\/gpu\//,
       /^engine\/kernels\/kernel\.ts$/,
-      /^engine\/(dtype|errors|shape)\.ts$/,
+      /^engine\/(arguments|dtype|errors|shape)\.ts$/,
     ],
   },
   {

@@ -4,6 +4,7 @@
  * There is one device a process. `init` opens it; everything else asks `gpu()` for it.
  */
 
+import { checkOptions, given } from "../arguments.ts";
 import { GpuError, NoAdapterError } from "../errors.ts";
 import { loadDawn } from "./dawn.ts";
 import { debug } from "./debug.ts";
@@ -165,18 +166,22 @@ export class Gpu {
 }
 
 let current: Gpu | undefined;
-let opening: Promise<DeviceInfo> | undefined;
+
+/** Settles when the calls of {@linkcode init} so far are done: one opens at a time. */
+let turn: Promise<unknown> = Promise.resolve();
 
 /** How the open device was asked for; {@linkcode reopen} keeps to it. */
 let asked: Pick<InitOptions, "provider" | "robustness"> = {};
 
 /**
  * Opens the GPU. Call it once before anything else; a second call returns the same device's facts. After the
- * device was lost (a driver's reset, `destroy()`) it opens another; what was on the lost one is gone.
+ * device was lost (a driver's reset, `destroy()`) it opens another; what was on the lost one is gone. So it is
+ * when another device is given: tensors of the one before then cannot be used.
  *
  * @returns the adapter, its limits and features
  * @throws {NoAdapterError} if there is no WebGPU adapter, or the provider does not load
- * @throws {TypeError} if the options do not go together
+ * @throws {TypeError} if the options do not go together, or the device is none
+ * @throws {GpuError} if the device given is lost
  * @throws {Error} if the GPU is open already, from another provider
  *
  * @example
@@ -187,17 +192,54 @@ let asked: Pick<InitOptions, "provider" | "robustness"> = {};
  * ```
  */
 export async function init(options: InitOptions = {}): Promise<DeviceInfo> {
-  checkOptions(options);
-  if (!opening && current && !options.device) {
-    if (!current.lost) return sameProvider(current.info, options);
-    sameProvider(current.info, options);
-    return await reopen(options);
-  }
-  opening ??= open(options).finally(() => opening = undefined);
-  return sameProvider(await opening, options);
+  checkInit(options);
+  const mine = turn.then(() => openOrKeep(options));
+  turn = mine.catch(() => {});
+  return await mine;
 }
 
-function checkOptions({ device, provider, robustness }: InitOptions): void {
+async function openOrKeep(options: InitOptions): Promise<DeviceInfo> {
+  const { device } = options;
+  if (current && (!device || device === current.device)) {
+    sameProvider(current.info, options);
+    if (!await isLost(current.device)) return current.info;
+  }
+  if (device && await isLost(device)) {
+    throw new GpuError("Cannot open the GPU: the device given was lost or destroyed", {
+      label: "device",
+    });
+  }
+  return current && !device ? await reopen(options) : await open(options);
+}
+
+/** Whether a device is lost by now: `lost` settles some time after `destroy()`. */
+async function isLost(device: GPUDevice): Promise<boolean> {
+  device.pushErrorScope("internal"); // Chrome tells of the loss with the answer, Deno a task later
+  await device.popErrorScope().catch(() => null);
+  const { promise: later, resolve } = Promise.withResolvers<false>();
+  setTimeout(resolve, 0, false);
+  return await Promise.race([device.lost.then(() => true), later]);
+}
+
+const OPTIONS: readonly (keyof InitOptions)[] = [
+  "device",
+  "provider",
+  "robustness",
+  "powerPreference",
+  "limits",
+  "without",
+];
+
+function isDevice(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "createBuffer" in value;
+}
+
+function checkInit(options: InitOptions): void {
+  if (isDevice(options)) {
+    throw new TypeError("Cannot open the GPU with a device as options: write init({ device })");
+  }
+  checkOptions("open the GPU", options, 'init({ powerPreference: "low-power" })', OPTIONS);
+  const { device, provider, robustness } = options;
   if (provider !== undefined && provider !== "native" && provider !== "dawn") {
     throw new TypeError(
       `Unknown provider ${JSON.stringify(provider)}: it must be "native" or "dawn"`,
@@ -205,6 +247,12 @@ function checkOptions({ device, provider, robustness }: InitOptions): void {
   }
   if (device && provider) {
     throw new TypeError("Cannot take both a device and a provider: leave one out");
+  }
+  if (device !== undefined && !isDevice(device)) {
+    throw new TypeError(
+      `Cannot open the GPU with device ${given(device)}: it must be a GPUDevice, as ` +
+        "`await adapter.requestDevice()` gives it",
+    );
   }
   if (robustness === false && provider !== "dawn") {
     throw new TypeError('Cannot leave out bounds checks here: only provider "dawn" can');

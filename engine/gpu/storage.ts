@@ -1,6 +1,6 @@
 /** Reference-counted ownership of one pooled buffer. Views share it. */
 
-import { gpu } from "./device.ts";
+import { gpu, openGpu } from "./device.ts";
 import type { Gpu } from "./device.ts";
 import type { GpuError } from "../errors.ts";
 import { BufferUsage } from "./flags.ts";
@@ -99,6 +99,11 @@ export class Storage {
       );
     }
     return this.#pooled;
+  }
+
+  /** Whether it is on the device that is open: another than the one it was made on may be by now. */
+  get onOpenDevice(): boolean {
+    return this.#gpu === openGpu();
   }
 
   /** References held. */

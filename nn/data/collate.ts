@@ -1,6 +1,7 @@
 /** @file Batches of pictures as bytes, ready to be sent to the GPU. */
 
-import type { Picture } from "./picture.ts";
+import { given } from "../../engine/arguments.ts";
+import { checkPicture, type Picture } from "./picture.ts";
 
 /** Pictures of one size and kind, one after the other. */
 export interface PictureBatch {
@@ -26,7 +27,7 @@ export interface PictureBatch {
  * GPU; `nn.vision.imagesToTensor` makes f32 [B, C, H, W] of them there.
  *
  * @param pictures At least one, with or without a label.
- * @throws {TypeError} If they differ in size or channels.
+ * @throws {TypeError} If they differ in size or channels, or one is no picture.
  *
  * @example
  * ```ts
@@ -37,6 +38,10 @@ export interface PictureBatch {
  * ```
  */
 export function stackPictures(pictures: readonly (Picture & { label?: number })[]): PictureBatch {
+  if (!Array.isArray(pictures)) {
+    throw new TypeError(`Cannot stack ${given(pictures)}: it must be a list of pictures`);
+  }
+  for (const picture of pictures) checkPicture("stack", picture);
   const { height = 0, width = 0, channels = 0 } = pictures[0] ?? {};
   const size = height * width * channels, count = pictures.length;
   const labels = new Int32Array(count), adjacent = view(pictures, size);

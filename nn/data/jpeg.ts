@@ -10,7 +10,7 @@
  * and browsers.
  */
 
-import { checkOptions } from "../../engine/arguments.ts";
+import { checkOptions, given } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 import { ByteReader } from "../io/byte_reader.ts";
 import { type ByteSource, hasFiles, readSource } from "../io/source.ts";
@@ -49,9 +49,11 @@ let wasmModule: WebAssembly.Module | undefined;
 
 /**
  * Gives {@linkcode readJpeg} its WebAssembly, `codec/dec/mozjpeg_dec.wasm` of `npm:@jsquash/jpeg@1.6.0`.
- * Deno finds it by itself; a bundled web page serves that file where it likes and calls this first.
+ * Deno finds it by itself, and so does a bundled web page that has a copy beside its script; one that serves the
+ * file elsewhere calls this first.
  *
  * @param wasm The file's bytes or the compiled module.
+ * @throws {TypeError} If it is neither.
  * @throws {WebAssembly.CompileError} If the bytes are no WebAssembly.
  *
  * @example
@@ -63,6 +65,14 @@ let wasmModule: WebAssembly.Module | undefined;
  * ```
  */
 export async function initJpeg(wasm: BufferSource | WebAssembly.Module): Promise<void> {
+  if (
+    !(wasm instanceof WebAssembly.Module || wasm instanceof ArrayBuffer || ArrayBuffer.isView(wasm))
+  ) {
+    throw new TypeError(
+      `Cannot decode JPEG with ${given(wasm)}: it must be the decoder's bytes, such as ` +
+        "await response.arrayBuffer()",
+    );
+  }
   wasmModule = wasm instanceof WebAssembly.Module ? wasm : await WebAssembly.compile(wasm);
   codec = undefined;
 }

@@ -1,5 +1,7 @@
 /** @file Pictures in memory, as every reader of pictures gives them. */
 
+import { given } from "../../engine/arguments.ts";
+
 /** A picture in memory. */
 export interface Picture {
   /** Values 0 to 255, `[height, width, channels]` in row-major order. */
@@ -30,6 +32,35 @@ export interface ReadPictureOptions {
 
 /** Most pixels a reader decodes if the caller says nothing. */
 export const MAX_PIXELS = 2 ** 26;
+
+/**
+ * Checks a picture that a caller made.
+ *
+ * @param what What cannot be done with something else.
+ * @throws {TypeError} If it is no picture, or its bytes are not of its size.
+ */
+export function checkPicture(what: string, picture: unknown): void {
+  const { data, width, height, channels } = (picture ?? {}) as Partial<Picture>;
+  const bytes: unknown = data;
+  const isBytes = bytes instanceof Uint8Array || bytes instanceof Uint8ClampedArray;
+  if (!isBytes || ![width, height, channels].every(Number.isInteger)) {
+    const pixels = bytes instanceof Uint8ClampedArray
+      ? "; of a canvas's ImageData { data: new Uint8Array(image.data.buffer), width, height, channels: 4 }"
+      : "";
+    throw new TypeError(
+      `Cannot ${what} ${
+        given(picture)
+      }: a picture is { data, width, height, channels }, its data a ` +
+        `Uint8Array${pixels}`,
+    );
+  }
+  const size = width! * height! * channels!;
+  if (bytes.length === size) return;
+  throw new TypeError(
+    `Cannot ${what} a picture of ${width}x${height} pixels with ${channels} channels and ` +
+      `${bytes.length} bytes: it must have ${size}`,
+  );
+}
 
 /**
  * The wanted channels of RGBA pixels.

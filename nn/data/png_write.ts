@@ -1,5 +1,6 @@
 /** @file Pictures as PNG files. pngjs encodes. */
 
+import { given } from "../../engine/arguments.ts";
 import type { Picture } from "./picture.ts";
 import { loadPngjs } from "./pngjs.ts";
 
@@ -10,6 +11,7 @@ const COLOUR_TYPES: Record<number, 0 | 2 | 4 | 6> = { 1: 0, 2: 4, 3: 2, 4: 6 };
  * The bytes of a PNG file of 8 bits a value.
  *
  * @param picture Grey (1 channel), grey and alpha (2), RGB (3) or RGBA (4).
+ * @throws {TypeError} If it is no picture.
  * @throws {RangeError} If the picture has no pixels, other channels, or its data is not of its size.
  *
  * @example
@@ -21,7 +23,13 @@ const COLOUR_TYPES: Record<number, 0 | 2 | 4 | 6> = { 1: 0, 2: 4, 3: 2, 4: 6 };
  * ```
  */
 export async function writePng(picture: Picture): Promise<Uint8Array<ArrayBuffer>> {
-  const { data, width, height, channels } = picture;
+  const { data, width, height, channels } = picture ?? {};
+  if (!ArrayBuffer.isView(data)) {
+    throw new TypeError(
+      `Cannot write ${given(picture)} as a PNG: it takes one picture, ` +
+        "{ data, width, height, channels }, and gives the file's bytes",
+    );
+  }
   const type = COLOUR_TYPES[channels];
   if (
     type === undefined || !(width > 0 && height > 0) || data.length !== width * height * channels

@@ -63,6 +63,21 @@ export function temporaryPath(path: string): string {
   return folder + uniqueName(`.${name}.`);
 }
 
+/**
+ * Makes what is to be written. Where that fails, nothing was written yet, and a stream is aborted.
+ *
+ * @param path The file or stream that it is for.
+ * @param make Makes it.
+ */
+export async function contentFor<T>(path: ByteTarget, make: () => Promise<T>): Promise<T> {
+  try {
+    return await make();
+  } catch (error) {
+    if (path instanceof WritableStream) await path.abort(error).catch(ignore);
+    throw error;
+  }
+}
+
 function uniqueName(prefix: string): string {
   return `${prefix}${crypto.randomUUID().slice(0, 8)}.tmp`;
 }

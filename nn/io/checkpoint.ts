@@ -2,7 +2,7 @@
 
 import { Tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
-import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, contentFor, writeFileAtomic } from "./atomic.ts";
 import {
   ARRAY_TYPES,
   type ArrayType,
@@ -59,6 +59,10 @@ export type CheckpointValue =
  * ```
  */
 export async function saveCheckpoint(path: ByteTarget, state: object): Promise<void> {
+  await writeFileAtomic(path, await contentFor(path, () => checkpointParts(state)));
+}
+
+async function checkpointParts(state: object): Promise<Iterable<Uint8Array>> {
   const { json, tensors, arrays } = splitState(state, (value) => value instanceof Tensor);
   const stored = Object.fromEntries([
     ...await toHost(tensors),
@@ -70,7 +74,7 @@ export async function saveCheckpoint(path: ByteTarget, state: object): Promise<v
     [CHECKSUM_KEY]: stateChecksum(text, stored),
     state: text,
   };
-  await writeFileAtomic(path, safetensorsParts(stored, metadata));
+  return safetensorsParts(stored, metadata);
 }
 
 /**

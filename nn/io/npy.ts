@@ -6,7 +6,7 @@
 
 import { checkOptions } from "../../engine/arguments.ts";
 import type { Tensor } from "../../engine/mod.ts";
-import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, contentFor, writeFileAtomic } from "./atomic.ts";
 import { ByteReader } from "./byte_reader.ts";
 import { byteSize, emptyView, type HostArray, type HostDtype, hostView } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
@@ -117,9 +117,12 @@ export async function saveNpz(
   tensors: Record<string, Tensor>,
   options: { compress?: boolean } = {},
 ): Promise<void> {
-  checkOptions("saveNpz", options, "saveNpz(path, { x }, { compress: true })");
-  const arrays = Object.fromEntries(await toHost(namedTensors(tensors)));
-  await writeFileAtomic(path, await encodeNpz(arrays, options));
+  const bytes = await contentFor(path, async () => {
+    checkOptions("saveNpz", options, "saveNpz(path, { x }, { compress: true })");
+    const arrays = Object.fromEntries(await toHost(namedTensors(tensors)));
+    return await encodeNpz(arrays, options);
+  });
+  await writeFileAtomic(path, bytes);
 }
 
 /**

@@ -3,6 +3,7 @@
 import { FormatError } from "../format_error.ts";
 import { type ByteRange, FileRange } from "./byte_range.ts";
 import {
+  bodyOf,
   type ByteSource,
   download,
   hasFiles,
@@ -75,17 +76,17 @@ function wholeParts(range: ByteRange, file: string): Parts {
 async function openUrl(url: URL, file: string): Promise<Parts> {
   const first = await download(url, [0, BLOCK - 1]);
   const length = totalLength(first, 0);
-  if (first.status !== 206) return wholeParts(await bytesOf(first), file);
+  if (first.status !== 206) return wholeParts(await bodyOf(first), file);
   if (length === undefined) {
     await first.body?.cancel();
-    return wholeParts(await bytesOf(await download(url)), file);
+    return wholeParts(await bodyOf(await download(url)), file);
   }
   const etag = first.headers.get("etag");
 
   async function fetchPart(start: number, end: number): Promise<Uint8Array> {
     const answer = await download(url, [start, end - 1]);
     const total = totalLength(answer, start);
-    if (total === length && answer.headers.get("etag") === etag) return await bytesOf(answer);
+    if (total === length && answer.headers.get("etag") === etag) return await bodyOf(answer);
     await answer.body?.cancel();
     if (total === undefined) throw new Error("the server did not answer with the part asked for");
     throw new FormatError("another file than when it was opened", {
@@ -95,11 +96,7 @@ async function openUrl(url: URL, file: string): Promise<Parts> {
     });
   }
 
-  return new FetchedRange(file, { length, fetch: fetchPart, first: await bytesOf(first) });
-}
-
-async function bytesOf(answer: Response): Promise<Uint8Array> {
-  return new Uint8Array(await answer.arrayBuffer());
+  return new FetchedRange(file, { length, fetch: fetchPart, first: await bodyOf(first) });
 }
 
 /** The length of the file that an answer has the part from `start` of, as far as it says. */

@@ -3,7 +3,7 @@
 import { given } from "../../engine/arguments.ts";
 import { readAll, Tensor, tensor } from "../../engine/mod.ts";
 import { FormatError } from "../format_error.ts";
-import { type ByteTarget, writeFileAtomic } from "./atomic.ts";
+import { type ByteTarget, contentFor, writeFileAtomic } from "./atomic.ts";
 import type { HostArray } from "./host_array.ts";
 import { quote } from "./json_scan.ts";
 import { decodeSafetensors, safetensorsParts } from "./safetensors_format.ts";
@@ -36,8 +36,11 @@ export async function saveSafetensors(
   tensors: Record<string, Tensor>,
   metadata?: Record<string, string>,
 ): Promise<void> {
-  const arrays = await toHost(namedTensors(tensors));
-  await writeFileAtomic(path, safetensorsParts(Object.fromEntries(arrays), metadata));
+  const parts = await contentFor(path, async () => {
+    const arrays = await toHost(namedTensors(tensors));
+    return safetensorsParts(Object.fromEntries(arrays), metadata);
+  });
+  await writeFileAtomic(path, parts);
 }
 
 /**

@@ -1,10 +1,12 @@
 /** @file Where a reader's bytes come from: a path, a URL, a blob, or bytes at hand. */
 
+import { given } from "../../engine/arguments.ts";
 import { FormatError } from "../format_error.ts";
 
 /**
  * A file to read: a path, a URL (`file:`, `http:` or `https:`, also as text), a `Blob` (so a `File` that
- * somebody chose or dropped), or its bytes. On a web page, which has no files, a path is one below the page.
+ * somebody chose or dropped), or its bytes. On a web page, which has no files, a path is what it is in a link
+ * of the page; in a worker it starts from the worker's script.
  */
 export type ByteSource = string | URL | Blob | Uint8Array;
 
@@ -48,8 +50,37 @@ export function needFiles(what: string, instead?: string): void {
 
 /** The URL that a source has to be fetched from; none for what is on disk. */
 export function remoteUrl(source: string | URL): URL | undefined {
-  const url = URL.parse(source, hasFiles() ? undefined : globalThis.location?.href);
+  const url = URL.parse(source, hasFiles() ? undefined : pageAddress());
   return url !== null && /^(https?|blob):$/.test(url.protocol) ? url : undefined;
+}
+
+/** What relative addresses start from: that of the page, or what it has in `<base>`; in a worker its script. */
+function pageAddress(): string | undefined {
+  const { document } = globalThis as { document?: { baseURI: string } };
+  return document?.baseURI ?? globalThis.location?.href;
+}
+
+/** How to get at the bytes of what is often taken for a source. */
+const INSTEAD: Readonly<Record<string, string>> = {
+  ArrayBuffer: "new Uint8Array(buffer)",
+  DataView: "new Uint8Array(view.buffer, view.byteOffset, view.byteLength)",
+  FileList: "files[0]",
+  FileSystemFileHandle: "await handle.getFile()",
+  ReadableStream: "await new Response(stream).blob()",
+  Response: "await response.blob()",
+};
+
+/**
+ * @throws {TypeError} If it is no source, as only the types rule out.
+ */
+function checkSource(source: unknown): void {
+  if (typeof source === "string" || source instanceof URL || source instanceof Blob) return;
+  if (source instanceof Uint8Array) return;
+  const instead = INSTEAD[(source as object | null | undefined)?.constructor?.name ?? ""];
+  throw new TypeError(
+    `Cannot read ${given(source)}: it must be a path, a URL, a Blob or a Uint8Array` +
+      (instead ? `, as is ${instead}` : ""),
+  );
 }
 
 /**
@@ -60,6 +91,7 @@ export function remoteUrl(source: string | URL): URL | undefined {
  * @throws {Deno.errors.NotFound} If there is no such file, or a server answers so; on a web page a
  * `DOMException` of the name `NotFoundError`. Other failures to read pass through with the path in the
  * message.
+ * @throws {TypeError} If it is no source.
  */
 export async function readSource(source: ByteSource, name = "bytes"): Promise<SourceBytes> {
   const file = sourceName(source, name);
@@ -67,8 +99,13 @@ export async function readSource(source: ByteSource, name = "bytes"): Promise<So
   return { bytes: await reading(file, () => readAll(source)), file };
 }
 
-/** What errors call a source: its path or URL, a `File`'s name, or `name`. */
+/**
+ * What errors call a source: its path or URL, a `File`'s name, or `name`.
+ *
+ * @throws {TypeError} If it is no source.
+ */
 export function sourceName(source: ByteSource, name: string): string {
+  checkSource(source);
   if (source instanceof Uint8Array) return name;
   return source instanceof Blob ? nameOf(source, name) : pathOrUrl(source);
 }
@@ -79,7 +116,21 @@ export async function streamSource(
   name: string,
 ): Promise<{ stream: ReadableStream<Uint8Array>; file: string }> {
   const file = sourceName(source, name);
-  return { stream: await reading(file, () => openAny(source)), file };
+  const stream = await reading(file, () => openAny(source));
+  return { stream: naming(file, stream), file };
+}
+
+/** A stream whose faults say which file broke off. */
+function naming(file: string, stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  const reader = stream.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      const { done, value } = await reading(file, () => reader.read());
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
 }
 
 function nameOf(blob: Blob, name: string): string {
@@ -93,7 +144,7 @@ function pathOrUrl(source: string | URL): string {
 async function readAll(source: Exclude<ByteSource, Uint8Array>): Promise<Uint8Array> {
   if (source instanceof Blob) return new Uint8Array(await source.arrayBuffer());
   const url = remoteUrl(source);
-  if (url) return new Uint8Array(await (await download(url)).arrayBuffer());
+  if (url) return await bodyOf(await download(url));
   needFiles(`read ${source}`, "give a Blob, bytes or an address of http");
   return await Deno.readFile(source);
 }
@@ -117,12 +168,40 @@ async function openAny(
  */
 export async function download(url: URL, range?: readonly [number, number]): Promise<Response> {
   const headers = range ? { range: `bytes=${range[0]}-${range[1]}` } : undefined;
-  const response = await fetch(url, { headers });
+  const response = await fetch(url, { headers }).catch((error) => {
+    throw hasFiles() ? error : unanswered(url, error);
+  });
   if (response.ok) return response;
   await response.body?.cancel();
   const { status, statusText } = response;
   const reason = `the server answered ${status} ${statusText}`.trim();
   throw status === 404 || status === 410 ? new NoSuchFile(reason) : new Error(reason);
+}
+
+/** A browser does not tell a page why there is no answer, only its console. */
+function unanswered(url: URL, cause: Error): Error {
+  const elsewhere = url.origin !== globalThis.location?.origin;
+  const why = elsewhere ? "; a server elsewhere must let this page read it by CORS" : "";
+  return new Error(`no answer (${cause.message})${why}`, { cause });
+}
+
+/**
+ * The bytes of an answer, or the first ones where they are a part.
+ *
+ * @throws If it breaks off, or is a web page; without the URL, see {@linkcode reading}.
+ */
+export async function bodyOf(response: Response): Promise<Uint8Array> {
+  const buffer = await response.arrayBuffer().catch((cause) => {
+    throw new Error(`the answer broke off (${cause.message})`, { cause });
+  });
+  const bytes = new Uint8Array(buffer);
+  if (!isWebPage(response, bytes)) return bytes;
+  throw new Error("the server answered with a web page, as some do where there is no such file");
+}
+
+function isWebPage({ headers }: Response, bytes: Uint8Array): boolean {
+  if (!/^text\/html\b/i.test(headers.get("content-type") ?? "")) return false;
+  return /^\s*<(!doctype html|html)\b/i.test(new TextDecoder().decode(bytes.subarray(0, 256)));
 }
 
 /** A server has no such file. */

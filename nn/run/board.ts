@@ -5,6 +5,7 @@ import { FormatError } from "../format_error.ts";
 import { BOARD_CLIENT } from "./board_client.ts";
 import { BOARD_PAGE, BOARD_STYLE } from "./board_page.ts";
 import { readRuns, reportOf, type RunReader } from "./board_runs.ts";
+import { serveLocally } from "./local_server.ts";
 import { REPORT_STYLE } from "./report_style.ts";
 
 /** Options of {@linkcode boardHandler}. */
@@ -146,16 +147,6 @@ async function loadUplot(): Promise<{ js: string; css: string }> {
 export async function serveBoard(options: ServeBoardOptions = {}): Promise<void> {
   checkOptions("serveBoard", options, 'serveBoard({ runs: "runs", port: 8000 })');
   const { runs = "runs", port = 8265, onListen, signal } = options;
-  let handle: ((request: Request) => Promise<Response>) | undefined;
-  const server = Deno.serve({
-    hostname: "127.0.0.1",
-    port,
-    signal,
-    onListen: ({ port }) => {
-      const hosts = [`127.0.0.1:${port}`, `localhost:${port}`];
-      handle = boardHandler({ runs, hosts });
-      onListen?.(`http://127.0.0.1:${port}/`);
-    },
-  }, (request) => handle!(request));
-  await server.finished;
+  const handler = (hosts: readonly string[]) => boardHandler({ runs, hosts });
+  await serveLocally({ port, handler, onListen, signal });
 }

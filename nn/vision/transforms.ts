@@ -5,7 +5,7 @@
  * Draws come from the engine's generator, so a seed and a checkpoint reproduce them.
  */
 
-import { checkOptions } from "../../engine/arguments.ts";
+import { checkOptions, given } from "../../engine/arguments.ts";
 import {
   type AffineRanges,
   cat,
@@ -44,7 +44,7 @@ export function toTensor(bytes: Uint8Array, shape: readonly number[]): Tensor {
  *
  * @param images A batch of one size, or a list of pictures.
  * @param options `size`: [height, width] that each picture is resized to. Default its own.
- * @throws {TypeError} if the pictures differ in channels, or in size without `size`
+ * @throws {TypeError} if the pictures differ in channels, or in size without `size`, or one is none
  *
  * @example
  * ```ts
@@ -63,14 +63,23 @@ export function imagesToTensor(
 ): Tensor {
   checkOptions("imagesToTensor", options, "imagesToTensor(images, { size: [32, 32] })");
   const { size } = options;
+  if (!Array.isArray(images) && !isBatch(images)) {
+    throw new TypeError(
+      `Cannot make a tensor of ${given(images)}: it must be a batch of pictures or a list of them`,
+    );
+  }
   return noGrad(() => {
-    if ("images" in images) return sized(images, size);
+    if (isBatch(images)) return sized(images, size);
     const [first] = images;
     const isAlike = ({ height, width, channels }: Picture) =>
       height === first!.height && width === first!.width && channels === first!.channels;
     if (size === undefined || images.every(isAlike)) return sized(stackPictures(images), size);
     return cat(images.map((picture) => sized(stackPictures([picture]), size)), 0);
   });
+}
+
+function isBatch(images: unknown): images is Omit<PictureBatch, "labels"> {
+  return typeof images === "object" && images !== null && "images" in images;
 }
 
 /** Pictures of one size on the GPU, resized if asked for. */

@@ -294,7 +294,12 @@ Deno.test("tensors of a closed device do not reach the new one", async () => {
   const bytes = gpu().pool.info().liveBytes;
   await reopen();
   assertEquals((await init()).adapter, gpu().info.adapter);
-  await assertRejects(() => old.add(1).data(), Error);
+  assertThrows(
+    () => old.add(1),
+    Error,
+    "Cannot use a tensor [2] of an earlier device: init() has opened another since",
+  );
+  await assertRejects(async () => await old.data(), Error, "of an earlier device");
   old.dispose();
   assert(bytes > 0);
   assertEquals(await tensor([1, 2]).add(1).array(), [2, 3]);

@@ -17,10 +17,27 @@ Deno.test({
 
     const paper = byId("paper");
     paper.setPointerCapture = () => {}; // no pointer is there
-    for (const [type, x, y] of [["down", 60, 30], ["move", 60, 240], ["move", 200, 240]] as const) {
-      const init = { buttons: 1, clientX: x, clientY: y, pointerId: 1 };
-      paper.dispatchEvent(new PointerEvent(`pointer${type}`, init));
-    }
+    const draw = () => {
+      const strokes = [["down", 60, 30], ["move", 60, 240], ["move", 200, 240], ["up", 0, 0]];
+      for (const [type, x, y] of strokes as [string, number, number][]) {
+        const init = { buttons: 1, clientX: x, clientY: y, pointerId: 1 };
+        paper.dispatchEvent(new PointerEvent(`pointer${type}`, init));
+      }
+    };
+    const guessed = () => byId("guesses").childElementCount;
+    const until = async (done: () => boolean) => {
+      while (!done() && !failed()) await new Promise((resolve) => setTimeout(resolve, 20));
+    };
+    pause.click();
+    draw();
+    await until(() => guessed() === 5);
+    byId("clear").click();
+    draw();
+    byId("clear").click(); // before the answer
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assertEquals(guessed(), 0, "no guesses of what was wiped out");
+    draw();
+    pause.click();
     await training;
     assertEquals(byId("steps").textContent, "20");
     assert(Number(byId("loss").textContent) > 0, byId("loss").textContent);

@@ -1,6 +1,8 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { init } from "../../../engine/mod.ts";
 import { stackPictures } from "../../../nn/data/collate.ts";
+import type { Picture } from "../../../nn/data/picture.ts";
+import { writePng } from "../../../nn/data/png_write.ts";
 import { imagesToTensor, resize } from "../../../nn/vision/mod.ts";
 
 Deno.test("stackPictures() puts pictures and labels one after the other", () => {
@@ -76,4 +78,39 @@ Deno.test("imagesToTensor() takes pictures of several sizes", async () => {
   assertThrows(() => imagesToTensor(pictures), TypeError, "Cannot stack 3x3x3 on 4x6x3");
   const grey = { data: Uint8Array.of(1), height: 1, width: 1, channels: 1 };
   assertThrows(() => imagesToTensor([grey, picture(2, 2)], { size }), TypeError);
+});
+
+Deno.test("what is no picture, or has bytes for another size, is refused", async () => {
+  await init();
+  const imageData = { data: new Uint8ClampedArray(8), width: 2, height: 1 }; // as a canvas gives it
+  const sized = (bytes: number) => ({
+    data: new Uint8Array(bytes),
+    width: 2,
+    height: 1,
+    channels: 4,
+  });
+  const wrong: [unknown, string][] = [
+    [[sized(6)], "a picture of 2x1 pixels with 4 channels and 6 bytes: it must have 8"],
+    [[sized(8), sized(9)], "a picture of 2x1 pixels with 4 channels and 9 bytes: it must have 8"],
+    [[{ ...sized(8), data: new Float32Array(8) }], "a picture is { data, width, height, channels"],
+    [[imageData], "of a canvas's ImageData { data: new Uint8Array(image.data.buffer), width, hei"],
+    [[undefined], "Cannot stack undefined: a picture is"],
+    [imageData, "with data, width and height: it must be a batch of pictures or a list of them"],
+    [null, "Cannot make a tensor of null: it must be a batch of pictures"],
+  ];
+  for (const [images, message] of wrong) {
+    assertThrows(() => imagesToTensor(images as Picture[]), TypeError, message);
+  }
+  assertThrows(() => stackPictures(sized(8) as unknown as Picture[]), TypeError, "must be a list");
+  await assertRejects(
+    () => writePng("a.png" as unknown as Picture),
+    TypeError,
+    'Cannot write "a.png" as a PNG: it takes one picture',
+  );
+  assertEquals(imagesToTensor([{ ...sized(8), data: imageData.data as never }]).shape, [
+    1,
+    4,
+    1,
+    2,
+  ]);
 });

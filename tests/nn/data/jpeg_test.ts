@@ -56,6 +56,11 @@ Deno.test("initJpeg() gives the decoder its WebAssembly", async () => {
     globalThis.fetch = original;
   }
   await assertRejects(() => initJpeg(new Uint8Array(8)), WebAssembly.CompileError);
+  await assertRejects(
+    () => initJpeg("mozjpeg_dec.wasm" as unknown as BufferSource),
+    TypeError,
+    'Cannot decode JPEG with "mozjpeg_dec.wasm": it must be the decoder\'s bytes',
+  );
 });
 
 Deno.test("readJpeg() decodes a picture written by hand", async () => {

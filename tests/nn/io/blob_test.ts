@@ -11,6 +11,12 @@ interface Folder {
   }>;
 }
 
+/** What the test uses of a page's `<base>`. */
+interface Base {
+  href: string;
+  remove(): void;
+}
+
 /** A stream that keeps what is written, or fails at the second piece. */
 function keeper({ fails = false } = {}): {
   stream: WritableStream<Uint8Array<ArrayBuffer>>;
@@ -95,6 +101,45 @@ Deno.test("openWeights() reads the tensors of a Blob one by one", async () => {
   assertEquals((await file.array("x")).data, x);
 });
 
+Deno.test("a stream is aborted where there is nothing to write to it", async () => {
+  await init();
+  const freed = tensor([1]), metadata = { at: 1 } as unknown as Record<string, string>;
+  freed.dispose();
+  const saves: [string, (stream: ReturnType<typeof keeper>["stream"]) => Promise<void>][] = [
+    ["that was freed", (stream) => nn.io.saveSafetensors(stream, { freed })],
+    ["that was freed", (stream) => nn.io.saveNpz(stream, { freed })],
+    ["that was freed", (stream) => nn.io.saveCheckpoint(stream, { freed })],
+    ["metadata", (stream) => nn.io.saveSafetensors(stream, {}, metadata)],
+    ['at "a": it is undefined', (stream) => nn.io.saveCheckpoint(stream, { a: undefined })],
+  ];
+  for (const [message, save] of saves) {
+    const kept = keeper();
+    await assertRejects(() => save(kept.stream), Error, message);
+    assertEquals([kept.state, kept.parts, kept.stream.locked], ["aborted", [], false], message);
+  }
+});
+
+Deno.test("what is no source is refused with what would be one", async () => {
+  const buffer = new ArrayBuffer(8);
+  const wrong: [unknown, string][] = [
+    [buffer, "an ArrayBuffer: it must be a path, a URL, a Blob or a Uint8Array, as is new Uint8"],
+    [new Response(), "a Response: it must be a path, a URL, a Blob or a Uint8Array, as is await"],
+    [new Float32Array(2), "a Float32Array: it must be a path"],
+    [undefined, "undefined: it must be a path"],
+  ];
+  const readers: ((source: Blob) => Promise<unknown>)[] = [
+    nn.io.readWeights,
+    nn.io.loadSafetensors,
+    nn.data.readImage,
+    (source) => nn.data.readTar(source).next(),
+  ];
+  for (const [source, message] of wrong) {
+    for (const read of readers) {
+      await assertRejects(() => read(source as Blob), TypeError, `Cannot read ${message}`);
+    }
+  }
+});
+
 Deno.test("data sets and tables are read from a Blob", async () => {
   const idx = await nn.data.writeIdx({ shape: [2, 2], data: Uint8Array.of(1, 2, 3, 4) });
   using set = await nn.data.openIdx(new Blob([idx]));
@@ -135,6 +180,30 @@ Deno.test({
       const { message } = await assertRejects(async () => await act(), Error, `Cannot ${what}`);
       assertEquals(message.includes("a web page has no files"), true, message);
     }
+  },
+});
+
+Deno.test({
+  name: "on a page a path starts where the page's links start, and no answer names CORS",
+  ignore: !PAGE,
+  async fn() {
+    const { document } = globalThis as unknown as {
+      document: { head: { prepend(node: unknown): void }; createElement(name: string): Base };
+    };
+    const base = Object.assign(document.createElement("base"), { href: "/below/" });
+    document.head.prepend(base);
+    try {
+      const address = new URL("/below/a.pth", import.meta.url).href;
+      await assertRejects(() => nn.io.readWeights("a.pth"), DOMException, `Cannot read ${address}`);
+    } finally {
+      base.remove();
+    }
+    const { message } = await assertRejects(() => nn.io.readWeights("http://127.0.0.1:9/a.pth"));
+    assertEquals(
+      /no answer \(.+\); a server elsewhere must let .* CORS$/.test(message),
+      true,
+      message,
+    );
   },
 });
 

@@ -92,8 +92,43 @@ Deno.test("an answer that breaks off is an error, never a part of the file", asy
     await connection.write(text("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc"));
     connection.close();
   });
-  await assertRejects(() => readSource(url), Error, `Cannot read ${url}: `);
+  await assertRejects(() => readSource(url), Error, `Cannot read ${url}: the answer broke off (`);
   await answering;
+});
+
+Deno.test("a stream that breaks off says which, also inside gzip", async () => {
+  const tar = tarOf("a.txt", crypto.getRandomValues(new Uint8Array(512)));
+  const gzip = new Blob([tar]).stream().pipeThrough(new CompressionStream("gzip"));
+  const gz = new Uint8Array(await new Response(gzip).arrayBuffer());
+  for (const start of [tar.subarray(0, 600), gz.subarray(0, 500)]) {
+    using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const url = `http://127.0.0.1:${listener.addr.port}/a`;
+    const answering = listener.accept().then(async (connection) => {
+      await connection.read(new Uint8Array(4096));
+      await connection.write(text("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"));
+      await connection.write(start);
+      connection.close();
+    });
+    const error = await assertRejects(async () => {
+      for await (const entry of nn.data.readTar(url)) await entry.bytes();
+    });
+    assert(error instanceof Error && error.message.startsWith(`Cannot read ${url}: `), `${error}`);
+    assert(!(error instanceof nn.FormatError), error.message);
+    await answering;
+  }
+});
+
+Deno.test("a web page in place of a file is told as such, a file with a wrong type is read", async () => {
+  const page = text("\n<!DOCTYPE html>\n<html><body>My app</body></html>");
+  const headers = { "content-type": "text/html; charset=utf-8" };
+  await using server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen() {} }, (request) => {
+    return new Response(request.url.endsWith("/app") ? page : WEIGHTS, { headers });
+  });
+  const origin = `http://127.0.0.1:${server.addr.port}`;
+  const message = `Cannot read ${origin}/app: the server answered with a web page`;
+  await assertRejects(() => readWeights(`${origin}/app`), Error, message);
+  await assertRejects(() => nn.data.readCsv(`${origin}/app`), Error, message);
+  assertEquals(Object.keys((await readWeights(`${origin}/a`)).arrays), ["fc.weight"]);
 });
 
 Deno.test({
