@@ -7,12 +7,7 @@ import { adaptiveAvgPool2d as adaptiveAvgPoolOp, avgPool2d as avgPoolOp } from "
 import { maxPool2d as maxPoolOp, type PoolAttrs } from "./ops/pool.ts";
 import { conv2d as convOp, type ConvAttrs } from "./ops/conv.ts";
 import type { OutputActivation } from "./ops/epilogue.ts";
-import {
-  interpolate as interpolateOp,
-  randomMaps,
-  unpackBytes,
-  warpAffine as warpOp,
-} from "./ops/image.ts";
+import { randomMaps, unpackBytes, warpAffine as warpOp } from "./ops/image.ts";
 import { dropout as dropoutOp } from "./ops/random.ts";
 import { sgdInto } from "./ops/sgd.ts";
 import { nextCall } from "./rng.ts";
@@ -165,60 +160,6 @@ export function linear(
   options: { activation?: OutputActivation } = {},
 ): Tensor {
   return x.linear(w, bias, options);
-}
-
-/** Options of {@linkcode interpolate}: either `size` or `scaleFactor`. */
-export interface InterpolateOptions {
-  /** Output size: both dimensions, or [height, width]. */
-  size?: Pair;
-  /** Outputs to an input pixel, along both dimensions or [height, width]; the size is ⌊H · factor⌋. */
-  scaleFactor?: Pair;
-  /** Default `bilinear`. */
-  mode?: "nearest" | "bilinear";
-  /** Widens the filter when shrinking, as PIL and torchvision do; default false. */
-  antialias?: boolean;
-  /** Whether the outermost pixels' centres stay, instead of the image's edges; default false. */
-  alignCorners?: boolean;
-}
-
-/**
- * x [N, C, H, W] at another size. With both antialias and alignCorners the widened filter is centred where
- * aligned corners put it; PyTorch centres it at (i + ½) · scale, which moves the corners.
- *
- * @throws {TypeError} if neither or both of `size` and `scaleFactor` are given, or options do not fit
- * @throws {RangeError} if an image would have no pixels
- *
- * @example
- * ```ts
- * import { init, interpolate, zeros } from "../mod.ts";
- * await init();
- * const x = zeros([1, 3, 5, 8]);
- * console.log(interpolate(x, { size: [10, 4] }).shape); // [1, 3, 10, 4]
- * console.log(interpolate(x, { scaleFactor: 2, mode: "nearest" }).shape); // [1, 3, 10, 16]
- * ```
- */
-export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
-  checkOptions("interpolate", options, "interpolate(x, { scaleFactor: 2 })");
-  const { size, scaleFactor, mode = "bilinear", antialias = false, alignCorners = false } = options;
-  const common = { mode, antialias, alignCorners };
-  if ((size === undefined) === (scaleFactor === undefined)) {
-    throw new TypeError(
-      `Cannot interpolate ${show(x.shape)}: give either size or scaleFactor, not ` +
-        (size === undefined ? "neither" : "both"),
-    );
-  }
-  if (size !== undefined) return apply(interpolateOp, [x], { ...common, size: pair(size) })[0]!;
-  checkPair("interpolate", { scaleFactor });
-  const [down, across] = pair(scaleFactor!);
-  if (!(down > 0 && across > 0)) {
-    throw new RangeError(`Cannot interpolate with scaleFactor ${scaleFactor}: it must be above 0`);
-  }
-  const [H, W] = x.shape.slice(-2) as [number, number];
-  return apply(interpolateOp, [x], {
-    ...common,
-    size: [Math.floor(H * down), Math.floor(W * across)],
-    steps: [1 / down, 1 / across],
-  })[0]!;
 }
 
 /**

@@ -52,8 +52,6 @@ export {
   type ConvOptions,
   dropout,
   fromBytes,
-  interpolate,
-  type InterpolateOptions,
   linear,
   maxPool2d,
   type Pair,
@@ -100,6 +98,7 @@ export {
   type Pool3dOptions,
   type Triple,
 } from "./functions_volume.ts";
+export { interpolate, type InterpolateOptions } from "./functions_resize.ts";
 export { fold, unfold, type WindowOptions } from "./functions_windows.ts";
 export {
   adaptiveMaxPool2d,

@@ -369,6 +369,18 @@ CASES = {
     "unfold_dim": (Call(lambda x: x.unfold(1, 3, 2)), [r(2, 9, 4)], plain),
     "reflection_pad3d": (nn.ReflectionPad3d((1, 2, 0, 1, 2, 1)), [r(*VOLUME)], plain),
     "replication_pad1d": (nn.ReplicationPad1d((3, 1)), [r(2, 4, 6)], plain),
+    "upsample_volume": (
+        nn.Upsample(scale_factor=(1.7, 0.6, 1.2), mode="trilinear"),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "upsample_volume_corners": (
+        nn.Upsample(size=(3, 7, 2), mode="trilinear", align_corners=True),
+        [r(*VOLUME)],
+        plain,
+    ),
+    "upsample_volume_nearest": (nn.Upsample(scale_factor=1.6), [r(*VOLUME)], plain),
+    "upsample_row": (nn.Upsample(scale_factor=1.6, mode="linear"), [r(2, 4, 6)], plain),
     "cosine_similarity": (nn.CosineSimilarity(dim=1), [r(4, 5, 3), r(4, 5, 1)], plain),
     "pairwise_distance": (nn.PairwiseDistance(p=3), [r(4, 5), r(4, 5)], plain),
     "cosine_embedding_loss": (

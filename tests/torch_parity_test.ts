@@ -302,6 +302,14 @@ const CASES: Readonly<Record<string, Case>> = {
   unfold_dim: { call: (_, [x]) => [x!.unfold(1, 3, 2)] },
   reflection_pad3d: { module: () => new nn.ReflectionPad3d([1, 2, 0, 1, 2, 1]) },
   replication_pad1d: { module: () => new nn.ReplicationPad1d([3, 1]) },
+  upsample_volume: {
+    module: () => new nn.Upsample({ scaleFactor: [1.7, 0.6, 1.2], mode: "trilinear" }),
+  },
+  upsample_volume_corners: {
+    module: () => new nn.Upsample({ size: [3, 7, 2], mode: "trilinear", alignCorners: true }),
+  },
+  upsample_volume_nearest: { module: () => new nn.Upsample({ scaleFactor: 1.6 }) },
+  upsample_row: { module: () => new nn.Upsample({ scaleFactor: 1.6, mode: "linear" }) },
   cosine_similarity: { module: () => new nn.CosineSimilarity() },
   pairwise_distance: { module: () => new nn.PairwiseDistance({ p: 3 }) },
   cosine_embedding_loss: { module: () => new nn.CosineEmbeddingLoss({ margin: 0.1 }) },

@@ -1,7 +1,7 @@
 /** @file Layers that change the size of images: resizing, and channels to places and back. */
 
 import { checkOptions } from "../../engine/arguments.ts";
-import { interpolate, type Pair, type Tensor } from "../../engine/mod.ts";
+import { interpolate, type InterpolateOptions, type Tensor } from "../../engine/mod.ts";
 import { sizeOf } from "../../engine/shape.ts";
 import { Module } from "../module.ts";
 import { pythonFloat, pythonSize } from "../module_text.ts";
@@ -9,28 +9,29 @@ import { checkSizes } from "./_check.ts";
 
 /** Options of {@linkcode Upsample}: either `size` or `scaleFactor`. */
 export interface UpsampleOptions {
-  /** [OH, OW], or one number for both. */
-  size?: Pair;
-  /** Outputs to an input pixel, along both dimensions or [height, width]. */
-  scaleFactor?: Pair;
-  /** Default "nearest". */
-  mode?: "nearest" | "bilinear";
-  /** Whether the middles of the corners stay where they are, with `bilinear`. Default false. */
+  /** Output size: of all dimensions, or [OH, OW], for rows [OL], for volumes [OD, OH, OW]. */
+  size?: number | readonly number[];
+  /** Outputs to an input pixel, along all dimensions or each. */
+  scaleFactor?: number | readonly number[];
+  /** Default "nearest"; weighted are rows "linear", images "bilinear" and volumes "trilinear". */
+  mode?: InterpolateOptions["mode"];
+  /** Whether the middles of the corners stay where they are, if not "nearest". Default false. */
   alignCorners?: boolean;
 }
 
 /**
- * Images resized by `interpolate`: x [N, C, H, W] → y [N, C, OH, OW], of a given size or ⌊H · factor⌋.
+ * Images resized by `interpolate`: x [N, C, H, W] → y [N, C, OH, OW], of a given size or ⌊H · factor⌋; rows
+ * [N, C, L] and volumes [N, C, D, H, W] as well.
  *
  * Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.Upsample.html
  */
 export class Upsample extends Module {
-  /** [OH, OW], where it is given. */
-  readonly size: Pair | null;
+  /** Output size, where it is given. */
+  readonly size: number | readonly number[] | null;
   /** Outputs to an input pixel, where they are given. */
-  readonly scaleFactor: Pair | null;
+  readonly scaleFactor: number | readonly number[] | null;
   /** How places in between are filled. */
-  readonly mode: "nearest" | "bilinear";
+  readonly mode: NonNullable<InterpolateOptions["mode"]>;
   /** Whether the middles of the corners stay where they are. */
   readonly alignCorners: boolean;
 
@@ -48,7 +49,7 @@ export class Upsample extends Module {
     this.alignCorners = alignCorners;
   }
 
-  /** x [N, C, H, W] → y [N, C, OH, OW] */
+  /** x [N, C, H, W] → y [N, C, OH, OW], rows and volumes likewise. */
   override forward(x: Tensor): Tensor {
     const { mode, alignCorners, size, scaleFactor } = this;
     const to = size === null ? { scaleFactor: scaleFactor! } : { size };

@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { gradcheck } from "../../engine/gradcheck.ts";
 import { init } from "../../engine/gpu/device.ts";
 import { tensor, zeros } from "../../engine/creation.ts";
-import { interpolate } from "../../engine/functions.ts";
+import { interpolate } from "../../engine/functions_resize.ts";
 import { adaptiveMaxPool2d, affineGrid, gridSample } from "../../engine/functions_sample.ts";
 import { readAll } from "../../engine/read.ts";
 import { assertClose } from "../helpers/close.ts";

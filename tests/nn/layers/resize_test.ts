@@ -156,7 +156,7 @@ Deno.test("layers that resize say what they cannot do", () => {
     ...[-1, 0, NaN].map((factor): [() => unknown, typeof RangeError, string] => [
       () => interpolate(zeros([1, 1, 2, 2]), { scaleFactor: [2, factor] }),
       RangeError,
-      `Cannot interpolate with scaleFactor 2,${factor}: it must be above 0`,
+      `Cannot interpolate with scaleFactor [2, ${factor}]: it must be above 0`,
     ]),
     [
       () => interpolate(zeros([1, 1, 2, 2]), { scaleFactor: [1, 2, 3] as never }),
@@ -171,7 +171,7 @@ Deno.test("layers that resize say what they cannot do", () => {
     [
       () => interpolate(zeros([2, 2]), { scaleFactor: 2 }),
       TypeError,
-      "Cannot interpolate [2, 2] f32: it must be [N, C, H, W] f32 or f16",
+      "Cannot interpolate [2, 2]: it must be [N, C, H, W], [N, C, L] or [N, C, D, H, W]",
     ],
     [
       () => new nn.Upsample(2 as never),
@@ -225,5 +225,93 @@ Deno.test("interpolate() by a factor that leaves a size as it is leaves the pixe
   for (const mode of ["nearest", "bilinear"] as const) {
     const y = interpolate(x, { scaleFactor: [1, 1.1], mode });
     assertEquals([...await y.data()], [1, 2, 3, 4, 5], mode);
+  }
+});
+
+Deno.test("interpolate and Upsample resize rows and volumes, one dimension after the other", async () => {
+  // Along each dimension weights of its own, whose product weighs a place.
+  const sizes = [3, 4, 5] as const, values = numbers("volume", 2 * 60);
+  const volume = tensor(values, { shape: [1, 2, ...sizes] });
+  const row = tensor(numbers("row", 2 * 6), { shape: [1, 2, 6] });
+  const weights = (size: number, outputs: number, o: number, how: Resize) => {
+    const position = how.alignCorners
+      ? outputs > 1 ? o * (size - 1) / (outputs - 1) : 0
+      : (o + 0.5) / (how.factor ?? outputs / size) - 0.5;
+    const w = Array<number>(size).fill(0);
+    if (how.mode === "nearest") w[Math.floor(o / (how.factor ?? outputs / size))] = 1;
+    else {
+      const [low, high, share] = between(position, size);
+      w[low]! += 1 - share;
+      w[high]! += share;
+    }
+    return w;
+  };
+  interface Resize {
+    mode: "nearest" | "linear";
+    factor?: number;
+    alignCorners?: boolean;
+  }
+  const ways: [Resize, number[]][] = [
+    [{ mode: "linear" }, [5, 2, 7]],
+    [{ mode: "linear", alignCorners: true }, [5, 1, 7]],
+    [{ mode: "linear", factor: 1.6 }, [4, 6, 8]],
+    [{ mode: "nearest" }, [5, 2, 7]],
+    [{ mode: "nearest", factor: 1.6 }, [4, 6, 8]],
+  ];
+  for (const [how, size] of ways) {
+    const { factor, alignCorners } = how, to = factor ? { scaleFactor: factor } : { size };
+    const mode = how.mode === "nearest" ? how.mode : "trilinear";
+    const want = each([2, ...size], (c, ...o) => {
+      const [d, h, w] = o.map((place, k) => weights(sizes[k]!, size[k]!, place, how));
+      return each(
+        sizes,
+        (z, i, j) => d![z!]! * h![i!]! * w![j!]! * values[((c! * 3 + z!) * 4 + i!) * 5 + j!]!,
+      )
+        .reduce((a, b) => a + b, 0);
+    });
+    const what = JSON.stringify(how);
+    const options = { ...to, mode, alignCorners } as const;
+    for (const y of [interpolate(volume, options), new nn.Upsample(options).forward(volume)]) {
+      assertEquals(y.shape, [1, 2, ...size], what);
+      // Positions of up to 16, rounded four times, move two shares three times; then 12 roundings.
+      assertClose(await y.data(), want, { atol: (3 * 2 * 4 * 16 + 12) * U, what });
+    }
+    const rows = [6, factor ? 9 : 4] as const, of = await row.data();
+    const length = each(
+      [2, rows[1]],
+      (c, o) =>
+        weights(6, rows[1], o!, how).reduce((a, share, i) => a + share * of[c! * 6 + i]!, 0),
+    );
+    const y = interpolate(row, {
+      ...(factor ? { scaleFactor: [factor] } : { size: rows[1] }),
+      mode: how.mode,
+      alignCorners,
+    });
+    assertEquals(y.shape, [1, 2, rows[1]], what);
+    assertClose(await y.data(), length, { atol: (2 * 4 * 16 + 8) * U, what });
+  }
+  for (const x of [volume, row]) {
+    await gradcheck((x) => interpolate(x!, { scaleFactor: 1.6 }), [x.requiresGrad_()]);
+  }
+});
+
+Deno.test("resizing says which modes and sizes rows, images and volumes take", () => {
+  const [row, image, volume] = [zeros([1, 2, 4]), zeros([1, 2, 4, 4]), zeros([1, 2, 3, 4, 4])];
+  const calls: [() => unknown, string][] = [
+    [() => interpolate(zeros([2, 4]), { size: 3 }), "it must be [N, C, H, W], [N, C, L] or"],
+    [() => interpolate(row, { size: 3, mode: "bilinear" }), "it must be nearest or linear"],
+    [() => interpolate(volume, { size: 3, mode: "linear" }), "it must be nearest or trilinear"],
+    [() => interpolate(row, { size: [2, 2] }), "it must be a number or [length]"],
+    [() => interpolate(image, { size: [2, 2, 2] }), "it must be a number or [height, width]"],
+    [
+      () => interpolate(volume, { scaleFactor: [2, 2] }),
+      "it must be a number or [depth, height, width]",
+    ],
+    [() => interpolate(volume, { size: 2, antialias: true }), "it is for images only"],
+    [() => interpolate(volume, { scaleFactor: [1, 0, 1] }), "it must be above 0"],
+  ];
+  for (const [call, message] of calls) {
+    const { message: said } = assertThrows(call, Error);
+    assertEquals(said.includes(message), true, said);
   }
 });
