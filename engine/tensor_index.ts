@@ -11,7 +11,7 @@ import { nonzeroCoordinates, nonzeroStarts } from "./ops/nonzero.ts";
 import { where } from "./ops/select.ts";
 import { sort } from "./ops/sort.ts";
 import { readAll } from "./read.ts";
-import { normalizeDim } from "./shape.ts";
+import { normalizeDim, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import { wrapTensor } from "./tensor_base.ts";
 import { TensorReduce } from "./tensor_reduce.ts";
@@ -74,9 +74,14 @@ export abstract class TensorIndex extends TensorReduce {
    */
   indexSelect(dim: number, index: Tensor): Tensor {
     const d = normalizeDim("indexSelect", dim, this.ndim);
+    if (this.ndim === 0 && index.size !== 1) {
+      throw new TypeError(
+        `Cannot indexSelect [] by ${show(index.shape)}: it has one element, so give one index`,
+      );
+    }
     const rows = d === 0 ? asRow(this) : this.transpose(0, d);
     const y = apply(indexSelect, [rows, asRow(index)], { paddingIdx: -1 })[0]!;
-    if (this.ndim === 0 && index.size === 1) return y.reshape([]);
+    if (this.ndim === 0) return y.reshape([]);
     return d === 0 ? y : y.transpose(0, d);
   }
   /**

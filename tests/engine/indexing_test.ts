@@ -427,5 +427,20 @@ Deno.test("tensors without dimensions index, and are indexed, as if they had one
   for (const y of all.slice(0, 10)) y.sum().backward();
   assertEquals([await one.grad!.array(), await row.grad!.array()], [6, [2, 2, 3]]);
   assertThrows(() => row.gather(1, two), RangeError, "dimension 1");
+  assertThrows(() => one.indexSelect(0, ids([0, 0])), TypeError, "so give one index");
   assertThrows(() => zeros([2, 2]).gather(0, two), TypeError, "as many dimensions");
+});
+
+Deno.test("nonzero() finds NaN, infinities and the smallest numbers, but no -0, in both floats", async () => {
+  for (const [dtype, least] of [["f32", 2 ** -149], ["f16", 2 ** -24]] as const) {
+    if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
+    const x = tensor([NaN, 0, -0, Infinity, -Infinity, least, -least, 1, -NaN], { dtype });
+    assertEquals(await (await x.nonzero()).array(), [[0], [3], [4], [5], [6], [7], [8]], dtype);
+  }
+});
+
+Deno.test("scatter() into nothing has a gradient of nothing", async () => {
+  const [x, src] = [zeros([0], { requiresGrad: true }), zeros([1], { requiresGrad: true })];
+  x.scatter(0, ids([]), src).backward(zeros([0]));
+  assertEquals([x.grad!.shape, await src.grad!.array()], [[0], [0]]);
 });
