@@ -10,7 +10,7 @@ import {
   notTensor,
 } from "./arguments.ts";
 import { DeviceArray, inArena, type Spec } from "./array.ts";
-import { type DType, isFloat, type TypedArray } from "./dtype.ts";
+import { type DType, isFloat, promote, type TypedArray } from "./dtype.ts";
 import { fill } from "./ops/fill.ts";
 import { random, type RandomParams } from "./ops/random.ts";
 import type { Nested } from "./read.ts";
@@ -230,14 +230,20 @@ export function randnLike(x: Tensor, options: CreateOptions = {}): Tensor {
   return randn(x.shape, { dtype: x.dtype, ...options });
 }
 
-/** Tensors one after the other along `dim`. */
+/**
+ * Tensors one after the other along `dim`, in the highest of their dtypes. Tensors [0] are left out, whatever the
+ * shape of the others: a list of results can start with none.
+ */
 export function cat(tensors: readonly Tensor[], dim = 0): Tensor {
   if (isTensor(tensors)) throw notTensor("cat", tensors, "a list, as in cat([a, b])");
-  const at = normalizeDim("cat", dim, tensors[0]?.ndim ?? 1);
-  return apply(catOp, tensors, { dim: at })[0]!;
+  const flat = tensors.every((t) => t.ndim === 1);
+  const parts = flat ? tensors : tensors.filter((t) => t.ndim !== 1 || t.size > 0);
+  const at = normalizeDim("cat", dim, parts[0]?.ndim ?? 1);
+  const dtype = tensors.reduce<DType>((widest, t) => promote(t.dtype, widest), "bool");
+  return apply(catOp, parts.map((t) => t.to(dtype)), { dim: at })[0]!;
 }
 
-/** Tensors of one shape along a new dimension. */
+/** Tensors of one shape along a new dimension, in the highest of their dtypes. */
 export function stack(tensors: readonly Tensor[], dim = 0): Tensor {
   if (isTensor(tensors)) throw notTensor("stack", tensors, "a list, as in stack([a, b])");
   return cat(tensors.map((t) => t.unsqueeze(dim)), dim);

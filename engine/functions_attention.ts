@@ -52,20 +52,41 @@ export function attention(
     );
   }
   const scale = options.scale ?? 1 / Math.sqrt(E!);
-  let scores = query.mul(scale).matmul(key.transpose(-2, -1));
-  const hide = (seen: Tensor) => scores.where(seen, full([], -Infinity, { dtype: scores.dtype }));
-  if (causal) scores = hide(causalMask(L!, S!));
-  if (mask?.dtype === "bool") scores = hide(mask);
-  else if (mask) scores = scores.add(mask);
-  const soft = scores.softmax(-1);
-  const weights = dropout > 0 ? dropoutOf(soft, dropout) : soft;
+  const scores = query.mul(scale).matmul(key.transpose(-2, -1));
+  let weights = mask
+    ? masked(scores, causal ? both(mask, causalMask(L!, S!)) : mask)
+    : (causal ? chosen(scores, causalMask(L!, S!), -Infinity) : scores).softmax(-1);
+  if (dropout > 0) weights = dropoutOf(weights, dropout);
   return { output: weights.matmul(value), weights };
+}
+
+/** x where `cond`, else `value`. */
+function chosen(x: Tensor, cond: Tensor, value: number): Tensor {
+  return x.where(cond, full([], value, { dtype: x.dtype }));
+}
+
+/** The mask, which also hides what is not `seen`. */
+function both(mask: Tensor, seen: Tensor): Tensor {
+  return mask.dtype === "bool" ? mask.logicalAnd(seen) : chosen(mask, seen, -Infinity);
+}
+
+/**
+ * The softmax of scores under a mask, 0 for queries that may see no key. These see all keys until then: a softmax of
+ * nothing but -∞ is NaN, and so are its gradients.
+ */
+function masked(scores: Tensor, mask: Tensor): Tensor {
+  const isBool = mask.dtype === "bool";
+  const some = (isBool ? mask : mask.detach().ne(-Infinity)).any(-1, { keepdim: true });
+  const under = isBool
+    ? chosen(scores, mask.logicalOr(some.logicalNot()), -Infinity)
+    : scores.add(chosen(mask, some, 0));
+  return chosen(under.softmax(-1), some, 0);
 }
 
 /**
  * softmax(scale · query · keyᵀ + mask) · value.
  *
- * A query that may see no key at all gives NaN.
+ * A query that may see no key at all gives 0, as PyTorch's since 2.5.
  * Source: Vaswani et al., "Attention is all you need", https://arxiv.org/abs/1706.03762
  *
  * @returns [..., L, V]

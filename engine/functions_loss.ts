@@ -85,7 +85,7 @@ function checkWeight(name: string, weight: Tensor | undefined, classes: number):
  * A class id out of range gives NaN (with weights, a RangeError at the next read).
  *
  * @throws {TypeError} if shapes or dtypes do not fit
- * @throws {RangeError} if labelSmoothing is not at least 0 and below 1
+ * @throws {RangeError} if labelSmoothing is not from 0 to 1
  *
  * @example
  * ```ts
@@ -136,10 +136,8 @@ export function crossEntropy(
 }
 
 function checkSmoothing(labelSmoothing: number): void {
-  if (labelSmoothing >= 0 && labelSmoothing < 1) return;
-  throw new RangeError(
-    `Cannot smooth labels by ${labelSmoothing}: it must be at least 0 and below 1`,
-  );
+  if (labelSmoothing >= 0 && labelSmoothing <= 1) return;
+  throw new RangeError(`Cannot smooth labels by ${labelSmoothing}: it must be 0 to 1`);
 }
 
 function zeroLike(t: Tensor): Tensor {
@@ -454,7 +452,7 @@ export interface BiTemperedOptions extends LossOptions {
  * https://arxiv.org/abs/1906.03361
  *
  * @throws {TypeError} if shapes or dtypes do not fit
- * @throws {RangeError} if t1 is not below 2, t2 not above 0, or labelSmoothing not in [0, 1)
+ * @throws {RangeError} if t1 is not below 2, t2 not above 0, or labelSmoothing not in [0, 1]
  *
  * @example
  * ```ts

@@ -11,7 +11,7 @@ import { nonzeroCoordinates, nonzeroStarts } from "./ops/nonzero.ts";
 import { where } from "./ops/select.ts";
 import { sort } from "./ops/sort.ts";
 import { readAll } from "./read.ts";
-import { normalizeDim } from "./shape.ts";
+import { normalizeDim, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 import { wrapTensor } from "./tensor_base.ts";
 import { TensorReduce } from "./tensor_reduce.ts";
@@ -31,13 +31,17 @@ export interface SortOptions {
 export abstract class TensorIndex extends TensorReduce {
   /**
    * y[i][k] = this[i][index[i][k]] along dim. The index has as many dimensions and may be smaller in
-   * the others. Gradient: scatterAdd.
+   * the others; a tensor [] counts as [1] here, as it does for all that follow. Gradient: scatterAdd.
    *
    * @throws {TypeError} if shapes or dtypes do not fit
    */
   gather(dim: number, index: Tensor): Tensor {
     const d = normalizeDim("gather", dim, this.ndim);
-    return atLast(d, [this, index], ([x, i]) => apply(gather, [x!, i!], {})[0]!);
+    return atLast(
+      { dim: d, like: index },
+      [this, index],
+      ([x, i]) => apply(gather, [x!, i!], {})[0]!,
+    );
   }
   /**
    * A copy with src[i][k] written at [i][index[i][k]] along dim. Of several writers of one element the
@@ -47,7 +51,7 @@ export abstract class TensorIndex extends TensorReduce {
    */
   scatter(dim: number, index: Tensor, src: Tensor): Tensor {
     const d = normalizeDim("scatter", dim, this.ndim);
-    return atLast(d, [this, index, src], (all) => apply(scatter, all, {})[0]!);
+    return atLast({ dim: d, like: this }, [this, index, src], (all) => apply(scatter, all, {})[0]!);
   }
   /**
    * A copy with src[i][k] added at [i][index[i][k]] along dim, in the order of k: the same bits every
@@ -57,17 +61,27 @@ export abstract class TensorIndex extends TensorReduce {
    */
   scatterAdd(dim: number, index: Tensor, src: Tensor): Tensor {
     const d = normalizeDim("scatterAdd", dim, this.ndim);
-    return atLast(d, [this, index, src], (all) => apply(scatterAdd, all, {})[0]!);
+    return atLast(
+      { dim: d, like: this },
+      [this, index, src],
+      (all) => apply(scatterAdd, all, {})[0]!,
+    );
   }
   /**
-   * The slices of dim that index [K] names, in its order.
+   * The slices of dim that index [K], or [] for one, names, in its order.
    *
-   * @throws {TypeError} if the index is not one-dimensional i32 or u32
+   * @throws {TypeError} if the index has more dimensions, or is not i32 or u32
    */
   indexSelect(dim: number, index: Tensor): Tensor {
     const d = normalizeDim("indexSelect", dim, this.ndim);
-    const rows = d === 0 ? this : this.transpose(0, d);
-    const y = apply(indexSelect, [rows, index], { paddingIdx: -1 })[0]!;
+    if (this.ndim === 0 && index.size !== 1) {
+      throw new TypeError(
+        `Cannot indexSelect [] by ${show(index.shape)}: it has one element, so give one index`,
+      );
+    }
+    const rows = d === 0 ? asRow(this) : this.transpose(0, d);
+    const y = apply(indexSelect, [rows, asRow(index)], { paddingIdx: -1 })[0]!;
+    if (this.ndim === 0) return y.reshape([]);
     return d === 0 ? y : y.transpose(0, d);
   }
   /**
@@ -133,16 +147,21 @@ export abstract class TensorIndex extends TensorReduce {
   }
 }
 
-/** Runs an op of the last dimension along `dim`. */
+/** Runs an op of the last dimension along `dim`, with tensors [] as [1]; the result has as many dimensions as `like`. */
 function atLast(
-  dim: number,
+  { dim, like }: { dim: number; like: TensorIndex | Tensor },
   inputs: readonly (TensorIndex | Tensor)[],
   op: (inputs: readonly Tensor[]) => Tensor,
 ): Tensor {
-  const all = inputs as readonly Tensor[];
+  const all = inputs.map(asRow);
+  if (like.ndim === 0) return op(all).reshape([]);
   if (all.every((t) => dim === t.ndim - 1)) return op(all);
   const rank = all[0]!.ndim;
   // Shapes that do not fit go on as they are: the op's check names them.
   if (all.some((t) => t.ndim !== rank)) return op(all);
   return op(all.map((t) => t.transpose(dim, -1))).transpose(dim, -1);
+}
+
+function asRow(x: TensorIndex | Tensor): Tensor {
+  return x.ndim === 0 ? x.reshape(1) : x as Tensor;
 }

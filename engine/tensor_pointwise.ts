@@ -317,7 +317,7 @@ export abstract class TensorPointwise extends TensorShape {
     const { nan = 0, posinf = largest, neginf = -largest } = options;
     return map(unary.replaceNonFinite, this, { nan, positive: posinf, negative: neginf });
   }
-  /** this limited to [min, max]; either may be left out. Integers stay so if the bounds are. */
+  /** this limited to [min, max]; either may be left out, and NaN gives NaN. Integers stay so if the bounds are. */
   clamp(bounds: { min?: number; max?: number }): Tensor {
     checkOptions("clamp", bounds, "x.clamp({ min: 0, max: 1 })", ["min", "max"]);
     const { min = -Infinity, max = Infinity } = bounds;
@@ -334,6 +334,7 @@ export abstract class TensorPointwise extends TensorShape {
       const low = this.maximum(min);
       return max >= most ? low : low.minimum(max);
     }
+    if (Number.isNaN(min) || Number.isNaN(max)) return this.mul(0).add(NaN);
     return map(unary.clampBetween, this, { lo: min, hi: max });
   }
   /** this where cond, else other. */

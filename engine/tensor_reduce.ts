@@ -90,15 +90,17 @@ export abstract class TensorReduce extends TensorPointwise {
     const variance = spread("std", this, { dim, correction, keepdim });
     return apply(unary.rootOrZero, [variance], { p: 2 })[0]!.to(this.dtype);
   }
-  /** log Σ exp(this), without overflow. */
+  /** log Σ exp(this), without overflow; -∞ where there are no elements. */
   logsumexp(dim?: number | readonly number[], options?: ReduceOptions): Tensor {
     checkReduction("logsumexp", dim, options);
     const x = wide("logsumexp", this);
     const dims = normalizeDims("logsumexp", dim, this.ndim);
-    const top = x.detach().max(dims, { keepdim: true });
-    // An infinite maximum is not subtracted: ∞ - ∞ is NaN.
-    const shift = top.clamp({ min: -LARGEST, max: LARGEST });
-    const y = x.sub(shift).exp().sum(dims, { keepdim: true }).log().add(shift);
+    const total = (terms: Tensor) => terms.exp().sum(dims, { keepdim: true }).log();
+    // An infinite maximum is not subtracted: ∞ - ∞ is NaN. Of no elements there is none, and the sum is 0.
+    const shift = dims.some((d) => this.shape[d] === 0)
+      ? undefined
+      : x.detach().max(dims, { keepdim: true }).clamp({ min: -LARGEST, max: LARGEST });
+    const y = shift ? total(x.sub(shift)).add(shift) : total(x);
     const kept = options?.keepdim ? y : y.reshape(y.shape.filter((_, d) => !dims.includes(d)));
     return kept.to(this.dtype);
   }
@@ -155,13 +157,13 @@ export abstract class TensorReduce extends TensorPointwise {
     const { dim = -1, largest = true } = options;
     const at = normalizeDim("topk", dim, this.ndim);
     if (this.ndim === 0) {
-      const { values, indices } = this.reshape([1]).topk(k, { largest });
-      return { values: values.reshape([]), indices: indices.reshape([]) };
+      const [values, indices] = apply(topk, [this.reshape([1])], { k, largest });
+      return { values: values!.reshape([]), indices: indices!.reshape([]) };
     }
     const last = at === this.ndim - 1;
     const x = last ? this : this.transpose(at, -1);
     const C = this.shape[at]!;
-    const [values, indices] = Number.isInteger(k) && k <= C && k > MOST_SCANS
+    const [values, indices] = Number.isInteger(k) && k <= C && (k > MOST_SCANS || k === 0)
       ? apply(sort, [x], { descending: largest }).map((t) => t.narrow(-1, 0, k))
       : apply(topk, [x], { k, largest });
     return last

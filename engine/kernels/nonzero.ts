@@ -13,11 +13,11 @@ import { bitsOf } from "./sort.ts";
 export const CHUNK = 64;
 
 function zeroTest(dtype: DType): string {
-  // -0 is 0; NaN is not.
+  // -0 is 0; NaN is not, which a comparison of floats need not say.
   return dtype === "f32"
     ? "(x[j] & 0x7fffffffu) != 0u"
     : dtype === "f16"
-    ? "x[j] != 0.0h"
+    ? "(bitcast<u32>(f32(x[j])) & 0x7fffffffu) != 0u"
     : "x[j] != 0u";
 }
 

@@ -99,9 +99,9 @@ export const crossEntropy: Op<CrossEntropyAttrs> = defineOp<CrossEntropyAttrs>({
       );
     }
     if (x!.shape[1] === 0) throw new TypeError("Cannot take the cross entropy of 0 classes");
-    if (!(labelSmoothing >= 0 && labelSmoothing < 1)) {
+    if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
       throw new RangeError(
-        `Cannot smooth labels by ${labelSmoothing}: it must be at least 0 and below 1`,
+        `Cannot smooth labels by ${labelSmoothing}: it must be 0 to 1`,
       );
     }
     return [{ shape: reduction === "none" ? t!.shape : [], dtype: x!.dtype }];

@@ -16,7 +16,7 @@ import { type Kernel, LINEAR } from "../kernels/kernel.ts";
 import { run } from "../op.ts";
 import { fill } from "./fill.ts";
 import { plain, pointwise, pointwiseInto } from "./launch_pointwise.ts";
-import { cat } from "./movement.ts";
+import { cat, reshape } from "./movement.ts";
 import { cuts, dispatches, shareOut } from "./optim_parts.ts";
 import { max, sum } from "./reduce.ts";
 
@@ -99,8 +99,8 @@ function largest(grads: readonly DeviceArray[]): DeviceArray {
       expression: "abs(x)",
       compute: "f32",
       result: "f32",
-    }, { shape: [g.size], dtype: "f32" });
-    return run(max, [sizes], { dim: 0, keepdim: true });
+    }, { shape: g.shape, dtype: "f32" });
+    return run(max, [run(reshape, [sizes], { shape: [g.size] })], { dim: 0, keepdim: true });
   });
   return run(max, [parts.length === 1 ? parts[0]! : run(cat, parts, { dim: 0 })], {});
 }

@@ -298,7 +298,7 @@ export const scatter: Op<None> = defineOp<None>({
     let dx: DeviceArray | null = null;
     if (ctx.needs[0]) {
       const part = DeviceArray.empty({ shape: winner.shape, dtype: dy!.dtype }, "scatter dx");
-      const zeros = fill({ shape: [winner.size / R * K], dtype: dy!.dtype }, 0);
+      const zeros = fill({ shape: [index.size], dtype: dy!.dtype }, 0);
       launchLinear(scatterKernel({ dtype: dy!.dtype }), [zeros, winner, dyPart, part], {
         params: { count: part.size, R, K },
         threads: K === 0 ? 0 : part.size,

@@ -10,6 +10,7 @@ import {
   readAll,
   type Tensor,
   tensor,
+  zeros,
 } from "../../engine/mod.ts";
 import { unscaleGradients } from "../../engine/functions_amp.ts";
 import { asHardware } from "../helpers/as_hardware.ts";
@@ -129,6 +130,21 @@ Deno.test("clipGradNorm() of one small gradient is its norm, of each order", asy
         // A power is exp2(p · log2 |x|) with relative errors near 1e-6.
         const right = Math.abs(norm - want) < 1e-5 * want;
         assert(right, `${size} of order ${order}: ${norm}, not ${want}`);
+      }
+    }
+  }
+});
+
+Deno.test("clipGradNorm() of order Infinity sees every element, whatever the gradient's shape", async () => {
+  for (const shape of [[6], [6, 1], [1, 6], [2, 3], [3, 2, 1, 1], [1, 3, 1, 2]]) {
+    for (let at = 0; at < 6; at++) {
+      const values = Float32Array.from({ length: 6 }, (_, i) => i === at ? -6 : 1);
+      for (const turned of shape.length === 2 ? [false, true] : [false]) {
+        const p = zeros(shape).requiresGrad_();
+        const grad = tensor(values, { shape: turned ? shape.toReversed() : shape });
+        p.grad = turned ? grad.transpose(0, 1) : grad;
+        const norm = await clipGradNorm([p], { maxNorm: 3, normType: Infinity }).item();
+        assertEquals(norm, 6, `${shape}, the largest at ${at}, turned: ${turned}`);
       }
     }
   }

@@ -405,3 +405,42 @@ Deno.test("topk() gives the same by scanning and by sorting, NaN as the largest"
     assertEquals(nan, largest ? 0 : -1);
   }
 });
+
+Deno.test("tensors without dimensions index, and are indexed, as if they had one of size 1", async () => {
+  const [one, none] = [tensor(5, { requiresGrad: true }), ids([0], [])];
+  const [row, two] = [tensor([7, 8, 9], { requiresGrad: true }), ids([2], [])];
+  const all = [
+    one.gather(0, none),
+    one.gather(-1, ids([0, 0])),
+    row.gather(0, two),
+    one.scatter(0, none, tensor(3)),
+    row.scatter(0, two, tensor(3)),
+    one.scatterAdd(-1, none, tensor(3)),
+    row.scatterAdd(0, two, tensor(3)),
+    one.indexSelect(0, none),
+    one.indexSelect(0, ids([0])),
+    row.indexSelect(0, two),
+    tensor([[1, 2], [3, 4]]).indexSelect(1, ids([1], [])),
+  ];
+  const want = [5, [5, 5], 9, 3, [7, 8, 3], 8, [7, 8, 12], 5, 5, [9], [[2], [4]]];
+  for (const [i, y] of all.entries()) assertEquals(await y.array(), want[i], `${i}`);
+  for (const y of all.slice(0, 10)) y.sum().backward();
+  assertEquals([await one.grad!.array(), await row.grad!.array()], [6, [2, 2, 3]]);
+  assertThrows(() => row.gather(1, two), RangeError, "dimension 1");
+  assertThrows(() => one.indexSelect(0, ids([0, 0])), TypeError, "so give one index");
+  assertThrows(() => zeros([2, 2]).gather(0, two), TypeError, "as many dimensions");
+});
+
+Deno.test("nonzero() finds NaN, infinities and the smallest numbers, but no -0, in both floats", async () => {
+  for (const [dtype, least] of [["f32", 2 ** -149], ["f16", 2 ** -24]] as const) {
+    if (dtype === "f16" && !gpu().info.features.has("shader-f16")) continue;
+    const x = tensor([NaN, 0, -0, Infinity, -Infinity, least, -least, 1, -NaN], { dtype });
+    assertEquals(await (await x.nonzero()).array(), [[0], [3], [4], [5], [6], [7], [8]], dtype);
+  }
+});
+
+Deno.test("scatter() into nothing has a gradient of nothing", async () => {
+  const [x, src] = [zeros([0], { requiresGrad: true }), zeros([1], { requiresGrad: true })];
+  x.scatter(0, ids([]), src).backward(zeros([0]));
+  assertEquals([x.grad!.shape, await src.grad!.array()], [[0], [0]]);
+});

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type DType, resultType } from "../../engine/dtype.ts";
-import { init, ones, type Tensor, tensor, where } from "../../mod.ts";
+import { cat, init, ones, stack, type Tensor, tensor, where, zeros } from "../../mod.ts";
 
 const info = await init();
 const half = info.features.has("shader-f16");
@@ -266,4 +266,32 @@ Deno.test({
     assertEquals(await h.eq(tensor([0.1, 1, 2])).array(), [F, T, T]);
     assertEquals(await h.select(0, 0).eq(0.1).array(), T);
   },
+});
+
+Deno.test("cat() and stack() give the highest dtype of their tensors", async () => {
+  const [whole, truth] = [tensor([1, 2], { dtype: "i32" }), tensor([true, false])];
+  const x = tensor([0.5], { requiresGrad: true });
+  const all = cat([whole, truth, x]);
+  assertEquals([all.dtype, await all.array()], ["f32", [1, 2, 1, 0, 0.5]]);
+  all.mul(3).sum().backward();
+  assertEquals(await x.grad!.array(), [3]);
+  const stacked = stack([truth, whole], 1);
+  assertEquals([stacked.dtype, await stacked.array()], ["i32", [[1, 1], [0, 2]]]);
+  // Without dimensions they count like the others, as in PyTorch.
+  assertEquals(stack([whole.select(0, 0), tensor(0.5)]).dtype, "f32");
+});
+
+Deno.test("cat() leaves out tensors [0], but not their dtype", async () => {
+  const [none, x] = [zeros([0]), tensor([[1, 2]], { dtype: "i32" })];
+  assertEquals(await cat([zeros([0], { dtype: "i32" }), x, x], 1).array(), [[1, 2, 1, 2]]);
+  assertEquals(cat([none, x], -2).dtype, "f32");
+  assertEquals(cat([none, none]).shape, [0]);
+  // Among others of one dimension they may have a gradient.
+  assertEquals(cat([zeros([0], { requiresGrad: true }), tensor([1])]).requiresGrad, true);
+  assertThrows(() => cat([none, x], 2), RangeError, "dimension 2");
+  assertThrows(
+    () => cat([zeros([1, 0]), zeros([2, 3])]),
+    TypeError,
+    "all other sizes must be equal",
+  );
 });

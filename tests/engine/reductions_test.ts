@@ -21,6 +21,7 @@ import {
   tensor,
   variance,
   where,
+  zeros,
 } from "../../mod.ts";
 import { gpu } from "../../engine/gpu/device.ts";
 import { assertClose, assertSame } from "../helpers/close.ts";
@@ -285,4 +286,25 @@ Deno.test("argmax() and argmin() of every dtype compare the best of all shares",
     using b = least.argmin();
     assertEquals([await a.item(), await b.item()], [0, 0], dtype);
   }
+});
+
+Deno.test("logsumexp() and topk() of nothing are what PyTorch's are", async () => {
+  const x = zeros([2, 0], { requiresGrad: true });
+  const y = x.logsumexp(1);
+  assertEquals(await y.array(), [-Infinity, -Infinity]);
+  assertEquals(await zeros([0, 3]).logsumexp().array(), -Infinity);
+  assertEquals(x.logsumexp(0, { keepdim: true }).shape, [1, 0]);
+  y.sum().backward();
+  assertEquals(x.grad!.shape, [2, 0]);
+
+  const rows = tensor([[3, 1, 2]], { requiresGrad: true });
+  for (const largest of [true, false]) {
+    const { values, indices } = rows.topk(0, { largest });
+    assertEquals([values.shape, indices.shape, indices.dtype], [[1, 0], [1, 0], "i32"]);
+    values.sum().backward();
+  }
+  assertEquals(await rows.grad!.array(), [[0, 0, 0]]);
+  assertEquals(rows.topk(0, { dim: 0 }).values.shape, [0, 3]);
+  assertThrows(() => rows.topk(-1), RangeError, "Cannot take the top -1");
+  assertThrows(() => tensor(1).topk(0), RangeError, "from 1 to 1");
 });

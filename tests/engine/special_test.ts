@@ -433,6 +433,17 @@ Deno.test("add() adds up a list by reduce()", async () => {
   assertEquals([...await losses.reduce(add).data()], [111, 222]);
 });
 
+Deno.test("clamp to a bound that is NaN gives NaN, as PyTorch's", async () => {
+  for (const bounds of [{ min: NaN }, { max: NaN }, { min: NaN, max: 1 }, { min: 0, max: NaN }]) {
+    const x = tensor([-1, 2, Infinity], { requiresGrad: true });
+    const y = x.clamp(bounds);
+    assertEquals([...await y.data()], [NaN, NaN, NaN]);
+    y.sum().backward();
+    assertEquals([...await x.grad!.data()], [0, 0, 0]);
+    assertEquals([...await tensor([1, 2], { dtype: "i32" }).clamp(bounds).data()], [NaN, NaN]);
+  }
+});
+
 Deno.test("clamp keeps integers, and the upper bound wins", async () => {
   const x = tensor([-5, 0, 16777217], { dtype: "i32" });
   const y = x.clamp({ min: -1, max: 16777217 });

@@ -236,3 +236,44 @@ Deno.test("DropPath drops whole samples in training only", async () => {
   assertEquals(`${layer}`, "DropPath(drop_prob=0.25)");
   assertThrows(() => new nn.DropPath(1), RangeError, "p 1: it must be at least 0 and below 1");
 });
+
+Deno.test("a query that may see no key gives 0 and gets no gradient, as PyTorch's", async () => {
+  const seen = [[true, false, true], [false, false, false], [true, true, true]];
+  const [F, T] = [false, true];
+  // What is left of them under a causal mask: the first query then sees nothing where the first key is hidden.
+  const late = [[F, T, T], [T, T, T], [F, F, T]];
+  const mask = (rows: boolean[][]) => tensor(rows);
+  const floats = (rows: boolean[][]) =>
+    tensor(rows.map((row) => row.map((s) => s ? 0 : -Infinity)), { requiresGrad: true });
+  for (const causal of [false, true]) {
+    const rows = causal ? late : seen;
+    const open = rows.map((row, i) => row.map((s, j) => s && (!causal || j <= i)));
+    const empty = open.findIndex((row) => !row.includes(true));
+    const made: Float32Array[][] = [];
+    for (const given of [mask(rows), floats(rows)]) {
+      const query = tensor(matrix("q", 3, 4), { requiresGrad: true });
+      const key = tensor(matrix("k", 3, 4), { requiresGrad: true });
+      const value = tensor(matrix("v", 3, 2), { requiresGrad: true });
+      const y = scaledDotProductAttention({ query, key, value }, { mask: given, causal });
+      y.square().sum().backward();
+      const all = await readAll([y, query.grad!, key.grad!, value.grad!]) as Float32Array[];
+      assert(all.every((t) => t.every(Number.isFinite)), `causal ${causal}`);
+      assertEquals([...all[0]!.subarray(2 * empty, 2 * empty + 2)], [0, 0]);
+      assertEquals([...all[1]!.subarray(4 * empty, 4 * empty + 4)], [0, 0, 0, 0]);
+      const add = (i: number, j: number) => open[i]![j] ? 0 : -Infinity;
+      const want = reference(matrix("q", 3, 4), matrix("k", 3, 4), matrix("v", 3, 2), add).output;
+      want[empty] = [0, 0];
+      assertClose(all[0]!, want.flat(), { atol: ATOL });
+      made.push(all);
+    }
+    made[0]!.forEach((t, i) => assertClose(made[1]![i]!, [...t], { atol: ATOL, what: `${i}` }));
+  }
+  // Padding that hides a whole sample leaves the others, and all gradients, finite.
+  const layer = new nn.TransformerEncoderLayer(4, 2, { dimFeedforward: 8, dropout: 0 });
+  const keyPaddingMask = tensor([[T, T, T], [F, F, T]]);
+  const y = layer.forward(tensor(matrix("x", 6, 4)).reshape(3, 2, 4), { keyPaddingMask });
+  y.square().sum().backward();
+  for (const [name, p] of layer.namedParameters()) {
+    assert((await p.grad!.data()).every(Number.isFinite), name);
+  }
+});
