@@ -156,8 +156,8 @@ export const fold: Op<FoldAttrs> = defineOp<FoldAttrs>({
     { inputs: [{ shape: [5, 3] }], attrs: { dim: 0, step: 1, dilation: 1, length: 7 }, terms: 3 },
     {
       inputs: [{ shape: [2, 3, 3, 2] }],
-      attrs: { dim: 1, step: 3, dilation: 2, length: 10 },
-      terms: 1,
+      attrs: { dim: 1, step: 2, dilation: 2, length: 8 },
+      terms: 2,
     },
     {
       inputs: [{ shape: [3, 2, 3], dtype: "i32" }],
