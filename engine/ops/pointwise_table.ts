@@ -133,14 +133,14 @@ export const UNARY = {
     dx: "dy * cosine(x)",
     ref: Math.sin,
     module: TRIG,
-    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768, 1e8, -3e38],
   },
   cos: {
     f: "cosine(x)",
     dx: "-dy * sine(x)",
     ref: Math.cos,
     module: TRIG,
-    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768, 1e8, -3e38],
   },
   tan: {
     f: "tangent(x)",
@@ -149,7 +149,7 @@ export const UNARY = {
     module: TRIG,
     low: -1.2,
     high: 1.2,
-    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768],
+    extremes: [-30000, -100, 1e-30, 1.5707964, 3.1415927, 32768, 1e8, -3e38],
   },
   asin: {
     f: "arc_sin(x)",

@@ -70,6 +70,33 @@ for (
   });
 }
 
+/** Numbers of every size above 32,768, and those among the floats that are nearest to multiples of π/2. */
+function farAngles(): Float32Array {
+  const draw = new Draw("far angles");
+  const values = Array.from({ length: 12000 }, (_, i) => {
+    const size = Math.fround(2 ** (15 + 113 * draw.uniform()));
+    return i % 2 === 0 ? size : -size;
+  });
+  for (let n = 20861; n < 2 ** 24; n = Math.ceil(n * 1.003)) values.push(n * Math.PI / 2);
+  const nearest: [number, number][] = [];
+  for (let i = 0; i < 200_000; i++) {
+    const x = Math.fround(2 ** (15 + 113 * draw.uniform()));
+    nearest.push([Math.min(Math.abs(Math.sin(x)), Math.abs(Math.cos(x))), x]);
+  }
+  nearest.sort((a, b) => a[0] - b[0]);
+  values.push(...nearest.slice(0, 2000).map(([, x]) => x));
+  return Float32Array.from([32768.004, -3.4028234663852886e38, ...values]);
+}
+
+for (const [name, ulps] of [["sin", 5], ["cos", 5], ["tan", 11]] as const) {
+  Deno.test(`${name}() keeps its bound beyond 32,768, up to the largest number`, async () => {
+    const x = farAngles().filter((v) => Math.abs(v) > 32768);
+    using t = tensor(x);
+    using y = t[name]();
+    await assertWithin([name, x, y], Math[name], { ulps });
+  });
+}
+
 /** `count` numbers, from u in [0, 1) by `place`. */
 function drawn(name: string, place: (u: number) => number): Float32Array {
   const draw = new Draw(name);
