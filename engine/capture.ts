@@ -263,7 +263,7 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
         // Left to the scope, which refuses it.
         return value instanceof Promise ? value : mapTensors(value, (t) => t.detach());
       });
-      for (const t of tensorsOf(result)) keep(t);
+      for (const t of tensorsOf(result)) recorder.returned(keep(t).device.storage);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
       for (

@@ -128,6 +128,11 @@ export class Storage {
     this.release();
   }
 
+  /** Counts a reference that there is as a captured graph's, or no longer: of a tensor that only the graph has. */
+  lendToGraph(lent = true): void {
+    this.#graphs += lent ? 1 : -1;
+  }
+
   /** Gives it the memory that a recorded step has for it. */
   settle(pooled: PooledBuffer): void {
     this.#pooled = pooled;

@@ -391,6 +391,44 @@ Deno.test("capture(): a step that uses a tensor freed since says so, as a plain 
   assert(memory().liveBytes < liveBytes, "the graph is freed");
 });
 
+Deno.test("capture(): a step that returns a tensor freed since is recorded anew, or says so", async () => {
+  const bodies: Record<string, (c: Tensor, x: Tensor) => Tensor[]> = {
+    "only returned": (c) => [c],
+    "a view": (c) => [c.detach().narrow(0, 1, 1)],
+    "used as well": (c, x) => [c, x.mul(c)],
+    "changed": (c, x) => [c.add_(x)],
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    const run = async (captured: boolean) => {
+      let c = tensor([1, 2]);
+      const step = captured
+        ? capture((x: Tensor) => body(c, x))
+        : (x: Tensor) => scope(() => body(c, x));
+      const seen: number[][] = [];
+      for (let i = 0; i < 6; i++) {
+        if (i === 4) {
+          c.dispose();
+          c = tensor([10, 20]);
+        }
+        for (const t of step(tensor([i, i]))) seen.push([...await t.data()]);
+      }
+      c.dispose();
+      if (captured) assertThrows(() => step(tensor([1, 1])), Error, "that was freed", name);
+      return seen;
+    };
+    assertEquals(await run(true), await run(false), name);
+  }
+  const before = memory().liveBytes;
+  const held = tensor([1, 2]);
+  const step = capture((x: Tensor) => ({ held, y: x.add(held) }));
+  using x = tensor([3, 4]);
+  for (let i = 0; i < 4; i++) for (const t of Object.values(step(x))) t.dispose();
+  held.dispose();
+  step.dispose();
+  await synchronize();
+  assertNothingLeft(before + 256); // x
+});
+
 Deno.test("capture(): a step works on copies of its inputs", async () => {
   const step = capture((x: Tensor) => ({ y: x.add_(1).mul(2) }));
   const x = tensor([1, 2]);
@@ -625,6 +663,29 @@ Deno.test("capture(): options set by hand between replays count", async () => {
       for (let i = 0; i < 6; i++) {
         // Another before each call: those that record the step, too.
         optimizer.paramGroups[0]!.lr = i < 4 ? 0.0625 * (i + 1) : 0;
+        step();
+      }
+      ends.push(await w.item());
+    }
+    assertEquals(ends[0], ends[1], make.name);
+  }
+});
+
+Deno.test("capture(): options set between replays count for all steps that are in one", async () => {
+  for (const make of [nn.optim.SGD, nn.optim.Adam]) {
+    const ends: number[] = [];
+    for (const captured of [true, false]) {
+      const w = tensor([1], { requiresGrad: true });
+      const optimizer = new make([w], { lr: 0.125 });
+      const body = () => {
+        optimizer.zeroGrad();
+        w.square().sum().backward();
+        optimizer.step();
+        optimizer.step();
+      };
+      const step = captured ? capture(body) : () => scope(body);
+      for (let i = 0; i < 6; i++) {
+        optimizer.paramGroups[0]!.lr = i < 4 ? 0.0625 / (i + 1) : 0;
         step();
       }
       ends.push(await w.item());
