@@ -135,6 +135,7 @@ export class GraphRecorder {
     if (this.leaves.has(leaf)) return;
     const start = before ? "read" : "make"; // to find none is to depend on that
     this.leaves.set(leaf, { start, before, source: handle() });
+    if (before) before.asGradient++;
   }
 
   /** Called by the queue for every dispatch. */

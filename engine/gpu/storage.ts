@@ -27,6 +27,8 @@ export class Storage {
   failure: GpuError | null = null;
   /** Bytes asked for; the buffer may be larger. */
   readonly bytes: number;
+  /** References that captured steps have as gradients that they read or leave. */
+  asGradient = 0;
   /** Name in messages. */
   readonly label: string;
   /** Whether it is the engine's own: a failed batch that writes it loses no numbers of anybody's. */
@@ -114,6 +116,11 @@ export class Storage {
   /** Whether only captured graphs hold it: nothing else can see it any more. */
   get forgotten(): boolean {
     return this.#references === this.#graphs;
+  }
+
+  /** Whether somebody besides captured steps, and the `known` references, holds it. */
+  isShared(known: number): boolean {
+    return this.#references - this.#graphs - this.asGradient > known;
   }
 
   /** Adds a captured graph's reference. */
