@@ -15,6 +15,7 @@ import {
   type SettingSeen,
 } from "./gpu/graph.ts";
 import type { Storage } from "./gpu/storage.ts";
+import { copyOf } from "./ops/launch_pointwise.ts";
 import { copyInto } from "./ops/movement.ts";
 import { isAutocasting } from "./autocast.ts";
 import { isRecording, noGrad } from "./autograd.ts";
@@ -169,9 +170,9 @@ export function capture<A extends readonly Tensor[], R extends CapturedResult>(
         );
       }
     }
+    const copied = () => inputs.map(copyOfTensor) as unknown as A;
     // Checks look at each op as it runs, and a replay runs none.
-    const copied = () => noGrad(() => inputs.map((t) => t.clone())) as unknown as A;
-    if (debug().check !== "off") return scope(() => fn(...copied()));
+    if (debug().check !== "off") return scope(() => called(fn, copied(), copyOfTensor));
     const modes = `${isAutocasting()},${isRecording()}`;
     const key = [modes, ...inputs.map((t) => `${t.dtype}${t.shape.join(",")}`)].join(";");
     const known = recordings.get(key) ?? [];
@@ -258,33 +259,28 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
   try {
     outputs = recorder.record(() => {
       // Tensors of the recording's own: what the function returns may be the caller's.
-      const result = scope(() => {
-        const value = fn(...inputs as unknown as A);
-        // Left to the scope, which refuses it.
-        return value instanceof Promise ? value : mapTensors(value, (t) => t.detach());
-      });
-      for (const t of tensorsOf(result)) keep(t);
+      const result = scope(() => called(fn, inputs as unknown as A, (t) => t.detach()));
+      for (const t of tensorsOf(result)) recorder.returned(keep(t).device.storage);
       calls = rngState().calls - firstCall;
       if (calls > 0) inArena(() => (raiseBase(calls), []));
       for (
         const [leaf, how] of recorder.leaves as Map<TensorBase, Omit<Gradient, "leaf" | "array">>
       ) {
         if (leaf.disposed) {
-          how.source?.release();
+          letGo(how.source);
           continue;
         }
         const array = leaf.grad?.device ?? null;
         // What was added to belongs to others: the graph holds it as it does all that was there before.
         const kept = how.before !== undefined && array?.storage === how.before;
+        if (!kept && array) array.storage.asGradient++;
         gradients.push({ leaf, ...how, array: kept ? undefined : array?.alias() ?? null });
       }
       return result;
     });
   } catch (error) {
-    for (const { array } of gradients) array?.release();
-    for (const { source } of recorder.leaves.values()) {
-      (source as DeviceArray | undefined)?.release();
-    }
+    for (const { array } of gradients) letGo(array);
+    for (const { source } of recorder.leaves.values()) letGo(source as DeviceArray | undefined);
     const done = recorder.finish();
     queue.replay(done);
     queue.flush();
@@ -309,6 +305,16 @@ function record<A extends readonly Tensor[], R extends CapturedResult>(
     fields,
     asTheyWere,
   };
+}
+
+/** What `fn` gives, with `own` of its tensors. A promise is left to the scope, which refuses it. */
+function called<A extends readonly Tensor[], R extends CapturedResult>(
+  fn: (...inputs: A) => R,
+  inputs: A,
+  own: (t: Tensor) => Tensor,
+): R {
+  const value = fn(...inputs);
+  return value instanceof Promise ? value : mapTensors(value, own);
 }
 
 /** Has `fn` called before each replay of the step that is being captured, if one is: once, however often asked. */
@@ -350,11 +356,18 @@ function drop<R extends CapturedResult>(recording: Recording<R>): void {
 function free<R extends CapturedResult>({ graph, outputs, gradients }: Recording<R>): void {
   gpu().queue.flush();
   for (const { array, source } of gradients) {
-    array?.release();
-    source?.release();
+    letGo(array);
+    letGo(source);
   }
   for (const t of tensorsOf(outputs)) t.dispose();
   graph.dispose();
+}
+
+/** Gives a handle on a gradient up. */
+function letGo(array: DeviceArray | null | undefined): void {
+  if (!array || array.released) return;
+  array.storage.asGradient--;
+  array.release();
 }
 
 /** Copies the inputs in, runs the recorded dispatches, copies the outputs out: one submit. */
@@ -396,12 +409,14 @@ function hasItsSettings<R extends CapturedResult>(recording: Recording<R>): bool
 function fits<R extends CapturedResult>(recording: Recording<R>): boolean {
   if (!hasItsSettings(recording)) return false;
   for (const holds of recording.conditions.values()) if (!holds()) return false;
-  const asBefore = recording.gradients.every(({ leaf, start, before, array }) => {
+  const asBefore = recording.gradients.every(({ leaf, start, before, source, array }) => {
     if (leaf.disposed || start === "set") return true;
     if (start === "make") return leaf.grad === null;
-    // What is only read may be another one, if what the step leaves is not the one that it read.
-    if (start === "read" && array !== undefined) return leaf.grad !== null;
-    return leaf.grad?.device.storage === before;
+    const now = leaf.grad?.device.storage;
+    if (now === before) return true;
+    // What is only read may be another one, if what the step leaves is not the one that it read, whose memory
+    // that goes into: it must be nobody else's.
+    return start === "read" && array !== undefined && !!now && !source!.storage.isShared(0);
   });
   return asBefore && changedField(recording) === null;
 }
@@ -442,7 +457,12 @@ function bytesOf<R>({ graph, inputs }: Recording<R>): number {
 
 /** The same structure with tensors of its own. */
 function copies<R extends CapturedResult>(value: R): R {
-  return mapTensors(value, (t) => t.detach().clone());
+  return mapTensors(value, copyOfTensor);
+}
+
+/** A copy, without a gradient, that is no op of the step: no check looks at it. */
+function copyOfTensor(t: Tensor): Tensor {
+  return wrapTensor(inArena(() => copyOf(t.device)));
 }
 
 /** The same structure with other tensors. */

@@ -14,6 +14,7 @@ import {
 import { type DType, isFloat } from "./dtype.ts";
 import { debug } from "./gpu/debug.ts";
 import { gpu, openGpu } from "./gpu/device.ts";
+import type { GraphRecorder } from "./gpu/graph.ts";
 import { isZero } from "./ops/chain.ts";
 import { enterScope, leaveScopes, type Scoped } from "./scope.ts";
 import { settingSet } from "./setting.ts";
@@ -159,11 +160,15 @@ export abstract class TensorBase implements GradientSink, Disposable {
   }
   /** The gradient `backward` collected, or null. Leaves only. */
   get grad(): Tensor | null {
+    const recorder = openGpu()?.queue.recorder;
+    if (recorder) this.#readIn(recorder);
+    return this.#grad;
+  }
+  #readIn(recorder: GraphRecorder): void {
     const grad = this.#grad;
     if (!grad?.disposed) {
-      openGpu()?.queue.recorder?.read(this, grad?.device.storage, () => grad?.device.alias());
+      recorder.read(this, grad?.device.storage, () => grad?.device.alias());
     }
-    return grad;
   }
   /** Replaces the gradient; the old one is freed. */
   set grad(value: Tensor | null) {
@@ -204,6 +209,8 @@ export abstract class TensorBase implements GradientSink, Disposable {
       return;
     }
     const { recorder } = gpu().queue;
+    // Where others see the gradient's memory, a step adds to what it reads there, and leaves another.
+    if (recorder && this.#grad?.device.storage.isShared(1)) this.#readIn(recorder);
     if (!this.#grad) {
       recorder?.touch(this, "make");
       this.#grad = wrap(ownGradient(grad));

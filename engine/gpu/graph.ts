@@ -63,6 +63,8 @@ export class GraphRecorder {
   readonly #made = new Set<Storage>();
   /** Storages that were there before, kept alive by the graph. */
   readonly #outside = new Set<Storage>();
+  /** Those of them that the step returns: a reference each is the graph's, too. */
+  readonly #returned: Storage[] = [];
   /** Whether state was made that a replay would make anew: the step is not to be replayed. */
   makesState = false;
   /** What must be done before each replay. */
@@ -133,16 +135,26 @@ export class GraphRecorder {
     if (this.leaves.has(leaf)) return;
     const start = before ? "read" : "make"; // to find none is to depend on that
     this.leaves.set(leaf, { start, before, source: handle() });
+    if (before) before.asGradient++;
   }
 
   /** Called by the queue for every dispatch. */
   add(launch: Recorded): void {
     this.#launches.push(launch);
-    for (const { storage } of launch.buffers) {
-      if (!this.#made.has(storage) && !this.#outside.has(storage)) {
-        this.#outside.add(storage.retainForGraph());
-      }
-    }
+    for (const { storage } of launch.buffers) this.#use(storage);
+  }
+
+  /** Called for every tensor that the step returns, with the storage of the recording's own handle. */
+  returned(storage: Storage): void {
+    this.#use(storage);
+    if (!this.#outside.has(storage)) return;
+    storage.lendToGraph();
+    this.#returned.push(storage);
+  }
+
+  #use(storage: Storage): void {
+    if (this.#made.has(storage) || this.#outside.has(storage)) return;
+    this.#outside.add(storage.retainForGraph());
   }
 
   /** The recorded graph, with its memory. */
@@ -186,7 +198,14 @@ export class GraphRecorder {
         if (seen && kernel.access[i] === "write") writes.add(storage);
       });
     }
-    return new Graph(commands, { memory, outside, writes: [...writes], slab, pool: this.#pool });
+    return new Graph(commands, {
+      memory,
+      outside,
+      returned: this.#returned,
+      writes: [...writes],
+      slab,
+      pool: this.#pool,
+    });
   }
 
   /** The launches whose results somebody can see: what is held, was there before, or is used by such a launch. */
@@ -297,6 +316,7 @@ export class Graph {
   readonly #parts: {
     memory: readonly PooledBuffer[];
     outside: readonly Storage[];
+    returned: readonly Storage[];
     writes: readonly Storage[];
     slab: GPUBuffer;
     pool: BufferPool;
@@ -310,6 +330,7 @@ export class Graph {
     parts: {
       memory: readonly PooledBuffer[];
       outside: readonly Storage[];
+      returned: readonly Storage[];
       writes: readonly Storage[];
       slab: GPUBuffer;
       pool: BufferPool;
@@ -351,6 +372,7 @@ export class Graph {
 
   /** Gives the memory back. The graph cannot be replayed afterwards. */
   dispose(): void {
+    for (const storage of this.#parts.returned) storage.lendToGraph(false);
     for (const storage of this.#parts.outside) storage.releaseForGraph();
     this.#parts.pool.giveAll(this.#parts.memory);
     this.#parts.slab.destroy();

@@ -27,6 +27,8 @@ export class Storage {
   failure: GpuError | null = null;
   /** Bytes asked for; the buffer may be larger. */
   readonly bytes: number;
+  /** References that captured steps have as gradients that they read or leave. */
+  asGradient = 0;
   /** Name in messages. */
   readonly label: string;
   /** Whether it is the engine's own: a failed batch that writes it loses no numbers of anybody's. */
@@ -121,6 +123,11 @@ export class Storage {
     return this.#references === this.#graphs;
   }
 
+  /** Whether somebody besides captured steps, and the `known` references, holds it. */
+  isShared(known: number): boolean {
+    return this.#references - this.#graphs - this.asGradient > known;
+  }
+
   /** Adds a captured graph's reference. */
   retainForGraph(): this {
     this.#graphs++;
@@ -131,6 +138,11 @@ export class Storage {
   releaseForGraph(): void {
     this.#graphs--;
     this.release();
+  }
+
+  /** Counts a reference that there is as a captured graph's, or no longer: of a tensor that only the graph has. */
+  lendToGraph(lent = true): void {
+    this.#graphs += lent ? 1 : -1;
   }
 
   /** Gives it the memory that a recorded step has for it. */

@@ -46,13 +46,12 @@ export class HyperTensor implements Disposable {
   /** Writes what differs: from the host, before all that is recorded, or by a dispatch in its order. */
   #write(values: readonly number[], fromHost: boolean): void {
     if (this.#tensor === null) this.#tensor = keep(tensor([...values]));
-    else if (values.some((value, i) => !Object.is(value, this.#values[i]))) {
-      if (fromHost) {
-        this.#tensor.device.storage.write(new Uint8Array(Float32Array.from(values).buffer));
-      } else {
-        using fresh = tensor([...values]);
-        noGrad(() => this.#tensor!.copy_(fresh));
-      }
+    else if (values.every((value, i) => Object.is(value, this.#values[i]))) return;
+    else if (fromHost) {
+      this.#tensor.device.storage.write(new Uint8Array(Float32Array.from(values).buffer));
+    } else {
+      using fresh = tensor([...values]);
+      noGrad(() => this.#tensor!.copy_(fresh));
     }
     this.#values = [...values];
   }

@@ -23,6 +23,7 @@ import {
   tensor,
   zeros,
 } from "../../mod.ts";
+import { debug, setDebug } from "../../engine/gpu/debug.ts";
 import { gpu } from "../../engine/gpu/device.ts";
 import { assertNothingLeft, peakOf } from "../helpers/memory.ts";
 
@@ -391,6 +392,44 @@ Deno.test("capture(): a step that uses a tensor freed since says so, as a plain 
   assert(memory().liveBytes < liveBytes, "the graph is freed");
 });
 
+Deno.test("capture(): a step that returns a tensor freed since is recorded anew, or says so", async () => {
+  const bodies: Record<string, (c: Tensor, x: Tensor) => Tensor[]> = {
+    "only returned": (c) => [c],
+    "a view": (c) => [c.detach().narrow(0, 1, 1)],
+    "used as well": (c, x) => [c, x.mul(c)],
+    "changed": (c, x) => [c.add_(x)],
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    const run = async (captured: boolean) => {
+      let c = tensor([1, 2]);
+      const step = captured
+        ? capture((x: Tensor) => body(c, x))
+        : (x: Tensor) => scope(() => body(c, x));
+      const seen: number[][] = [];
+      for (let i = 0; i < 6; i++) {
+        if (i === 4) {
+          c.dispose();
+          c = tensor([10, 20]);
+        }
+        for (const t of step(tensor([i, i]))) seen.push([...await t.data()]);
+      }
+      c.dispose();
+      if (captured) assertThrows(() => step(tensor([1, 1])), Error, "that was freed", name);
+      return seen;
+    };
+    assertEquals(await run(true), await run(false), name);
+  }
+  const before = memory().liveBytes;
+  const held = tensor([1, 2]);
+  const step = capture((x: Tensor) => ({ held, y: x.add(held) }));
+  using x = tensor([3, 4]);
+  for (let i = 0; i < 4; i++) for (const t of Object.values(step(x))) t.dispose();
+  held.dispose();
+  step.dispose();
+  await synchronize();
+  assertNothingLeft(before + 256); // x
+});
+
 Deno.test("capture(): a step works on copies of its inputs", async () => {
   const step = capture((x: Tensor) => ({ y: x.add_(1).mul(2) }));
   const x = tensor([1, 2]);
@@ -594,6 +633,41 @@ Deno.test("capture(): a step reads the gradients that the call before left", asy
   await synchronize();
 });
 
+Deno.test("capture(): a gradient set to a view leaves what it is a view of alone", async () => {
+  const bodies: Record<string, (w: Tensor, x: Tensor, o: nn.optim.SGD) => void> = {
+    adds: (w, x) => w.mul(x).sum().backward(),
+    "adds twice": (w, x) => {
+      w.mul(x).sum().backward();
+      w.mul(x).square().sum().backward();
+    },
+    "updates first": (w, x, o) => {
+      o.step();
+      o.zeroGrad();
+      w.mul(x).square().sum().backward();
+    },
+  };
+  for (const [name, body] of Object.entries(bodies)) {
+    for (const set of [[0, 1, 2, 3], [1], [3]]) {
+      const run = async (captured: boolean) => {
+        const w = tensor([1, 2], { requiresGrad: true });
+        const flat = tensor([5, 6, 7, 8]);
+        const optimizer = new nn.optim.SGD([w], { lr: 0.125 });
+        const step = captured
+          ? capture((x: Tensor) => body(w, x, optimizer))
+          : (x: Tensor) => scope(() => body(w, x, optimizer));
+        const seen: number[][] = [];
+        for (let i = 0; i < 7; i++) {
+          if (set.includes(i)) w.grad = flat.narrow(0, 1, 2);
+          step(tensor([1, i]));
+          seen.push([...await w.data()], [...await w.grad!.data()], [...await flat.data()]);
+        }
+        return seen;
+      };
+      assertEquals(await run(true), await run(false), `${name}, set before ${set}`);
+    }
+  }
+});
+
 Deno.test("capture(): an input may be what the step changes, seen otherwise", async () => {
   const run = async (captured: boolean) => {
     const w = tensor([1, 2], { requiresGrad: true });
@@ -625,6 +699,29 @@ Deno.test("capture(): options set by hand between replays count", async () => {
       for (let i = 0; i < 6; i++) {
         // Another before each call: those that record the step, too.
         optimizer.paramGroups[0]!.lr = i < 4 ? 0.0625 * (i + 1) : 0;
+        step();
+      }
+      ends.push(await w.item());
+    }
+    assertEquals(ends[0], ends[1], make.name);
+  }
+});
+
+Deno.test("capture(): options set between replays count for all steps that are in one", async () => {
+  for (const make of [nn.optim.SGD, nn.optim.Adam]) {
+    const ends: number[] = [];
+    for (const captured of [true, false]) {
+      const w = tensor([1], { requiresGrad: true });
+      const optimizer = new make([w], { lr: 0.125 });
+      const body = () => {
+        optimizer.zeroGrad();
+        w.square().sum().backward();
+        optimizer.step();
+        optimizer.step();
+      };
+      const step = captured ? capture(body) : () => scope(body);
+      for (let i = 0; i < 6; i++) {
+        optimizer.paramGroups[0]!.lr = i < 4 ? 0.0625 / (i + 1) : 0;
         step();
       }
       ends.push(await w.item());
@@ -765,6 +862,31 @@ Deno.test("capture(): a gradient that outlives its graph holds no more than it n
   step.dispose();
   await synchronize();
   assert(memory().liveBytes - before <= 512, `${memory().liveBytes - before} bytes`);
+});
+
+Deno.test("capture(): under checks results are tensors of their own, and its copies no ops to check", async () => {
+  const { check } = debug();
+  try {
+    for (const how of ["nan", "reference", "off"] as const) {
+      setDebug({ check: how });
+      const w = tensor([1, 2], { requiresGrad: true });
+      const step = capture((x: Tensor) => ({ w, x, y: x.clamp({ min: 0, max: 1 }).mul(w) }));
+      for (let i = 0; i < 3; i++) {
+        const result = step(tensor([-Infinity, 1]));
+        assertEquals(await result.y.array(), [0, 2], how);
+        assertEquals(await result.x.array(), [-Infinity, 1], how);
+        assert(Object.values(result).every((t) => !t.requiresGrad), how);
+        for (const t of Object.values(result)) t.dispose();
+      }
+      assertEquals(await w.array(), [1, 2], how);
+      const five = capture((x: Tensor) => x.size as unknown as Tensor);
+      assertThrows(() => five(w.detach()), TypeError, "Cannot return 2 from", how);
+      const slow = capture((x: Tensor) => Promise.resolve(x) as unknown as Tensor);
+      assertThrows(() => slow(w.detach()), TypeError, "async", how);
+    }
+  } finally {
+    setDebug({ check });
+  }
 });
 
 Deno.test("capture() says what it cannot record", async () => {
