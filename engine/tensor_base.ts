@@ -164,12 +164,6 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (recorder) this.#readIn(recorder);
     return this.#grad;
   }
-  #readIn(recorder: GraphRecorder): void {
-    const grad = this.#grad;
-    if (!grad?.disposed) {
-      recorder.read(this, grad?.device.storage, () => grad?.device.alias());
-    }
-  }
   /** Replaces the gradient; the old one is freed. */
   set grad(value: Tensor | null) {
     if (value && (!sameShape(value.shape, this.shape) || value.dtype !== this.dtype)) {
@@ -182,6 +176,13 @@ export abstract class TensorBase implements GradientSink, Disposable {
     if (this.#grad !== value) this.#grad?.dispose();
     if (value) leaveScopes(value);
     this.#grad = value;
+  }
+  /** Notes that the step being recorded reads the gradient. */
+  #readIn(recorder: GraphRecorder): void {
+    const grad = this.#grad;
+    if (!grad?.disposed) {
+      recorder.read(this, grad?.device.storage, () => grad?.device.alias());
+    }
   }
 
   /** Sets whether this leaf collects a gradient; returns the tensor. */
